@@ -1,0 +1,51 @@
+# Every target does its own set-up in .venv and installs what constraints.txt pins.
+#
+#   make train                     train on the digits that ship with scikit-learn
+#   make test                      install what the tests need and run them
+#   make check                     ruff and mypy
+#   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
+#
+# INDEX=URL adds a package index, for instance CPU-only PyTorch (a smaller download on Linux):
+#   make train INDEX=https://download.pytorch.org/whl/cpu
+# pip's own settings (PIP_INDEX_URL, pip.conf) hold as everywhere. PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= python3
+INDEX ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+PIP_INSTALL = .venv/bin/python -m pip install --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
+
+.PHONY: train test check wheel clean
+
+train: .venv/installed
+	.venv/bin/underhood train
+
+test: .venv/installed-test
+	.venv/bin/python -m pytest
+
+check: .venv/installed-dev
+	.venv/bin/ruff check underhood tests
+	.venv/bin/ruff format --check underhood tests
+	.venv/bin/mypy
+
+wheel: .venv/installed
+	INDEX="$(INDEX)" .ci/wheel
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(f"underhood needs Python 3.11 or newer; this is {sys.version.split()[0]}: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing into .venv (PyTorch is large: the first time takes minutes) …"
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed-test
+	$(PIP_INSTALL) --editable '.[test,dev]'
+	@touch $@

@@ -1,0 +1,209 @@
+"""The commands and their flags."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train an image classifier with the hood open: from labelled pictures to a measured model.",
+)
+
+DATA_HELP = "digits, mnist, mnist-3v7, fashion-mnist; a folder per class; a folder of IDX files; a .csv or .tsv table."
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and (not math.isfinite(value) or value <= 0):
+        raise typer.BadParameter("must be a number above 0")
+    return value
+
+
+def _fraction(value: float | None) -> float | None:
+    if value is not None and not 0 < value < 1:
+        raise typer.BadParameter("must lie between 0 and 1, such as 0.2")
+    return value
+
+
+def _channels(value: int | None) -> int | None:
+    if value not in (None, 1, 3):
+        raise typer.BadParameter("must be 1 (grey) or 3 (colour)")
+    return value
+
+
+def _one_of(*names: str) -> Any:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
+            from underhood.errors import UnknownNameError
+
+            raise typer.BadParameter(str(UnknownNameError("name", value, names)))
+        return value
+
+    return check
+
+
+Data = Annotated[str, typer.Argument(help=DATA_HELP, metavar="DATA")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures. Chosen from their number.")]
+Size = Annotated[int | None, typer.Option(min=1, max=1024, help="Pixels a side. Chosen from the pictures.")]
+Channels = Annotated[int | None, typer.Option(callback=_channels, help="1 grey, 3 colour. Chosen from the pictures.")]
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        callback=_one_of("pad", "crop", "stretch"), help="How a picture of another shape fits: pad, crop or stretch."
+    ),
+]
+Valid = Annotated[
+    float | None, typer.Option(callback=_fraction, help="Fraction held out where DATA has no validation part: 0.2.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the first weights and the order.")]
+Limit = Annotated[
+    int | None, typer.Option(min=2, help="Use at most so many training pictures, each class in proportion.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable pictures out, and record them.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from underhood import __version__
+
+        typer.echo(f"underhood {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+def train(
+    data: Data = "digits",
+    model: Annotated[str | None, typer.Option(help="linear, net or conv. conv, or the model of --from.")] = None,
+    epochs: Epochs = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")] = None,
+    lr: Annotated[float | None, typer.Option(callback=_finite, help="Highest learning rate: 0.01.")] = None,
+    schedule: Annotated[str, typer.Option(help="onecycle or flat.")] = "onecycle",
+    size: Size = None,
+    channels: Channels = None,
+    fit: Fit = None,
+    valid: Valid = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="The run folder. runs/DATA-MODEL-n.")] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Start from another run's weights.")
+    ] = None,
+    limit: Limit = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
+    from underhood import jobs, show
+
+    result = jobs.train(
+        data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, size=size, channels=channels,
+        fit=fit, valid=valid, seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad,
+        listener=_listener(as_json),
+    )  # fmt: skip
+    _finish(result, as_json, show.summary(result))
+
+
+@app.command()
+def ladder(
+    data: Data = "digits",
+    epochs: Epochs = None,
+    size: Size = None,
+    channels: Channels = None,
+    fit: Fit = None,
+    valid: Valid = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Train pixel similarity, linear, net and conv on one split, and compare them."""
+    from underhood import jobs, show
+
+    result = jobs.ladder(
+        data, epochs=epochs, size=size, channels=channels, fit=fit or "pad", valid=valid, seed=seed, limit=limit,
+        skip_bad=skip_bad, listener=_listener(as_json),
+    )  # fmt: skip
+    _finish(result, as_json, show.ladder_table(result))
+
+
+@app.command()
+def check(data: Data = "digits", as_json: Json = False) -> None:
+    """Look for unreadable files, one picture in two classes, copies, and leaks between parts."""
+    from underhood import jobs, show
+
+    result = jobs.check(data, listener=_listener(as_json))
+    _finish(result, as_json, show.check_report(result), code=1 if result["unreadable"] or result["conflicts"] else 0)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Annotated[str | None, typer.Argument(help=f"The run's own by default. {DATA_HELP}", metavar="DATA")] = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on the pictures it was validated on, or on other labelled pictures."""
+    from underhood import jobs, show
+
+    result = jobs.evaluate(run, data, skip_bad=skip_bad, listener=_listener(as_json))
+    _finish(result, as_json, show.evaluation_table(result))
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", metavar="PATH...")],
+    as_json: Json = False,
+) -> None:
+    """Say what each picture shows."""
+    from underhood import jobs, show
+
+    result = jobs.predict(run, paths, listener=_listener(as_json))
+    for path, reason in result["unreadable"].items():
+        typer.echo(f"error: {path} {reason}", err=True)
+    _finish(result, as_json, show.predictions_table(result), code=1 if result["unreadable"] else 0)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="digits, mnist, mnist-3v7 or fashion-mnist.", metavar="NAME")],
+    folder: Annotated[Path | None, typer.Argument(help="Where --as folder writes.", metavar="DIR")] = None,
+    form: Annotated[
+        str | None, typer.Option("--as", callback=_one_of("folder"), help="folder: a folder per class, as PNG files.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set by name, or write it out: underhood get NAME --as folder DIR."""
+    from underhood import jobs
+
+    if (form is None) != (folder is None):
+        raise typer.BadParameter("write `--as folder DIR`, with both", param_hint="--as")
+    result = jobs.get(name, folder, listener=_listener(as_json))
+    wrote = f"{result['images']:,} pictures in " if "images" in result else ""
+    _finish(result, as_json, f"{name}: {wrote}{result['path']}")
+
+
+def _listener(as_json: bool) -> Any:
+    from underhood.show import Terminal
+
+    return Terminal(sys.stderr if as_json else sys.stdout)
+
+
+def _finish(result: dict[str, Any], as_json: bool, text: str, code: int = 0) -> None:
+    """Print the result, as JSON or as words, and exit with the code."""
+    typer.echo(json.dumps(result) if as_json else text)
+    raise typer.Exit(code)

@@ -1,0 +1,194 @@
+"""Many picture files at once, on all cores.
+
+Threads do not help with small PNGs (Python's own work between the decoder's calls holds them up: a plain loop is
+faster); processes do. On Linux they are forked: a child only opens files and fills arrays. Elsewhere they start anew.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from underhood.data.prepare import (
+    BadPicture,
+    Preparation,
+    fit_image,
+    images_to_pixels,
+    is_coloured,
+    open_picture,
+)
+from underhood.errors import DataError
+
+LARGEST_COMMON = 64  # pixels: a size that all pictures share is kept up to here; anything else becomes 64 × 64
+CHUNK = 256  # pictures a process takes at a time
+WORTH_PROCESSES = 256  # below this many pictures, starting processes costs more than it saves
+SAMPLE = 32  # pictures opened to guess the common size
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass
+class Decoded:
+    """pixels: uint8 [n, c, h, w] of the pictures that could be read; readable: bool, one for each path;
+    sizes: int [n, 2], width and height as stored; unreadable: path to reason."""
+
+    pixels: np.ndarray
+    readable: np.ndarray
+    sizes: np.ndarray
+    unreadable: dict[str, str]
+    preparation: Preparation
+
+
+@dataclass
+class _Chunk:
+    pixels: np.ndarray  # [k, c, h, w]; rows of unreadable pictures are zero
+    sizes: np.ndarray  # [k, 2] width, height; 0, 0 where unreadable
+    unreadable: list[tuple[int, str]]
+
+
+class _OtherSize(Exception):
+    """A picture is not of the size that all were thought to share."""
+
+
+def decode_files(
+    paths: Sequence[str],
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    fit: str = "pad",
+    preparation: Preparation | None = None,
+    progress: Progress | None = None,
+) -> Decoded:
+    """Decode picture files on all cores.
+
+    With ``preparation``, each becomes what it says. Otherwise it is chosen: ``size`` × ``size`` pixels, or the common
+    size if all pictures agree and it is at most 64, else 64; ``channels``, or grey unless any picture is coloured.
+    """
+    if preparation is not None:
+        shape, channels, fit = (preparation.height, preparation.width), preparation.channels, preparation.fit
+        return _decode_as(paths, shape, channels, fit, False, progress)
+    if size is not None:
+        return _decode_as(paths, (size, size), channels, fit, False, progress)
+    common = _common_size(paths)
+    if common is not None:
+        try:
+            return _decode_as(paths, common, channels, fit, True, progress)
+        except _OtherSize:  # rare: the sampled headers agreed, a later picture did not
+            pass
+    return _decode_as(paths, (LARGEST_COMMON, LARGEST_COMMON), channels, fit, False, progress)
+
+
+def _common_size(paths: Sequence[str]) -> tuple[int, int] | None:
+    """(height, width) if a sample of the pictures agrees on one of at most 64 × 64, else None."""
+    sizes = set()
+    for path in paths[:: max(1, len(paths) // SAMPLE)]:
+        try:
+            sizes.add(open_picture(path, at_least=LARGEST_COMMON).image.size)
+        except BadPicture:
+            continue
+        if len(sizes) > 1:
+            return None
+    if not sizes or max(next(iter(sizes))) > LARGEST_COMMON:
+        return None
+    width, height = sizes.pop()
+    return height, width
+
+
+def _decode_as(
+    paths: Sequence[str],
+    shape: tuple[int, int],
+    channels: int | None,
+    fit: str,
+    exact: bool,
+    progress: Progress | None,
+) -> Decoded:
+    pixels = np.zeros((len(paths), channels or 1, *shape), np.uint8)
+    sizes = np.zeros((len(paths), 2), np.int64)
+    unreadable: dict[str, str] = {}
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    work = partial(_decode_chunk, shape=shape, channels=channels, fit=fit, exact=exact)
+    done = 0
+    with _pool(len(paths)) as run:
+        for chunk, part in zip(chunks, run(work, chunks), strict=True):
+            rows = slice(done, done + len(chunk))
+            if part.pixels.shape[1] > pixels.shape[1]:  # the first coloured picture: what was grey so far is repeated
+                pixels = np.repeat(pixels, 3, axis=1)
+            pixels[rows] = part.pixels
+            sizes[rows] = part.sizes
+            unreadable.update((chunk[i], reason) for i, reason in part.unreadable)
+            done += len(chunk)
+            if progress:
+                progress(done, len(paths))
+    readable = sizes[:, 0] > 0
+    if unreadable:
+        pixels, sizes = pixels[readable], sizes[readable]
+    return Decoded(pixels, readable, sizes, unreadable, Preparation(pixels.shape[1], *shape, fit))
+
+
+def _decode_chunk(
+    paths: Sequence[str], *, shape: tuple[int, int], channels: int | None, fit: str, exact: bool
+) -> _Chunk:
+    """What one process does: pixels [k, c, h, w], grey unless a picture of this chunk is coloured or 3 are asked for."""
+    height, width = shape
+    prepared: list[Image.Image] = []
+    readable: list[int] = []
+    sizes = np.zeros((len(paths), 2), np.int64)
+    unreadable: list[tuple[int, str]] = []
+    preparation = Preparation(channels or 3, height, width, fit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files would come once for each process
+        for i, path in enumerate(paths):
+            try:
+                image, size = open_picture(path, at_least=max(shape))
+            except BadPicture as bad:
+                unreadable.append((i, str(bad)))
+                continue
+            if exact and image.size != (width, height):
+                raise _OtherSize
+            readable.append(i)
+            sizes[i] = size
+            prepared.append(fit_image(image, preparation))
+    if channels is None:
+        channels = 3 if any(map(is_coloured, prepared)) else 1
+    pixels = np.zeros((len(paths), channels, height, width), np.uint8)
+    if prepared:
+        pixels[readable] = images_to_pixels(prepared, channels)
+    return _Chunk(pixels, sizes, unreadable)
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
+    """A ``map`` over all cores; this process's own for few pictures or on one core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if count < WORTH_PROCESSES or cores == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_start_child)
+    try:
+        with warnings.catch_warnings():
+            # Python warns of forking beside threads (NumPy's BLAS has some): a child here only opens files
+            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
+            yield pool.map
+    except BrokenProcessPool:
+        raise DataError(
+            "a decoding process was ended from outside, perhaps for want of memory: try --size 32"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    gc.freeze()  # or the collector would touch, and so copy, every page shared with the parent: half as fast again

@@ -1,0 +1,116 @@
+"""MNIST's own file format, IDX: a magic number, the counts, then bytes (Yann LeCun's description, 1998).
+
+0 0 8 d        magic: two zeros, 8 for unsigned bytes, d the number of dimensions
+n [h w]        d counts of 4 bytes, the highest byte first
+…              n (× h × w) bytes
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from underhood.data.images import Images
+from underhood.errors import DataError
+
+STEMS = {"train": "train", "valid": "t10k"}  # the 10,000 are the validation images
+FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")  # the last two are torchvision's
+LARGEST_GZIP_RATIO = 1032  # deflate cannot pack tighter, so a small file that declares more is lying
+
+
+def find_idx(root: Path) -> Path | None:
+    """The folder at or below ``root`` that holds IDX files under their standard names, or None."""
+    for folder in (root / name for name in FOLDERS):
+        if any(_find(folder, f"{stem}-{kind}") for stem in STEMS.values() for kind in ("images", "labels")):
+            return folder
+    return None
+
+
+def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dict[str, Images]:
+    """The parts (train and, if there, valid) of the four IDX files in ``folder``, plain or gzip.
+
+    ``classes`` names the labels 0, 1, …; without it they are named by their numbers. Each picture is named as
+    fastbook's MNIST_SAMPLE names its files: ``train/3/10000.png`` is training picture 10,000.
+    """
+    found = {part: pair for part, stem in STEMS.items() if (pair := _read_pair(folder, stem)) is not None}
+    if "train" not in found:
+        raise DataError(f"{folder} has t10k files but no train-images-idx3-ubyte and train-labels-idx1-ubyte: add them")
+    used = np.unique(found["train"][1])
+    if classes is None:
+        classes = tuple(str(label) for label in used)
+    else:
+        used = np.arange(len(classes))
+    parts = {}
+    for part, (pixels, raw) in found.items():
+        unknown = np.setdiff1d(raw, used)
+        if len(unknown):
+            raise DataError(f"{folder}: {part} has label {unknown[0]}, which is none of {', '.join(map(str, used))}")
+        if pixels.shape[2:] != found["train"][0].shape[2:]:
+            raise DataError(f"{folder}: {part} pictures are {pixels.shape[2:]}, train's {found['train'][0].shape[2:]}")
+        labels = np.searchsorted(used, raw).astype(np.int64)
+        folders = [name.replace("/", "-") for name in classes]  # fashion-mnist has a class T-shirt/top
+        names = [f"{part}/{folders[label]}/{i}.png" for i, label in enumerate(labels.tolist())]
+        parts[part] = Images(pixels, labels, classes, names)
+    return parts
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """One IDX file of unsigned bytes, plain or gzip, as uint8 [n] or [n, h, w]. Raises DataError naming the file."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            room = path.stat().st_size * (LARGEST_GZIP_RATIO if packed else 1)
+            if packed:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _read_body(unpacked, path, room)
+            return _read_body(file, path, room)
+    except PermissionError:
+        raise DataError(f"{path} may not be read (permission denied)") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
+
+
+def _read_body(file: IO[bytes] | gzip.GzipFile, path: Path, room: int) -> np.ndarray:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] not in (1, 3):
+        raise DataError(f"{path} is not an IDX file of bytes: it begins with {magic.hex(' ') or 'nothing'}")
+    header = file.read(4 * magic[3])
+    shape = tuple(np.frombuffer(header[: len(header) // 4 * 4], ">u4").tolist())
+    declared = math.prod(shape)
+    if len(shape) < magic[3] or declared > room:
+        raise DataError(f"{path} is too short for what its header declares: fetch it again")
+    body = np.empty(declared, np.uint8)
+    held, view = 0, body.data
+    while held < declared and (count := file.readinto(view[held:])):
+        held += count
+    if held < declared or file.read(1):
+        raise DataError(f"{path} declares {declared:,} bytes but holds {'fewer' if held < declared else 'more'}")
+    return body.reshape(shape)
+
+
+def _read_pair(folder: Path, stem: str) -> tuple[np.ndarray, np.ndarray] | None:
+    images_path, labels_path = (_find(folder, f"{stem}-{kind}") for kind in ("images", "labels"))
+    if images_path is None and labels_path is None:
+        return None
+    if images_path is None:
+        raise DataError(f"{labels_path} has labels but no {stem}-images-idx3-ubyte[.gz] lies beside it: add it")
+    if labels_path is None:
+        raise DataError(f"{images_path} has no {stem}-labels-idx1-ubyte[.gz] beside it: add it")
+    pixels, labels = read_idx(images_path), read_idx(labels_path)
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise DataError(f"{images_path} holds no pictures (its counts are {pixels.shape})")
+    if labels.ndim != 1 or len(labels) != len(pixels):
+        raise DataError(f"{images_path} has {len(pixels):,} pictures but {labels_path} has {len(labels):,} labels")
+    return pixels[:, None], labels
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    dimensions = 3 if name.endswith("images") else 1
+    for ending in (f"-idx{dimensions}-ubyte", f"-idx{dimensions}-ubyte.gz"):
+        if (path := folder / f"{name}{ending}").is_file():
+            return path
+    return None

@@ -1,0 +1,106 @@
+"""The one shape in which pictures travel: whole arrays of uint8 pixels with their labels.
+
+Fastbook's chapter 4 stacks its 3s and 7s into one rank-3 tensor each; here all classes share one array with an axis for
+channels, so that grey and colour, digits and photographs are the same thing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from underhood.data.prepare import Preparation
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures as pixels.
+
+    pixels:  uint8 [n, c, h, w], 0 black to 255 white, c is 1 (grey) or 3 (red, green, blue)
+    labels:  int64 [n], each an index into ``classes``
+    classes: the names, in natural order
+    names:   n file names, relative to the data's folder
+    """
+
+    pixels: np.ndarray  # [n, c, h, w]
+    labels: np.ndarray  # [n]
+    classes: tuple[str, ...]
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise ValueError(f"pixels must be uint8 [n, c, h, w], not {self.pixels.dtype} {self.pixels.shape}")
+        if not len(self.pixels) == len(self.labels) == len(self.names):
+            raise ValueError(f"{len(self.pixels)} pictures, {len(self.labels)} labels, {len(self.names)} names")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        """Picture i as (pixels [c, h, w], label)."""
+        return self.pixels[i], int(self.labels[i])
+
+    def take(self, rows: np.ndarray) -> "Images":
+        """The pictures at these indices (or where this mask is true), in that order."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return Images(self.pixels[rows], self.labels[rows], self.classes, [self.names[i] for i in rows.tolist()])
+
+    def counts(self) -> dict[str, int]:
+        """How many pictures each class has."""
+        per_class = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, per_class.tolist(), strict=True))
+
+    def digest(self) -> str:
+        """SHA-256 of pixels, labels, classes and names: equal if and only if the pictures are."""
+        whole = hashlib.sha256(repr((self.pixels.shape, self.classes)).encode())
+        whole.update(np.ascontiguousarray(self.pixels).data)
+        whole.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        whole.update("\0".join(self.names).encode("utf-8", "surrogateescape"))
+        return whole.hexdigest()
+
+    def pixel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each channel, in pixel units (0 to 255): float64 [c], float64 [c].
+
+        Counted as whole numbers, so that the result does not depend on the order or on the number of threads.
+        A channel of one single value gets a deviation of 1.
+        """
+        levels = np.arange(256, dtype=np.float64)
+        means, deviations = [], []
+        for channel in range(self.pixels.shape[1]):
+            histogram = np.zeros(256, dtype=np.int64)
+            for start in range(0, len(self), 1024):  # a block at a time: bincount widens bytes to 64 bits
+                histogram += np.bincount(self.pixels[start : start + 1024, channel].ravel(), minlength=256)
+            mean = histogram @ levels / histogram.sum()
+            deviation = np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum())
+            means.append(mean)
+            deviations.append(deviation or 1.0)
+        return np.array(means), np.array(deviations)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a model is trained and measured on.
+
+    ``notes`` says what was chosen and passed over; ``warnings`` what the reader should look at. ``left_out`` maps each
+    unreadable picture that ``skip_bad`` left out to the reason.
+    """
+
+    name: str
+    train: Images
+    valid: Images
+    test: Images | None
+    preparation: Preparation
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def parts(self) -> dict[str, Images]:
+        """The parts by name, in order: train, valid and, where there is one, test."""
+        parts = {"train": self.train, "valid": self.valid}
+        return parts | ({"test": self.test} if self.test is not None else {})

@@ -1,0 +1,190 @@
+"""DATA, whatever it is, into pictures: a name, a folder per class, IDX files, or a table."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from underhood.data.check import describe_copies, find_copies
+from underhood.data.decode import Progress, decode_files
+from underhood.data.folder import Listing, list_folder
+from underhood.data.idx import find_idx, read_idx_folder
+from underhood.data.images import Dataset, Images
+from underhood.data.named import NAMES, DownloadBar, read_named
+from underhood.data.prepare import Preparation, refit
+from underhood.data.split import hold_out, sample
+from underhood.data.table import SUFFIXES as TABLES
+from underhood.data.table import list_table
+from underhood.errors import DataError, UnknownNameError, UnreadableError
+
+FEW = 8  # pictures: a class with fewer is worth a warning
+
+
+@dataclass
+class Parts:
+    """Everything that was read, as the data itself divides it, before anything is held out.
+
+    sizes: int [n, 2], width and height of each readable picture as stored; unreadable: path to reason
+    """
+
+    name: str
+    images: dict[str, Images]
+    preparation: Preparation
+    sizes: np.ndarray
+    unreadable: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(
+    data: str | Path = "digits",
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    fit: str = "pad",
+    preparation: Preparation | None = None,
+    valid: float | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    bar: DownloadBar | None = None,
+) -> Dataset:
+    """Read labelled pictures and say which train and which validate.
+
+    data: a name (digits, mnist, mnist-3v7, fashion-mnist), a folder, or a CSV or TSV file
+    size, channels, fit: the pixels to make of each picture; without them they are chosen from the pictures
+    preparation: take this one instead, such as another run's
+    valid: the fraction held out where the data has neither a valid nor a test part, a fifth by default
+    limit: use at most this many pictures of the training part, each class in proportion, drawn from the seed
+    skip_bad: leave unreadable pictures out instead of stopping
+
+    Raises UnknownNameError, DataError, UnreadableError (which lists every unreadable picture).
+    """
+    options = Reading(size, channels, fit, preparation, limit, seed, progress, bar)
+    parts = read_parts(data, options)
+    if parts.unreadable and not skip_bad:
+        raise UnreadableError(parts.unreadable)
+    require_classes(parts)
+    images = parts.images
+    warnings = parts.warnings + describe_copies(find_copies(images))
+    notes = [f"{parts.preparation.describe()} ({_why(parts, options)})", *parts.notes]
+    if parts.unreadable:
+        warnings.append(f"left out {len(parts.unreadable)} unreadable pictures, listed in data.json")
+    train, test = images["train"], None
+    few = {name: count for name, count in train.counts().items() if count < FEW}
+    if few:
+        warnings.append(f"few pictures of {', '.join(f'{name!r} ({count})' for name, count in few.items())}")
+    if "valid" in images:
+        held, test = images["valid"], images.get("test")
+        notes.append("validated on its valid part" + (", scored on its test part once, at the end" if test else ""))
+    elif "test" in images:
+        held = images["test"]
+        notes.append("validated on its test part")
+    else:
+        fraction = 0.2 if valid is None else valid
+        train_rows, valid_rows = hold_out(train, fraction, seed)
+        train, held = train.take(train_rows), train.take(valid_rows)
+        notes.append(f"validated on {len(held):,} pictures held out ({fraction:.0%} of each class, seed {seed})")
+        without = [name for name, count in held.counts().items() if count == 0]
+        if without:
+            warnings.append(f"no picture of {', '.join(map(repr, without))} could be held out for validation")
+        if not len(held):
+            raise DataError(f"{parts.name}: all pictures of each class are copies of one: none is left to validate on")
+    if valid is not None and len(images) > 1:
+        warnings.append(f"--valid {valid} has no effect: the data brings its own validation part")
+    return Dataset(parts.name, train, held, test, parts.preparation, notes, warnings, parts.unreadable)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read, for ``read_parts``: the arguments of ``read`` that concern single pictures."""
+
+    size: int | None = None
+    channels: int | None = None
+    fit: str = "pad"
+    preparation: Preparation | None = None
+    limit: int | None = None
+    seed: int = 0
+    progress: Progress | None = None
+    bar: DownloadBar | None = None
+
+
+def read_parts(data: str | Path, options: Reading | None = None) -> Parts:
+    """Read DATA as the data itself divides it. Unreadable pictures are left out and listed, nothing is held out."""
+    options = options or Reading()
+    path = Path(data).expanduser()
+    if str(data) in NAMES:
+        return _from_arrays(str(data), read_named(str(data), bar=options.bar), options)
+    if path.is_dir():
+        folder = find_idx(path)
+        if folder is not None:
+            return _from_arrays(path.resolve().name, read_idx_folder(folder), options)
+        return _from_listing(path.resolve().name, list_folder(path), options)
+    if path.is_file() and path.suffix.lower() in TABLES:
+        return _from_listing(path.stem, list_table(path), options)
+    if path.exists():
+        raise DataError(f"{path} is neither a folder nor a .csv or .tsv table of pictures")
+    raise UnknownNameError("data", str(data), NAMES, hint=" (and there is no such folder or table)")
+
+
+def require_classes(parts: Parts) -> None:
+    """Raise DataError unless two classes have pictures to train on and each named class has at least one."""
+    counts = parts.images["train"].counts()
+    empty = [name for name, count in counts.items() if count == 0]
+    if empty:
+        raise DataError(f"{parts.name}: class {empty[0]!r} has no readable pictures: add some or remove the class")
+    if len(counts) < 2:
+        raise DataError(f"{parts.name} has only one class, {next(iter(counts))!r}: a classifier needs two or more")
+
+
+def _from_arrays(name: str, images: dict[str, Images], options: Reading) -> Parts:
+    first = images["train"]
+    if options.limit is not None:
+        images = images | {"train": first.take(sample(first.labels, options.limit, options.seed))}
+    _, channels, height, width = first.pixels.shape
+    preparation = options.preparation or Preparation(
+        options.channels or channels, options.size or height, options.size or width, options.fit
+    )
+    ready = {part: replace(these, pixels=refit(these.pixels, preparation)) for part, these in images.items()}
+    sizes = np.tile([width, height], (sum(map(len, images.values())), 1))
+    return Parts(name, ready, preparation, sizes)
+
+
+def _from_listing(name: str, listing: Listing, options: Reading) -> Parts:
+    parts = dict(listing.parts)
+    if options.limit is not None:
+        parts["train"] = parts["train"].take(sample(parts["train"].labels, options.limit, options.seed))
+    names = [file for files in parts.values() for file in files.names]
+    root = str(listing.root)
+    decoded = decode_files(
+        [f"{root}/{file}" if not file.startswith("/") else file for file in names],
+        size=options.size,
+        channels=options.channels,
+        fit=options.fit,
+        preparation=options.preparation,
+        progress=options.progress,
+    )
+    images, row, kept = {}, 0, 0
+    for part, files in parts.items():
+        readable = decoded.readable[row : row + len(files.names)]
+        files = files if readable.all() else files.take(np.flatnonzero(readable))
+        pixels = decoded.pixels[kept : kept + len(files.names)]
+        images[part] = Images(pixels, files.labels, listing.classes, files.names)
+        row, kept = row + len(readable), kept + len(files.names)
+    if not kept:
+        raise UnreadableError(decoded.unreadable)
+    return Parts(name, images, decoded.preparation, decoded.sizes, decoded.unreadable, listing.notes, listing.warnings)
+
+
+def _why(parts: Parts, options: Reading) -> str:
+    if options.preparation:
+        return "as the other run's"
+    if options.size:
+        return f"--size {options.size}, {parts.preparation.fit}"
+    if len(np.unique(parts.sizes, axis=0)) == 1 and tuple(parts.sizes[0]) == (
+        parts.preparation.width,
+        parts.preparation.height,
+    ):
+        return "the pictures' own size"
+    return f"pictures of {len(np.unique(parts.sizes, axis=0))} sizes, {parts.preparation.fit}"

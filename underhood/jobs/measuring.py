@@ -1,0 +1,108 @@
+"""``evaluate`` and ``predict``: a trained run meets pictures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from underhood.data.decode import decode_files
+from underhood.data.folder import picture_files
+from underhood.data.images import Images
+from underhood.data.named import NAMES
+from underhood.data.read import Reading, read, read_parts
+from underhood.errors import DataError, UnreadableError
+from underhood.jobs.listener import Listener
+from underhood.runs.interpret import per_class, wilson_interval
+from underhood.runs.run import Run, load_run, read_config
+from underhood.serving.predictor import Predictor
+
+
+def evaluate(
+    run: str | Path, data: str | Path | None = None, *, skip_bad: bool = False, listener: Listener | None = None
+) -> dict[str, Any]:
+    """Measure a run on the pictures it was validated on, or on other labelled pictures, prepared as the run's own.
+
+    Of other DATA its valid part is measured, else its test part, else all of it; classes are matched by name.
+    Returns run, data, part, accuracy, interval (95 %), images (how many), per_class (name → images, correct, accuracy).
+    Raises UnderhoodError.
+    """
+    from underhood.training.learner import predict_probabilities
+
+    loaded = load_run(Path(run))
+    config = read_config(loaded.path)
+    part, images = _pictures_to_measure(loaded, config, data, skip_bad, listener or Listener())
+    predicted = predict_probabilities(loaded.model, images.pixels).argmax(dim=1).numpy()
+    right = predicted == images.labels
+    return {
+        "run": str(run),
+        "data": str(data or config["data"]),
+        "part": part,
+        "accuracy": float(right.mean()),
+        "interval": wilson_interval(int(right.sum()), len(right)),
+        "images": len(images),
+        "per_class": per_class(images.labels, predicted, loaded.classes),
+    }
+
+
+def _pictures_to_measure(
+    run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, listener: Listener
+) -> tuple[str, Images]:
+    own = config["data"]
+    resolved = data if data is None or str(data) in NAMES else str(Path(data).expanduser().resolve())
+    if data is None or str(resolved) == own:  # the same split as in training, or training pictures would be measured
+        dataset = read(
+            own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
+            limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
+            progress=listener.reading(), bar=listener.download,
+        )  # fmt: skip
+        return "valid", _match_classes(dataset.valid, run)
+    reading = Reading(preparation=run.preparation, progress=listener.reading(), bar=listener.download)
+    parts = read_parts(data, reading)
+    if parts.unreadable and not skip_bad:
+        raise UnreadableError(parts.unreadable)
+    for line in parts.warnings:
+        listener.warn(line)
+    part = next(name for name in ("valid", "test", "train") if name in parts.images)
+    return ("all" if part == "train" else part), _match_classes(parts.images[part], run)
+
+
+def _match_classes(images: Images, run: Run) -> Images:
+    """The same pictures with labels as the run counts them. Raises DataError for a class the run does not know."""
+    used = set(np.unique(images.labels).tolist())
+    unknown = [name for label, name in enumerate(images.classes) if label in used and name not in run.classes]
+    if unknown:
+        known = ", ".join(run.classes[:12]) + (" …" if len(run.classes) > 12 else "")
+        raise DataError(f"class {unknown[0]!r} is unknown to {run.path}, which knows {known}: rename or remove it")
+    if not len(images):
+        raise DataError("there are no readable pictures to measure")
+    index = np.array([run.classes.index(name) if name in run.classes else -1 for name in images.classes])
+    return replace(images, labels=index[images.labels], classes=run.classes)
+
+
+def predict(run: str | Path, paths: Sequence[str | Path], *, listener: Listener | None = None) -> dict[str, Any]:
+    """The class of each picture: files, or folders with every picture below them.
+
+    Returns run, predictions (path, label, score: the label's probability) in the order given, and unreadable
+    (path → reason). Raises UnderhoodError where the run cannot be loaded or a folder holds no picture.
+    """
+    predictor = Predictor.load(run)
+    files: list[str] = []
+    for path in map(Path, paths):
+        inside = picture_files(path) if path.is_dir() else [str(path)]
+        if not inside:
+            raise DataError(f"{path} holds no pictures")
+        files += inside
+    progress = (listener or Listener()).reading()
+    decoded = decode_files(files, preparation=predictor.preparation, progress=progress)
+    rows: list[dict[str, Any]] = []
+    if len(decoded.pixels):
+        labels, probabilities = predictor.predict_pixels(decoded.pixels)
+        readable = [file for file, ok in zip(files, decoded.readable, strict=True) if ok]
+        scores = probabilities.max(axis=1).tolist()
+        rows = [
+            {"path": path, "label": label, "score": score}
+            for path, label, score in zip(readable, labels, scores, strict=True)
+        ]
+    return {"run": str(run), "predictions": rows, "unreadable": decoded.unreadable}

@@ -1,0 +1,199 @@
+"""A run folder: what a training was asked, saw and reached. Nothing in it is a pickle; loading it runs no code.
+
+    config.json        what was asked for and what was chosen
+    environment.json   versions, machine, threads, device
+    data.json          counts, classes, a hash of each part, what was left out
+    metrics.csv        a row an epoch, no durations: equal runs write equal bytes
+    log.txt            messages and durations
+    weights.safetensors  the model; one metadata key, ``underhood``, with architecture, classes and preparation
+    predictions.csv    what the model says of each validation picture
+
+Each file is written beside its place, synced, and renamed: it is there whole, or not at all.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from underhood.data.prepare import FITS, Preparation
+from underhood.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from underhood.models import Architecture
+
+FORMAT = 1  # of the run folder; raised when an older underhood could not read it
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, loaded: its model in evaluation mode, on the CPU."""
+
+    path: Path
+    model: "nn.Module"
+    architecture: "Architecture"
+    classes: tuple[str, ...]
+    preparation: Preparation
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place, sync it, rename it. Raises RunError and leaves what was there before."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # what cannot be written can perhaps not be removed either: the first error counts
+            part.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path} ({error.strerror}): make room or choose another folder with --out"
+        ) from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary as indented, sorted JSON."""
+    write_whole(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def free_folder(out: Path | None, name: str) -> Path:
+    """The folder for a new run: ``out`` if it is free, else the next ``runs/NAME-n``. Creates nothing.
+
+    Raises RunError if ``out`` holds anything.
+    """
+    if out is None:
+        taken = [path.name for path in Path("runs").glob(f"{name}-*")] if Path("runs").is_dir() else []
+        numbers = [int(end) for other in taken if (end := other[len(name) + 1 :]).isdecimal()]
+        return Path("runs") / f"{name}-{max(numbers, default=0) + 1}"
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            raise RunError(f"{out} is not empty: choose another folder with --out, or remove it")
+    except PermissionError:
+        raise RunError(f"{out} may not be read (permission denied): choose another folder with --out") from None
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file: choose a folder with --out")
+    return out
+
+
+def create_folder(out: Path | None, name: str) -> Path:
+    """Create the folder that ``free_folder`` names; of two runs that start at once, each gets its own."""
+    try:
+        while True:
+            folder = free_folder(out, name)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+            if out is not None:
+                return folder
+    except OSError as error:
+        raise RunError(f"cannot create {folder} ({error.strerror}): choose another folder with --out") from None
+
+
+def save_weights(
+    folder: Path, model: "nn.Module", architecture: "Architecture", classes: Sequence[str], preparation: Preparation
+) -> None:
+    """Write ``weights.safetensors``: equal weights give equal bytes."""
+    from safetensors.torch import save
+
+    header = {
+        "format": FORMAT,
+        "architecture": architecture.as_dict(),
+        "classes": list(classes),
+        "preparation": preparation.as_dict(),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True)})
+    write_whole(folder / "weights.safetensors", content)
+
+
+def load_run(folder: Path) -> Run:
+    """Load a run's model. Raises RunError where the folder is not a run, is damaged, or is of a newer format."""
+    from safetensors import SafetensorError, safe_open
+
+    from underhood.models import Architecture, build_model
+
+    path = folder / "weights.safetensors"
+    if not path.is_file():
+        why = "there is no such folder" if not folder.is_dir() else "it has no weights.safetensors"
+        raise RunError(f"{folder} is not a finished run: {why}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged or may not be read ({error})") from None
+    try:
+        header = json.loads(metadata["underhood"])
+        version = int(header["format"])
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{path} was not written by underhood: its metadata has no underhood key that can be read"
+        ) from None
+    if version > FORMAT:
+        raise RunError(f"{path} has format {version}, this underhood reads up to {FORMAT}: pip install -U underhood")
+    try:
+        architecture = Architecture(**header["architecture"])
+        preparation = Preparation(**header["preparation"])
+        classes = tuple(str(name) for name in header["classes"])
+        if len(classes) != architecture.classes or preparation.fit not in FITS:
+            raise ValueError("classes or preparation do not fit the architecture")
+        model = build_model(architecture)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
+    return Run(folder, model.eval(), architecture, classes, preparation)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a run was asked: its ``config.json``. Raises RunError."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} is not a run folder: cannot read {path.name} ({error})") from None
+    if not isinstance(config, dict) or not isinstance(config.get("data"), str):
+        raise RunError(f"{path} does not say which data the run was trained on")
+    return config
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine, as stored in ``environment.json``."""
+    import platform
+
+    import numpy
+    import PIL
+    import torch
+
+    import underhood
+
+    return {
+        "underhood": underhood.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }

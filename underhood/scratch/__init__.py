@@ -1,0 +1,1 @@
+"""The ideas of the books written out, plain before fast."""

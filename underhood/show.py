@@ -1,0 +1,192 @@
+"""What people see on a terminal: the table of epochs, progress, the ladder. Imported when something is to be shown."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from underhood.jobs.listener import Listener
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from underhood.training.learner import Epoch, Step
+
+PATIENCE = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+class Table:
+    """The table that fastai users know, a line an epoch: epoch, train_loss, valid_loss, the metrics, time."""
+
+    def __init__(self, metric_names: Sequence[str], stream: TextIO | None = None):
+        self._stream = stream or sys.stdout
+        self._names = ["epoch", "train_loss", "valid_loss", *metric_names, "time"]
+        self._widths = [max(10, len(name)) for name in self._names]
+        self._begun = False
+
+    def watch(self, steps: "Iterator[Step]") -> "Iterator[Step]":
+        """The same steps, with a progress bar on a terminal."""
+        if not self._stream.isatty():
+            yield from steps
+            return
+        with progress_bar(self._stream) as bar:
+            task = bar.add_task("training", total=None)
+            for step in steps:
+                bar.update(task, completed=step.number, total=step.total)
+                yield step
+
+    def row(self, epoch: "Epoch") -> None:
+        """Show an epoch; the first also shows the names."""
+        if not self._begun:
+            self._line(self._names)
+            self._begun = True
+        minutes, seconds = divmod(round(epoch.seconds), 60)
+        numbers = [epoch.train_loss, epoch.valid_loss, *epoch.metrics.values()]
+        self._line([str(epoch.epoch), *(f"{number:.6f}" for number in numbers), f"{minutes:02}:{seconds:02}"])
+
+    def _line(self, cells: Sequence[str]) -> None:
+        line = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, self._widths, strict=True))
+        print(line, file=self._stream, flush=True)
+
+
+class Terminal(Listener):
+    """Shows what a job does: on stdout, or on stderr where stdout is kept for JSON. Warnings always go to stderr."""
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stdout
+        self._table: Table | None = None
+        self._bar: Progress | None = None
+        self._said = time.monotonic()
+
+    def say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def warn(self, line: str) -> None:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if self._stream.isatty():
+            if self._bar is None:
+                self._bar = progress_bar(self._stream)
+                self._bar.start()
+                self._bar.add_task(what, total=total)
+            self._bar.update(self._bar.task_ids[0], completed=done)
+            if done >= total:
+                self._bar.stop()
+                self._bar = None
+        elif time.monotonic() - self._said > PATIENCE:
+            self._said = time.monotonic()
+            self.say(f"{what}: {done:,} of {total:,}")
+
+    def download(self, file: str) -> "DownloadBar":
+        self.say(f"downloading {file} …")
+        return DownloadBar(file, self._stream)
+
+    def watch(self, steps: "Iterator[Step]") -> "Iterator[Step]":
+        return Table([], self._stream).watch(steps)
+
+    def row(self, epoch: "Epoch") -> None:
+        self._table = self._table or Table(list(epoch.metrics), self._stream)
+        self._table.row(epoch)
+
+
+class DownloadBar:
+    """A progress bar as pooch wants one: bytes, of a total that is set when it is known."""
+
+    def __init__(self, file: str, stream: TextIO):
+        self.total: float | None = None
+        self._bar = progress_bar(stream)
+        self._task = self._bar.add_task(file, total=None)
+        self._bar.start()
+
+    def update(self, count: int) -> None:
+        self._bar.update(self._task, advance=count, total=self.total)
+
+    def reset(self) -> None:
+        self._bar.reset(self._task, total=self.total)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def progress_bar(stream: TextIO) -> "Progress":
+    """A bar that goes away when it is done, and stays away where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(file=stream), transient=True, disable=not stream.isatty())
+
+
+def percent(fraction: float, interval: Sequence[float] | None = None) -> str:
+    """0.9871 as ``98.71 %``, with its interval where there is one."""
+    text = f"{fraction:.2%}".replace("%", " %")
+    return text + (f" ({interval[0]:.2%} to {interval[1]:.2%})".replace("%", " %") if interval else "")
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The end of ``train``, in words."""
+    lines = [f"accuracy            {percent(result['valid_accuracy'], result['interval'])}"]
+    if "test_accuracy" in result:
+        lines.append(f"on the test part    {percent(result['test_accuracy'])}")
+    lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
+    lines.append(f"trained in          {result['seconds']:.1f} s")
+    lines.append(f"run                 {result['run']}")
+    return "\n".join(lines)
+
+
+def ladder_table(result: dict[str, Any]) -> str:
+    """The rungs of ``ladder``, a line each."""
+    lines = [
+        f"{'model':<12}{'accuracy':>10}   {'95 % interval':<20}"
+        f"{'fixed':>7}{'broken':>8}{'parameters':>12}{'seconds':>9}"
+    ]
+    for rung in result["rungs"]:
+        low, high = (percent(end) for end in rung["interval"])
+        fixed, broken = ("–" if rung[key] is None else rung[key] for key in ("fixed", "broken"))
+        lines.append(
+            f"{rung['model']:<12}{percent(rung['valid_accuracy']):>10}   {f'{low} to {high}':<20}"
+            f"{fixed:>7}{broken:>8}{rung['parameters']:>12,}{rung['seconds']:>9.1f}"
+        )
+    return "\n".join(lines)
+
+
+def evaluation_table(result: dict[str, Any]) -> str:
+    """The classes of ``evaluate``, worst first, and the whole."""
+    width = max(len(name) for name in result["per_class"])
+    worst_first = sorted(result["per_class"].items(), key=lambda item: item[1]["accuracy"])
+    lines = [
+        f"{name:<{width}}  {percent(row['accuracy']):>9}  {row['correct']:,} of {row['images']:,}"
+        for name, row in worst_first
+    ]
+    whole = percent(result["accuracy"], result["interval"])
+    return "\n".join(
+        [*lines, f"accuracy {whole} on {result['images']:,} images ({result['part']} of {result['data']})"]
+    )
+
+
+def check_report(result: dict[str, Any]) -> str:
+    """What ``check`` found, in words."""
+    parts = ", ".join(f"{count:,} {part}" for part, count in result["parts"].items())
+    sizes = list(result["sizes"].items())
+    more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
+    lines = [
+        f"{result['data']}: {result['images']:,} images ({parts})",
+        f"sizes: {', '.join(f'{size} ({count:,})' for size, count in sizes[:5])}{more}; become {result['prepared']}",
+        "classes: " + ", ".join(f"{name} ({count:,})" for name, count in result["classes"].items()),
+        *result["notes"],
+    ]
+    for path, reason in result["reasons"].items():
+        lines.append(f"unreadable: {path} {reason}")
+    for kind in ("conflicts", "leaks", "duplicates"):
+        for entry in result[kind]:
+            where = entry.get("classes") or entry.get("parts")
+            lines.append(f"{kind[:-1]}: {' = '.join(entry['paths'])}" + (f" (in {', '.join(where)})" if where else ""))
+    found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
+    return "\n".join([*lines, "nothing amiss" if not found else f"{found} findings"])
+
+
+def predictions_table(result: dict[str, Any]) -> str:
+    """The rows of ``predict``."""
+    width = max((len(row["label"]) for row in result["predictions"]), default=0)
+    return "\n".join(f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}" for row in result["predictions"])

@@ -1,0 +1,1 @@
+"""Batches, losses, metrics, schedules and the one loop. Nothing in this room touches the disk or prints."""

@@ -1,0 +1,184 @@
+"""The one loop, as a generator.
+
+``steps`` yields after each optimizer step; ``epochs`` drains it and yields a row each epoch; ``fit`` drains that and
+shows the table. A progress bar, a checkpoint or a live picture is a consumer: a plain function or ``for`` loop around
+one of them. Chapter 4 builds the same loop up from ``calc_grad``, ``train_epoch`` and ``train_model``.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from underhood.training.loader import VALIDATION_BATCH, DataLoader, DataLoaders
+from underhood.training.losses import cross_entropy
+from underhood.training.metrics import accuracy
+from underhood.training.schedule import Schedule, flat, one_cycle
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Optimizer = Callable[..., torch.optim.Optimizer]  # (parameters, lr=…)
+
+
+class Step(NamedTuple):
+    """What just happened: ``loss`` is still on the device, so that nobody waits for it who does not look."""
+
+    number: int  # steps taken so far in the whole run, this one among them
+    total: int
+    epoch: int
+    lr: float
+    loss: Tensor  # [] mean over the batch
+    items: int  # in the batch
+    last: bool  # of its epoch
+
+
+class Epoch(NamedTuple):
+    """A row of the table. ``seconds`` is training alone, without validation."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass
+class Recorder:
+    """What was seen: ``values`` as fastai has them, a row [train_loss, valid_loss, metric, …] each epoch."""
+
+    metric_names: list[str] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of each step
+    lrs: list[float] = field(default_factory=list)  # of each step
+
+
+class Learner:
+    """A model, its data and how it learns.
+
+    dls: training and validation batches, each (inputs, targets)
+    opt_func: any torch optimizer's class, or a function (parameters, lr=…) that gives one
+    loss_func, metrics: functions (predictions, targets) → mean over the batch
+    """
+
+    def __init__(
+        self,
+        dls: DataLoaders,
+        model: nn.Module,
+        loss_func: Loss = cross_entropy,
+        opt_func: Optimizer = torch.optim.AdamW,
+        metrics: Loss | Sequence[Loss] = accuracy,
+        device: str | torch.device = "cpu",
+    ):
+        self.dls, self.loss_func, self.opt_func = dls, loss_func, opt_func
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.metrics = [metrics] if callable(metrics) else list(metrics)
+        self.recorder = Recorder([_name(metric) for metric in self.metrics])
+
+    def steps(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Step]:
+        """Train, yielding after each step, in a state that could be saved.
+
+        lr: the highest rate; ``schedule(step, total)`` says how much of it each step takes
+        """
+        train = self.dls.train
+        if not len(train):
+            raise ValueError("there is nothing to train on: the training part is empty")
+        total = epochs * len(train)
+        optimizer = self.opt_func(self.model.parameters(), lr=lr)
+        number = 0
+        for epoch in range(epochs):
+            self.model.train()
+            for batch in train.batches(epoch):
+                x, y = self._move(batch)
+                rate = lr * schedule(number, total)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                loss = self.loss_func(self.model(x), y)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                number += 1
+                last = number == (epoch + 1) * len(train)
+                yield Step(number, total, epoch, rate, loss.detach(), len(y), last)
+
+    def epochs(
+        self,
+        epochs: int,
+        lr: float,
+        schedule: Schedule = flat,
+        watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
+    ) -> Iterator[Epoch]:
+        """Train, yielding a row after each epoch. ``watch`` may wrap the steps, as a progress bar does."""
+        seen: list[Step] = []
+        start = time.perf_counter()
+        for step in watch(self.steps(epochs, lr, schedule)):
+            seen.append(step)
+            if step.last:
+                losses = torch.stack([s.loss for s in seen]).double().cpu().numpy()  # the one wait for the device
+                seconds = time.perf_counter() - start
+                train_loss = float(np.average(losses, weights=[s.items for s in seen]))
+                valid_loss, *values = self.validate()
+                self.recorder.losses += losses.tolist()
+                self.recorder.lrs += [s.lr for s in seen]
+                self.recorder.values.append([train_loss, valid_loss, *values])
+                metrics = dict(zip(self.recorder.metric_names, values, strict=True))
+                yield Epoch(step.epoch, train_loss, valid_loss, metrics, seconds)
+                seen = []
+                start = time.perf_counter()
+
+    def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
+        """Train and show the table, a line an epoch."""
+        from underhood.show import Table
+
+        table = Table(self.recorder.metric_names)
+        for epoch in self.epochs(epochs, lr, schedule, watch=table.watch):
+            table.row(epoch)
+
+    def fit_one_cycle(self, epochs: int, lr: float) -> None:
+        """``fit`` with the rate going up and down once."""
+        self.fit(epochs, lr, one_cycle)
+
+    def validate(self, dl: DataLoader | None = None) -> list[float]:
+        """[loss, metric, …] over the validation part, or over another loader's items, each item counted once."""
+        sums = torch.zeros(1 + len(self.metrics), dtype=torch.float64)
+        count = 0
+        for predictions, targets in self._predictions(dl or self.dls.valid):
+            values = [function(predictions, targets).double() for function in (self.loss_func, *self.metrics)]
+            sums += torch.stack(values).cpu() * len(targets)
+            count += len(targets)
+        return (sums / count).tolist()
+
+    def get_preds(self, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
+        """The model's outputs and the targets of the validation part, or of another loader: [n, …], [n, …]."""
+        outputs = [(p.cpu(), y.cpu()) for p, y in self._predictions(dl or self.dls.valid)]
+        return torch.cat([p for p, _ in outputs]), torch.cat([y for _, y in outputs])
+
+    def predict(self, pixels: np.ndarray | Tensor) -> Tensor:
+        """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes]."""
+        return predict_probabilities(self.model, pixels, self.device)
+
+    def _move(self, batch: Any) -> tuple[Tensor, Tensor]:
+        x, y = batch
+        return x.to(self.device), y.to(self.device)
+
+    @torch.inference_mode()
+    def _predictions(self, dl: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+        self.model.eval()
+        for batch in dl.batches():
+            x, y = self._move(batch)
+            yield self.model(x), y
+
+
+@torch.inference_mode()
+def predict_probabilities(model: nn.Module, pixels: np.ndarray | Tensor, device: str | torch.device = "cpu") -> Tensor:
+    """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes], in batches."""
+    model.eval()
+    batches = DataLoader(torch.as_tensor(pixels), VALIDATION_BATCH).batches()
+    return torch.cat([model(x.to(device)).softmax(dim=1).cpu() for x in batches])
+
+
+def _name(metric: Loss) -> str:
+    return getattr(metric, "__name__", type(metric).__name__)

@@ -1,0 +1,113 @@
+"""Mini-batches: whole batches at once, in an order that comes from (seed, epoch) and from nothing else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset, default_collate
+
+from underhood.data.images import Dataset, Images
+
+
+class DataLoader:
+    """Batches of a collection.
+
+    dataset: ``Images``; a tensor or array; a tuple of tensors or arrays of one length, or a TensorDataset (these take
+        whole batches, nothing is done per item, and they live on ``device`` from the start); or anything with a length
+        and an index, whose items are collated as torch does
+    shuffle: a new order each epoch, from (seed, epoch)
+
+    The last batch is short where the count does not divide; it is never dropped.
+
+    >>> [batch.tolist() for batch in DataLoader(range(5), batch_size=2)]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
+        self.device = torch.device(device)
+        self._tensors = _as_tensors(dataset, self.device)
+        self._passes = 0
+
+    @property
+    def count(self) -> int:
+        """How many items, all batches together."""
+        return len(self._tensors[0]) if self._tensors else len(self.dataset)
+
+    def __len__(self) -> int:
+        """How many batches a pass has."""
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """One pass; each further pass takes the next epoch's order."""
+        epoch, self._passes = self._passes, self._passes + 1
+        return self.batches(epoch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The items' order in this epoch: int64 [count]."""
+        if not self.shuffle:
+            return np.arange(self.count)
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+    def batches(self, epoch: int = 0, first: int = 0) -> Iterator[Any]:
+        """The batches of one epoch, from batch ``first`` on."""
+        order = self.order(epoch)
+        for start in range(first * self.batch_size, self.count, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            if self._tensors is None:
+                yield default_collate([self.dataset[int(i)] for i in rows])
+                continue
+            if self.shuffle:
+                index = torch.from_numpy(rows).to(self.device)
+                batch = [tensor[index] for tensor in self._tensors]
+            else:
+                batch = [tensor[start : start + self.batch_size] for tensor in self._tensors]
+            yield tuple(batch) if len(batch) > 1 else batch[0]
+
+
+class DataLoaders:
+    """The training and the validation batches, and the names of the classes.
+
+    >>> dls = DataLoaders.from_dataset(read("digits"), batch_size=64)      # doctest: +SKIP
+    """
+
+    def __init__(self, train: DataLoader, valid: DataLoader, classes: tuple[str, ...] = ()):
+        self.train, self.valid, self.classes = train, valid, classes
+
+    @classmethod
+    def from_dataset(
+        cls, data: Dataset, batch_size: int = 64, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> "DataLoaders":
+        """Shuffled training batches and ordered validation batches of a read data set."""
+        train = DataLoader(data.train, batch_size, shuffle=True, seed=seed, device=device)
+        return cls(train, DataLoader(data.valid, VALIDATION_BATCH, device=device), data.classes)
+
+
+VALIDATION_BATCH = 512  # pictures: what a small convolutional net works through fastest on two cores
+
+
+def _as_tensors(dataset: Any, device: torch.device) -> list[Tensor] | None:
+    """The parallel tensors of the fast path, on the device; None where items must be fetched one by one."""
+    if isinstance(dataset, Images):
+        dataset = (dataset.pixels, dataset.labels)
+    elif isinstance(dataset, TensorDataset):
+        dataset = dataset.tensors
+    elif isinstance(dataset, (Tensor, np.ndarray)):
+        dataset = (dataset,)
+    if not isinstance(dataset, tuple) or not dataset or not all(isinstance(a, (Tensor, np.ndarray)) for a in dataset):
+        return None
+    lengths = [len(a) for a in dataset]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"arrays of different lengths, {lengths}, cannot be batched together")
+    return [torch.as_tensor(a).to(device) for a in dataset]
