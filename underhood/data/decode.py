@@ -139,7 +139,7 @@ def _decode_as(
 def _decode_chunk(
     paths: Sequence[str], *, shape: tuple[int, int], channels: int | None, fit: str, exact: bool
 ) -> _Chunk:
-    """What one process does: pixels [k, c, h, w], grey unless a picture of this chunk is coloured or 3 are asked for."""
+    """What one process does: pixels [k, c, h, w], grey unless a picture of the chunk is coloured or 3 are asked for."""
     height, width = shape
     prepared: list[Image.Image] = []
     readable: list[int] = []

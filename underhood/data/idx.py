@@ -6,10 +6,10 @@ n [h w]        d counts of 4 bytes, the highest byte first
 """
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 
 
-def _read_body(file: IO[bytes] | gzip.GzipFile, path: Path, room: int) -> np.ndarray:
+def _read_body(file: io.BufferedIOBase, path: Path, room: int) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] not in (1, 3):
         raise DataError(f"{path} is not an IDX file of bytes: it begins with {magic.hex(' ') or 'nothing'}")

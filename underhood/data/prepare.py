@@ -66,10 +66,11 @@ def picture_to_pixels(source: Source | Image.Image, preparation: Preparation) ->
 
 
 def open_picture(source: Source, at_least: int = MAX_PIXELS) -> Picture:
-    """A picture file as a PIL image and its stored size: upright, its first frame, mode L or RGB, 8 bits deep, without transparency.
+    """A picture file as a PIL image and its stored size.
 
-    A JPEG much larger than ``at_least`` pixels a side may be decoded at a half, quarter or eighth of its size (never
-    below twice ``at_least``), which is many times faster. Raises BadPicture with the reason.
+    The image is upright, its first frame, of mode L or RGB, 8 bits deep, and without transparency. A JPEG much larger
+    than ``at_least`` pixels a side may be decoded at a half, quarter or eighth of its size (never below twice
+    ``at_least``), which is many times faster. Raises BadPicture with the reason.
     """
     try:
         if isinstance(source, (str, os.PathLike)):

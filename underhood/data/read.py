@@ -24,10 +24,12 @@ FEW = 8  # pictures: a class with fewer is worth a warning
 class Parts:
     """Everything that was read, as the data itself divides it, before anything is held out.
 
-    sizes: int [n, 2], width and height of each readable picture as stored; unreadable: path to reason
+    where: what to call the data in an error; sizes: int [n, 2], width and height of each readable picture as stored;
+    unreadable: path to reason
     """
 
     name: str
+    where: str
     images: dict[str, Images]
     preparation: Preparation
     sizes: np.ndarray
@@ -90,7 +92,7 @@ def read(
         if without:
             warnings.append(f"no picture of {', '.join(map(repr, without))} could be held out for validation")
         if not len(held):
-            raise DataError(f"{parts.name}: all pictures of each class are copies of one: none is left to validate on")
+            raise DataError(f"{parts.where}: all pictures of each class are copies of one: none is left to validate on")
     if valid is not None and len(images) > 1:
         warnings.append(f"--valid {valid} has no effect: the data brings its own validation part")
     return Dataset(parts.name, train, held, test, parts.preparation, notes, warnings, parts.unreadable)
@@ -114,15 +116,16 @@ def read_parts(data: str | Path, options: Reading | None = None) -> Parts:
     """Read DATA as the data itself divides it. Unreadable pictures are left out and listed, nothing is held out."""
     options = options or Reading()
     path = Path(data).expanduser()
+    where = str(path)
     if str(data) in NAMES:
-        return _from_arrays(str(data), read_named(str(data), bar=options.bar), options)
+        return _from_arrays(str(data), where, read_named(str(data), bar=options.bar), options)
     if path.is_dir():
         folder = find_idx(path)
         if folder is not None:
-            return _from_arrays(path.resolve().name, read_idx_folder(folder), options)
-        return _from_listing(path.resolve().name, list_folder(path), options)
+            return _from_arrays(path.resolve().name, where, read_idx_folder(folder), options)
+        return _from_listing(path.resolve().name, where, list_folder(path), options)
     if path.is_file() and path.suffix.lower() in TABLES:
-        return _from_listing(path.stem, list_table(path), options)
+        return _from_listing(path.stem, where, list_table(path), options)
     if path.exists():
         raise DataError(f"{path} is neither a folder nor a .csv or .tsv table of pictures")
     raise UnknownNameError("data", str(data), NAMES, hint=" (and there is no such folder or table)")
@@ -133,12 +136,12 @@ def require_classes(parts: Parts) -> None:
     counts = parts.images["train"].counts()
     empty = [name for name, count in counts.items() if count == 0]
     if empty:
-        raise DataError(f"{parts.name}: class {empty[0]!r} has no readable pictures: add some or remove the class")
+        raise DataError(f"{parts.where}: class {empty[0]!r} has no readable pictures: add some or remove the class")
     if len(counts) < 2:
-        raise DataError(f"{parts.name} has only one class, {next(iter(counts))!r}: a classifier needs two or more")
+        raise DataError(f"{parts.where} has only one class, {next(iter(counts))!r}: a classifier needs two or more")
 
 
-def _from_arrays(name: str, images: dict[str, Images], options: Reading) -> Parts:
+def _from_arrays(name: str, where: str, images: dict[str, Images], options: Reading) -> Parts:
     first = images["train"]
     if options.limit is not None:
         images = images | {"train": first.take(sample(first.labels, options.limit, options.seed))}
@@ -148,10 +151,10 @@ def _from_arrays(name: str, images: dict[str, Images], options: Reading) -> Part
     )
     ready = {part: replace(these, pixels=refit(these.pixels, preparation)) for part, these in images.items()}
     sizes = np.tile([width, height], (sum(map(len, images.values())), 1))
-    return Parts(name, ready, preparation, sizes)
+    return Parts(name, where, ready, preparation, sizes)
 
 
-def _from_listing(name: str, listing: Listing, options: Reading) -> Parts:
+def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> Parts:
     parts = dict(listing.parts)
     if options.limit is not None:
         parts["train"] = parts["train"].take(sample(parts["train"].labels, options.limit, options.seed))
@@ -174,7 +177,9 @@ def _from_listing(name: str, listing: Listing, options: Reading) -> Parts:
         row, kept = row + len(readable), kept + len(files.names)
     if not kept:
         raise UnreadableError(decoded.unreadable)
-    return Parts(name, images, decoded.preparation, decoded.sizes, decoded.unreadable, listing.notes, listing.warnings)
+    return Parts(
+        name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, listing.notes, listing.warnings
+    )
 
 
 def _why(parts: Parts, options: Reading) -> str:

@@ -8,7 +8,7 @@ from underhood.data.images import Images
 
 
 def copies(*arrays: np.ndarray) -> np.ndarray:
-    """Group exact copies among pictures, each array uint8 [n, c, h, w]: int64 [all], equal numbers for equal pictures."""
+    """Number the pictures of arrays, uint8 [n, c, h, w], so that exact copies share a number: int64 [all]."""
     numbers: dict[bytes, int] = {}
     rows = (row for array in arrays for row in np.ascontiguousarray(array).reshape(len(array), -1))
     digests = (hashlib.blake2b(row.data, digest_size=16).digest() for row in rows)
@@ -18,28 +18,29 @@ def copies(*arrays: np.ndarray) -> np.ndarray:
 def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split into (training rows, validation rows): this fraction of each class, exact copies on one side.
 
-    Every class keeps at least one picture for training and, with two that differ, gets at least one for validation.
-    Both keep the pictures' order.
+    Every class keeps at least one picture for training and, with two that differ, gives at least one for validation.
+    A picture that two classes claim trains. Both results keep the pictures' order.
     """
     group = copies(images.pixels)
-    order = np.random.default_rng(seed).permutation(group.max() + 1)  # whole groups are shuffled
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    taken = np.zeros(len(order), bool)  # groups that validate
-    fixed = np.zeros(len(order), bool)  # groups already placed, by an earlier class that shares a copy
+    groups = int(group.max()) + 1
+    place = np.random.default_rng(seed).permutation(groups)  # whole groups are shuffled
+    claims = np.unique(np.stack([group, images.labels]), axis=1)[0]  # a group once for each class that claims it
+    shared = np.bincount(claims, minlength=groups) > 1
+    taken = np.zeros(groups, bool)  # groups that validate
     for label in range(len(images.classes)):
         mine, sizes = np.unique(group[images.labels == label], return_counts=True)
-        mine, sizes = (a[np.argsort(place[mine])] for a in (mine, sizes))
-        wanted = max(1, round(fraction * sizes.sum())) - sizes[taken[mine]].sum()
-        free = ~fixed[mine]
-        reached = np.cumsum(np.where(free, sizes, 0))
-        chosen = free & (reached <= wanted)
-        if not chosen.any() and wanted > 0 and free.any():
-            chosen[np.argmin(np.where(free, sizes, sizes.max() + 1))] = True
-        if (taken[mine] | chosen).all():  # the class would have nothing to train on
-            chosen[np.flatnonzero(chosen)[-1:]] = False
+        if len(mine) < 2:
+            continue
+        shuffled = np.argsort(place[mine])
+        mine, sizes = mine[shuffled], sizes[shuffled]
+        free = ~shared[mine]
+        wanted = max(1, round(fraction * sizes.sum()))
+        chosen = free & (np.cumsum(sizes * free) <= wanted)
+        if not chosen.any() and free.any():
+            chosen[np.argmin(np.where(free, sizes, sizes.sum()))] = True
+        if chosen.all():  # nothing would be left to train on
+            chosen[-1] = False
         taken[mine[chosen]] = True
-        fixed[mine] = True
     validates = taken[group]
     return np.flatnonzero(~validates), np.flatnonzero(validates)
 

@@ -50,7 +50,7 @@ def train(
     skip_bad: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier on labelled pictures and leave a run folder; ``underhood train --help`` explains each argument.
+    """Train a classifier on labelled pictures and leave a run folder. ``underhood train --help`` has each argument.
 
     Returns run, data, model, epochs, seconds (training alone, without validation), valid_accuracy, its 95 % interval
     and baseline_accuracy (fractions of the same pictures), test_accuracy where the data has both parts, parameters,
@@ -69,8 +69,8 @@ def train(
     if earlier is not None and size is None and channels is None:
         preparation = replace(earlier.preparation, fit=fit or earlier.preparation.fit)
     dataset = read(
-        data, size=size, channels=channels, fit=fit or "pad", preparation=preparation, valid=valid, seed=seed, limit=limit,
-        skip_bad=skip_bad, progress=listener.reading(), bar=listener.download,
+        data, size=size, channels=channels, fit=fit or "pad", preparation=preparation, valid=valid, seed=seed,
+        limit=limit, skip_bad=skip_bad, progress=listener.reading(), bar=listener.download,
     )  # fmt: skip
     describe(dataset, log)
     baseline = PixelSimilarity().fit(dataset.train).predict(dataset.valid.pixels) == dataset.valid.labels

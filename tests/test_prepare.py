@@ -1,0 +1,162 @@
+"""A picture becomes pixels in one place, whatever kind of file it is."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from underhood.data.prepare import BadPicture, Preparation, fit_image, picture_to_pixels, refit
+
+GREY, COLOUR = Preparation(1, 12, 12), Preparation(3, 12, 12)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> BytesIO:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
+def test_a_grey_picture_keeps_its_pixels_in_every_lossless_format(kind: str) -> None:
+    image = picture(1)
+    assert (picture_to_pixels(saved(image, kind), GREY)[0] == np.asarray(image)).all()
+
+
+def test_webp_keeps_its_pixels_when_saved_lossless() -> None:
+    image = picture(1, colour=True)
+    assert (
+        picture_to_pixels(saved(image, "WEBP", lossless=True), COLOUR) == np.asarray(image).transpose(2, 0, 1)
+    ).all()
+
+
+def test_a_picture_rotated_by_exif_stands_upright() -> None:
+    upright = Image.fromarray(np.repeat(np.repeat(np.array([[0, 255], [90, 160]], np.uint8), 6, 0), 6, 1))
+    turned = upright.transpose(Image.Transpose.ROTATE_90)  # a camera held sideways says so in its EXIF: 6, turn it back
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for kind, options in (("JPEG", {"quality": 100}), ("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})):
+        pixels = picture_to_pixels(saved(turned, kind, exif=exif, **options), GREY)[0]
+        assert np.abs(pixels.astype(int) - np.asarray(upright)).max() <= 2, kind
+
+
+def test_transparency_is_flattened_on_white() -> None:
+    clear = Image.new("RGBA", (12, 12), (0, 0, 0, 0))
+    clear.paste((10, 20, 30, 255), (0, 0, 6, 12))
+    pixels = picture_to_pixels(saved(clear, "PNG"), COLOUR)
+    assert pixels[:, 0, 0].tolist() == [10, 20, 30]
+    assert pixels[:, 0, 11].tolist() == [255, 255, 255]
+    palette = clear.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
+    see_through = int(np.asarray(palette)[0, 11])
+    assert picture_to_pixels(saved(palette, "GIF", transparency=see_through), COLOUR)[:, 0, 11].tolist() == [255] * 3
+    grey_alpha = Image.new("LA", (12, 12), (0, 128))
+    assert picture_to_pixels(saved(grey_alpha, "PNG"), GREY)[0, 0, 0] == 127
+
+
+def test_one_bit_sixteen_bit_palette_and_cmyk_become_eight_bits() -> None:
+    bits = Image.fromarray(np.eye(12, dtype=bool))
+    assert (picture_to_pixels(saved(bits, "PNG"), GREY)[0] == np.eye(12) * 255).all()
+    deep = Image.fromarray((np.arange(144, dtype=np.uint16) * 455).reshape(12, 12))
+    for kind in ("PNG", "TIFF"):
+        assert (picture_to_pixels(saved(deep, kind), GREY)[0] == np.asarray(deep) // 256).all()
+    flag = picture(3, colour=True).quantize(16)
+    expected = np.asarray(flag.convert("RGB")).transpose(2, 0, 1)
+    assert (picture_to_pixels(saved(flag, "PNG"), COLOUR) == expected).all()
+    red = Image.new("CMYK", (12, 12), (0, 255, 255, 0))
+    assert picture_to_pixels(saved(red, "TIFF"), COLOUR)[:, 5, 5].tolist() == [255, 0, 0]
+
+
+def test_only_the_first_frame_of_an_animation_counts() -> None:
+    first, second = picture(1), picture(2)
+    moving = saved(first, "GIF", save_all=True, append_images=[second])
+    assert (picture_to_pixels(moving, GREY)[0] == np.asarray(first)).all()
+
+
+def test_pad_keeps_the_shape_and_continues_the_border() -> None:
+    wide = Image.new("L", (40, 20), 200)
+    wide.paste(10, (10, 5, 30, 15))
+    padded = np.asarray(fit_image(wide, Preparation(1, 20, 20, "pad")))
+    assert (padded[:5] == 200).all()
+    assert (padded[15:] == 200).all()
+    assert padded[10, 10] == 10
+
+
+def test_crop_takes_the_centre_and_stretch_takes_all() -> None:
+    halves = Image.fromarray(np.repeat([[0] * 10 + [100] * 20 + [255] * 10], 20, 0).astype(np.uint8))
+    cropped = np.asarray(fit_image(halves, Preparation(1, 20, 20, "crop")))
+    assert set(np.unique(cropped)) == {100}
+    stretched = np.asarray(fit_image(halves, Preparation(1, 20, 20, "stretch")))
+    assert stretched[0, 0] == 0
+    assert stretched[0, -1] == 255
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from(["pad", "crop", "stretch"]),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_every_picture_gets_the_preparations_shape(width: int, height: int, fit: str, size: int, colour: bool) -> None:
+    preparation = Preparation(3 if colour else 1, size, size, fit)
+    pixels = picture_to_pixels(picture(0, width, height, colour=not colour), preparation)
+    assert pixels.shape == (preparation.channels, size, size)
+    assert pixels.dtype == np.uint8
+
+
+@given(st.integers(0, 255), st.integers(1, 90), st.integers(1, 90), st.sampled_from(["pad", "crop", "stretch"]))
+def test_a_plain_picture_stays_plain(level: int, width: int, height: int, fit: str) -> None:
+    pixels = picture_to_pixels(Image.new("L", (width, height), level), Preparation(1, 16, 16, fit))
+    assert (pixels == level).all()
+
+
+def test_a_large_jpeg_is_decoded_small_but_looks_the_same() -> None:
+    big = picture(0, 8, 8).resize((2000, 1500), Image.Resampling.BICUBIC)
+    fast = picture_to_pixels(saved(big, "JPEG", quality=95), Preparation(1, 32, 32)).astype(int)
+    slow = picture_to_pixels(big, Preparation(1, 32, 32)).astype(int)
+    assert np.abs(fast - slow).max() <= 6
+
+
+def test_pixels_that_never_were_files_are_prepared_the_same_way() -> None:
+    image = picture(4, 20, 20)
+    target = Preparation(3, 8, 8)
+    assert (refit(np.asarray(image)[None, None], target)[0] == picture_to_pixels(image, target)).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"I am a text, not a picture", "not a picture"),
+        (saved(picture(0, 64, 64), "PNG").getvalue()[:600], "broken"),
+        (saved(picture(0, 64, 64), "JPEG").getvalue()[:700], "broken"),
+    ],
+)
+def test_a_bad_file_is_refused_with_a_reason(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(BadPicture, match=reason):
+        picture_to_pixels(path, GREY)
+
+
+def test_a_picture_of_fifty_thousand_squared_is_refused_before_decoding() -> None:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with pytest.raises(BadPicture, match="too large"):
+        picture_to_pixels(BytesIO(bomb), GREY)
+    smaller = bomb.replace(
+        chunk(b"IHDR", header), chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0))
+    )
+    with pytest.raises(BadPicture, match="too large"):  # between Pillow's warning and its error
+        picture_to_pixels(BytesIO(smaller), GREY)
