@@ -172,7 +172,7 @@ def test_the_common_size_is_kept_up_to_64_and_anything_else_becomes_64(tmp_path:
     assert read(tmp_path / "same", size=16).train.pixels.shape[1:] == (1, 16, 16)
     fill(tmp_path / "large", {f"{c}/{i}.png": picture(i + ord(c), 65, 65) for c in "ab" for i in range(4)})
     assert read(tmp_path / "large").train.pixels.shape[1:] == (1, 64, 64)
-    fill(tmp_path / "mixed", {f"{c}/{i}.png": picture(i, 12 + i, 12) for c in "ab" for i in range(4)})
+    fill(tmp_path / "mixed", {f"{c}/{i}.png": picture(i + ord(c), 12 + i, 12) for c in "ab" for i in range(4)})
     assert read(tmp_path / "mixed").train.pixels.shape[1:] == (1, 64, 64)
 
 

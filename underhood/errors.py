@@ -40,5 +40,5 @@ class UnknownNameError(UnderhoodError):
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = ""):
         known = list(known)
         near = difflib.get_close_matches(name.lower(), known, n=1)
-        mend = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        mend = (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
         super().__init__(f"unknown {what} {name!r}: {mend}{hint}")

@@ -92,7 +92,7 @@ def read(
         if without:
             warnings.append(f"no picture of {', '.join(map(repr, without))} could be held out for validation")
         if not len(held):
-            raise DataError(f"{parts.where}: all pictures of each class are copies of one: none is left to validate on")
+            raise DataError(f"{parts.where}: no picture can be held out to validate on, for each is a copy of another")
     if valid is not None and len(images) > 1:
         warnings.append(f"--valid {valid} has no effect: the data brings its own validation part")
     return Dataset(parts.name, train, held, test, parts.preparation, notes, warnings, parts.unreadable)

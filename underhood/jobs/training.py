@@ -59,6 +59,7 @@ def train(
     started = time.perf_counter()
     _known("schedule", schedule, SCHEDULES)
     _known("model", model or "conv", MODELS)
+    _known("device", device, DEVICES)
     log = Log(listener := listener or Listener())
     label = Path(data).expanduser().resolve().name if str(data) not in NAMES else str(data)
     folder = None if out is None else Path(out)
@@ -200,7 +201,6 @@ def choose_device(device: str) -> str:
     """``auto`` is a CUDA GPU where there is one, else the CPU. Raises UnderhoodError for a GPU that is not there."""
     import torch
 
-    _known("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise UnderhoodError("no CUDA GPU is available here: leave --device out or choose --device cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

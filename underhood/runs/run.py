@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from underhood.data.prepare import FITS, Preparation
-from underhood.errors import RunError
+from underhood.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -158,7 +158,7 @@ def load_run(folder: Path) -> Run:
             raise ValueError("classes or preparation do not fit the architecture")
         model = build_model(architecture)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnknownNameError) as error:
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
     return Run(folder, model.eval(), architecture, classes, preparation)

@@ -1,0 +1,270 @@
+"""The command line, as people call it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome, fill
+from PIL import Image
+
+import underhood as package
+from underhood.jobs import DEVICES, MODELS, SCHEDULES
+
+Command = Callable[..., Outcome]
+
+
+def test_train_without_anything_trains_on_the_digits(underhood: Command) -> None:
+    done = underhood("train", "--json")
+    assert done.code == 0
+    result = done.json
+    assert result["valid_accuracy"] >= 0.97
+    assert 0.85 < result["baseline_accuracy"] < result["valid_accuracy"]
+    assert (result["run"], result["data"], result["model"]) == ("runs/digits-conv-1", "digits", "conv")
+    assert result["left_out"] == []
+    assert result["parameters"] > 1000
+    assert 0 < result["seconds"] < 60
+    assert "test_accuracy" not in result
+    assert done.out.count("\n") == 1
+    assert "epoch train_loss valid_loss" in done.err
+
+
+def test_train_ends_with_the_table_and_the_run_folder(underhood: Command) -> None:
+    done = underhood("train", "--model", "linear", "--epochs", 2)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.split()[:2] == ["epoch", "train_loss"])
+    assert lines[at].split() == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    assert lines[at + 2].split()[0] == "1"
+    assert lines[-1].split() == ["run", "runs/digits-linear-1"]
+    assert Path("runs/digits-linear-1/weights.safetensors").is_file()
+    evaluated = underhood("evaluate", "runs/digits-linear-1", "--json").json
+    rounded = f"{evaluated['accuracy']:.2%}".replace("%", " %")
+    assert any(line.startswith("accuracy") and rounded in line for line in lines)
+
+
+def test_ladder_compares_four_rungs_on_one_split(underhood: Command) -> None:
+    done = underhood("ladder", "digits", "--epochs", 4, "--json")
+    rungs, images = done.json["rungs"], done.json["images"]
+    assert [rung["model"] for rung in rungs] == ["similarity", "linear", "net", "conv"]
+    for before, after in pairwise(rungs):
+        difference = round((after["valid_accuracy"] - before["valid_accuracy"]) * images)
+        assert after["fixed"] - after["broken"] == difference
+        low, high = after["interval"]
+        assert low < after["valid_accuracy"] < high
+    assert rungs[0]["fixed"] is None
+    assert rungs[-1]["valid_accuracy"] > rungs[0]["valid_accuracy"]
+    assert rungs[0]["parameters"] == 640
+
+
+def test_a_ladder_on_the_terminal_is_a_table(underhood: Command) -> None:
+    lines = underhood("ladder", "--epochs", 1, "--limit", 100).out.splitlines()
+    assert [line.split()[0] for line in lines[-5:]] == ["model", "similarity", "linear", "net", "conv"]
+
+
+def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, tmp_path: Path) -> None:
+    """300 photographs of 100 sizes, colour and grey, one turned by EXIF, one broken, one GIF, a script beside them."""
+    root = tmp_path / "photos"
+    for i in range(300):
+        label, size = ("beach", "forest", "town at night")[i % 3], (120 + 3 * (i % 100), 400 - 2 * (i % 100))
+        low = np.random.default_rng(i).integers(0, 120, (6, 8, 3)) + np.array(
+            [[60, 50, 130], [0, 130, 0], [0, 0, 20]][i % 3]
+        )
+        photo = Image.fromarray(low.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        photo = photo.convert("L") if i % 10 == 0 else photo
+        exif = Image.Exif()
+        exif[0x0112] = 6 if i == 7 else 1
+        (root / label).mkdir(parents=True, exist_ok=True)
+        if i == 8:
+            photo.save(root / label / "8.gif")
+        else:
+            photo.save(root / label / f"IMG_{i}.JPG", "JPEG", exif=exif)
+    (root / "town at night/IMG_5.JPG").write_bytes((root / "town at night/IMG_5.JPG").read_bytes()[:2000])
+    (root / "resize.py").write_text("print('hello')")
+    refused = underhood("train", root, "--json")
+    assert refused.code == 1
+    assert "IMG_5.JPG: is broken" in refused.err
+    assert refused.out == ""
+    assert not Path("runs").exists()
+    done = underhood("train", root, "--skip-bad", "--json")
+    assert done.code == 0, done.err
+    assert [Path(path).name for path in done.json["left_out"]] == ["IMG_5.JPG"]
+    assert "64 × 64 colour" in done.err
+    assert done.json["valid_accuracy"] > 0.8
+    run = done.json["run"]
+    assert json.loads(Path(run, "data.json").read_text())["left_out"]
+    assert underhood("evaluate", run, "--json").json["accuracy"] == done.json["valid_accuracy"]
+    found = underhood("check", root, "--json")
+    assert found.code == 1
+    assert found.json["images"] == 299
+    assert found.json["classes"] == {"beach": 100, "forest": 100, "town at night": 99}
+    assert len(found.json["unreadable"]) == 1
+
+
+def test_test_is_scored_once_at_the_end_where_all_three_parts_are(underhood: Command, tmp_path: Path) -> None:
+    digits = package.read("digits")
+    from underhood.data.write import write_folder
+
+    rows = np.arange(len(digits.train))
+    parts = {"train": digits.train.take(rows[:900]), "valid": digits.train.take(rows[900:1200]), "test": digits.valid}
+    for part, images in parts.items():
+        write_folder({part: images}, tmp_path / "D" / part)
+    done = underhood("train", tmp_path / "D", "--json", "--epochs", 8)
+    assert 0.9 < done.json["test_accuracy"] <= 1
+    measured = underhood("evaluate", done.json["run"], "--json").json
+    assert (measured["part"], measured["images"]) == ("valid", 300)
+    assert measured["accuracy"] == done.json["valid_accuracy"]
+
+
+def test_predict_on_a_folder_of_its_own_data_equals_evaluate(underhood: Command, small_folder: Path) -> None:
+    run = underhood("train", small_folder, "--json", "--epochs", 20).json["run"]
+    rows = underhood("predict", run, small_folder / "dark", small_folder / "light/3.png", "--json").json["predictions"]
+    assert len(rows) == 11
+    assert [row["label"] for row in rows] == ["dark"] * 10 + ["light"]
+    assert set(rows[0]) >= {"path", "label", "score"}
+    table = underhood("predict", run, small_folder / "light/3.png").out
+    assert table.split()[0] == "light"
+    (small_folder / "bad.png").touch()
+    done = underhood("predict", run, small_folder / "bad.png", small_folder / "light/3.png", "--json")
+    assert done.code == 1
+    assert len(done.json["predictions"]) == 1
+    assert "bad.png is empty" in done.err
+
+
+def test_check_of_sound_data_finds_nothing(underhood: Command, small_folder: Path) -> None:
+    done = underhood("check", small_folder, "--json")
+    assert done.code == 0
+    assert done.json["images"] == 20
+    assert not any(done.json[kind] for kind in ("unreadable", "conflicts", "duplicates", "leaks"))
+    assert underhood("check", small_folder).out.splitlines()[-1] == "nothing amiss"
+    fill(small_folder, {"dark/x.png": 5, "light/x.png": 5})
+    done = underhood("check", small_folder)
+    assert done.code == 1
+    assert "conflict: dark/x.png = light/x.png (in dark, light)" in done.out
+
+
+def test_get_writes_digits_as_a_folder_that_trains(underhood: Command) -> None:
+    assert underhood("get", "digits", "--as", "folder", "D", "--json").json["images"] == 1797
+    done = underhood("train", "D", "--json", "--model", "linear")
+    assert done.json["valid_accuracy"] > 0.93
+    assert done.json["run"] == "runs/D-linear-1"
+    again = underhood("get", "digits", "--as", "folder", "D")
+    assert again.code == 1
+    assert "is not empty" in again.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("train", "--epochs", 0), "--epochs"),
+        (("train", "--lr", "nan"), "--lr"),
+        (("train", "--lr", "inf"), "--lr"),
+        (("train", "--lr", "-1"), "--lr"),
+        (("train", "--batch-size", 0), "--batch-size"),
+        (("train", "--valid", "1.5"), "--valid"),
+        (("train", "--valid", "nan"), "--valid"),
+        (("train", "--channels", 2), "--channels"),
+        (("train", "--size", 0), "--size"),
+        (("train", "--limit", 0), "--limit"),
+        (("train", "--seed", -1), "--seed"),
+        (("train", "--model", "cnov"), "did you mean 'conv'"),
+        (("train", "--schedule", "onecycel"), "did you mean 'onecycle'"),
+        (("train", "--device", "gpu"), "known: auto, cpu, cuda"),
+        (("train", "--fit", "padd"), "did you mean 'pad'"),
+        (("train", "mnits"), "did you mean 'mnist'"),
+        (("train", "no/such/folder"), "no such folder"),
+        (("train", "--epoch", 3), "--epochs"),
+        (("tarin",), "train"),
+        (("get", "mnits"), "did you mean 'mnist'"),
+        (("get", "mnist", "--as", "folder"), "--as folder DIR"),
+        (("predict", "somewhere"), "PATH"),
+    ],
+)
+def test_bad_flags_and_unknown_names_exit_with_2(arguments: tuple[object, ...], says: str, underhood: Command) -> None:
+    done = underhood(*arguments)
+    assert done.code == 2
+    assert says in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_folder_that_is_no_run_exits_with_1(command: str, underhood: Command, tmp_path: Path) -> None:
+    arguments = [tmp_path, tmp_path / "x.png"] if command == "predict" else [tmp_path]
+    done = underhood(command, *arguments)
+    assert done.code == 1
+    assert done.err.splitlines() == [f"error: {tmp_path} is not a finished run: it has no weights.safetensors"]
+
+
+def test_a_data_error_is_one_line_and_leaves_nothing(underhood: Command, tmp_path: Path) -> None:
+    fill(tmp_path / "D", {"only/1.png": 1, "only/2.png": 2})
+    done = underhood("train", tmp_path / "D", "--json")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        f"error: {tmp_path / 'D'} has only one class, 'only': a classifier needs two or more"
+    ]
+    assert not Path("runs").exists()
+
+
+def test_file_names_that_are_not_text_are_no_obstacle(underhood: Command, tmp_path: Path) -> None:
+    for i in range(8):
+        for label in (b"caf\xe9", "größe 大".encode()):
+            fill(tmp_path / "D", {os.fsdecode(label + b"/\xff%d.png" % i): i + 10 * len(label)})
+    done = underhood("train", tmp_path / "D", "--json", "--epochs", 1, "--model", "linear")
+    assert done.code == 0, done.err
+    assert underhood("evaluate", done.json["run"]).code == 0
+    assert underhood("check", tmp_path / "D").code == 0
+    assert underhood("predict", done.json["run"], tmp_path / "D").code == 0
+
+
+def test_help_and_version_import_neither_torch_nor_numpy() -> None:
+    script = """
+import sys
+from underhood.cli import main
+sys.argv = ["underhood", sys.argv[1]]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code
+assert not {"torch", "numpy", "PIL", "sklearn", "matplotlib"} & set(sys.modules), sorted(sys.modules)
+"""
+    for flag in ("--help", "--version"):
+        done = subprocess.run([sys.executable, "-c", script, flag], capture_output=True, text=True, check=True)
+        assert "underhood" in done.stdout.lower()
+    assert package.__version__ in done.stdout
+
+
+def test_python_m_underhood_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "underhood", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"underhood {package.__version__}\n"
+
+
+def test_public_names_are_complete_and_sorted() -> None:
+    assert package.__all__ == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'lader'"):
+        package.lader  # noqa: B018
+
+
+def test_names_on_the_command_line_are_those_of_the_code() -> None:
+    from underhood.models import MODELS as models
+    from underhood.training.schedule import SCHEDULES as schedules
+
+    assert tuple(models) == MODELS
+    assert tuple(schedules) == SCHEDULES
+    assert "cpu" in DEVICES
+
+
+def test_ctrl_c_exits_with_130(underhood: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("underhood.jobs.train", interrupt)
+    assert underhood("train").code == 130

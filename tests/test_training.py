@@ -1,0 +1,225 @@
+"""Batches, losses, metrics, schedules and the one loop, against torch as a witness."""
+
+import string
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from underhood import accuracy, batch_accuracy, cross_entropy, error_rate, l1, mnist_loss, mse
+from underhood.data.images import Dataset
+from underhood.models import MODELS, Architecture, build_model, count_parameters
+from underhood.training.learner import Learner
+from underhood.training.loader import DataLoader, DataLoaders
+from underhood.training.recipe import choose
+from underhood.training.schedule import flat, one_cycle
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 5))
+def test_each_epoch_is_a_permutation_with_a_short_last_batch(count: int, size: int, seed: int, epoch: int) -> None:
+    loader = DataLoader(torch.arange(count), size, shuffle=True, seed=seed)
+    batches = list(loader.batches(epoch))
+    assert sorted(torch.cat(batches).tolist()) == list(range(count))
+    assert [len(batch) for batch in batches[:-1]] == [size] * (len(loader) - 1)
+    assert len(batches) == len(loader) == -(-count // size)
+    first = len(batches) // 2
+    assert all((a == b).all() for a, b in zip(batches[first:], loader.batches(epoch, first), strict=True))
+
+
+def test_the_order_comes_from_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat(list(DataLoader(torch.arange(100), 7, shuffle=True, seed=seed).batches(epoch))).tolist()
+
+    torch.manual_seed(1)
+    first = order(5, 3)
+    torch.manual_seed(2)
+    assert order(5, 3) == first
+    assert order(5, 4) != first
+    assert order(6, 3) != first
+    loader = DataLoader(torch.arange(100), 7, shuffle=True, seed=5)
+    passes = [torch.cat(list(loader)).tolist() for _ in range(4)]
+    assert passes[3] == first  # plain iteration goes from epoch to epoch
+    assert passes[0] != passes[1]
+
+
+def test_any_indexable_collection_can_be_batched() -> None:
+    assert [b.tolist() for b in DataLoader(range(5), 2)] == [[0, 1], [2, 3], [4]]
+    numbers, letters = next(iter(DataLoader(list(enumerate(string.ascii_lowercase)), 6)))
+    assert numbers.tolist() == [0, 1, 2, 3, 4, 5]
+    assert list(letters) == list("abcdef")
+    x, y = torch.rand(10, 3), torch.arange(10)
+    pairs = list(zip(x, y, strict=True))
+    for slow, fast in zip(DataLoader(pairs, 4, True), DataLoader((x, y), 4, True), strict=True):
+        assert (slow[0] == fast[0]).all()
+        assert (slow[1] == fast[1]).all()
+
+
+def test_images_stay_bytes_until_the_model(digits: Dataset) -> None:
+    x, y = next(iter(DataLoader(digits.train, 8)))
+    assert x.dtype == torch.uint8
+    assert x.shape == (8, 1, 8, 8)
+    assert y.dtype == torch.int64
+
+
+def test_arrays_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="different lengths"):
+        DataLoader((torch.zeros(3), torch.zeros(4)))
+
+
+@pytest.mark.parametrize("function", [mnist_loss, mse, l1, batch_accuracy])
+def test_shapes_that_only_broadcast_by_accident_are_an_error(function: object) -> None:
+    with pytest.raises(ValueError, match=r"unsqueeze"):
+        function(torch.zeros(5, 1), torch.zeros(5))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("function", [cross_entropy, accuracy, error_rate])
+def test_class_shapes_are_checked(function: object) -> None:
+    with pytest.raises(ValueError, match=r"\[n, classes\] and \[n\]"):
+        function(torch.zeros(5, 3), torch.zeros(5, 1, dtype=torch.long))  # type: ignore[operator]
+
+
+def test_losses_and_metrics_agree_with_torch_and_the_chapter() -> None:
+    torch.manual_seed(0)
+    p, t = torch.randn(50, 4), torch.randint(0, 4, (50,))
+    assert torch.equal(cross_entropy(p, t), F.cross_entropy(p, t))
+    a, b = torch.randn(50, 1), torch.randint(0, 2, (50, 1))
+    assert torch.equal(mse(a, b.float()), F.mse_loss(a, b.float()))
+    assert torch.equal(l1(a, b.float()), F.l1_loss(a, b.float()))
+    by_hand = sum(1 - torch.sigmoid(x) if y == 1 else torch.sigmoid(x) for x, y in zip(a, b, strict=True)) / 50
+    assert mnist_loss(a, b).item() == pytest.approx(by_hand.item(), rel=1e-6)
+    logits = torch.logit(torch.tensor([0.9, 0.4, 0.2]))
+    assert mnist_loss(logits, torch.tensor([1, 0, 1])).item() == pytest.approx(0.4333, abs=5e-5)
+    assert accuracy(p, t).item() == sum(int(x.argmax() == y) for x, y in zip(p, t, strict=True)) / 50
+    assert error_rate(p, t).item() == pytest.approx(1 - accuracy(p, t).item())
+    assert batch_accuracy(a, b).item() == sum(int((x > 0) == (y == 1)) for x, y in zip(a, b, strict=True)) / 50
+
+
+@given(st.integers(1, 500))
+def test_one_cycle_rises_for_a_quarter_and_falls_to_nothing(total: int) -> None:
+    rates = [one_cycle(step, total) for step in range(total)]
+    assert rates[0] == pytest.approx(1 / 25)
+    assert all(0 < rate <= 1 for rate in rates)
+    top = int(np.argmax(rates))
+    assert abs(top - total / 4) <= 1
+    assert (np.diff(rates[: top + 1]) >= -1e-12).all()
+    assert (np.diff(rates[top:]) <= 1e-12).all()
+
+
+def test_recipes_suit_few_and_many() -> None:
+    assert choose(250) == (60, 16, 0.01)
+    assert choose(1440) == (30, 64, 0.01)
+    assert choose(60_000) == (5, 128, 0.01)
+    assert choose(2).epochs == 60
+    assert choose(10**7).epochs == 3
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+@given(
+    channels=st.sampled_from([1, 3]), height=st.integers(1, 70), width=st.integers(1, 70), classes=st.integers(2, 12)
+)
+def test_every_model_takes_every_size(model: str, channels: int, height: int, width: int, classes: int) -> None:
+    network = build_model(Architecture(model, channels, height, width, classes))
+    pixels = torch.randint(0, 256, (2, channels, height, width), dtype=torch.uint8)
+    with torch.no_grad():
+        assert network.eval()(pixels).shape == (2, classes)
+
+
+def test_mean_and_deviation_live_in_the_first_layer(digits: Dataset) -> None:
+    mean, deviation = digits.train.pixel_statistics()
+    pixels = digits.train.pixels.astype(np.float64)
+    assert mean[0] == pytest.approx(pixels.mean())
+    assert deviation[0] == pytest.approx(pixels.std())
+    network = build_model(Architecture("linear", 1, 8, 8, 10), mean.tolist(), deviation.tolist())
+    normal = network[0](torch.from_numpy(digits.train.pixels))
+    assert normal.mean().item() == pytest.approx(0, abs=1e-4)
+    assert normal.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_parameters_are_counted() -> None:
+    assert count_parameters(build_model(Architecture("linear", 1, 28, 28, 10))) == 7850
+    assert count_parameters(build_model(Architecture("net", 1, 28, 28, 10))) == 785 * 30 + 31 * 10
+
+
+def learner(digits: Dataset, **options: object) -> Learner:
+    torch.manual_seed(0)
+    network = build_model(Architecture("net", 1, 8, 8, 10), [77.0], [96.0])
+    return Learner(DataLoaders.from_dataset(digits, 64), network, **options)  # type: ignore[arg-type]
+
+
+def test_the_loop_is_the_loop_that_one_would_write(digits: Dataset) -> None:
+    learn = learner(digits, opt_func=torch.optim.SGD)
+    rows = list(learn.epochs(2, 0.1))
+
+    torch.manual_seed(0)
+    network = build_model(Architecture("net", 1, 8, 8, 10), [77.0], [96.0])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    x, y = torch.from_numpy(digits.train.pixels), torch.from_numpy(digits.train.labels)
+    for epoch in range(2):
+        order = torch.from_numpy(np.random.default_rng([0, epoch]).permutation(len(x)))
+        for start in range(0, len(x), 64):
+            rows_of_batch = order[start : start + 64]
+            loss = F.cross_entropy(network(x[rows_of_batch]), y[rows_of_batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    for ours, theirs in zip(learn.model.parameters(), network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    network.eval()
+    right = (network(torch.from_numpy(digits.valid.pixels)).argmax(1).numpy() == digits.valid.labels).sum()
+    assert rows[-1].metrics == {"accuracy": right / len(digits.valid)}
+    assert len(learn.recorder.losses) == 2 * len(learn.dls.train)
+    assert learn.recorder.values[-1] == [rows[-1].train_loss, rows[-1].valid_loss, right / len(digits.valid)]
+
+
+def test_validation_weighs_a_short_last_batch_by_what_it_holds(digits: Dataset) -> None:
+    learn = learner(digits, metrics=[accuracy, error_rate])
+    whole = DataLoader(digits.valid, batch_size=10_000)
+    short = DataLoader(digits.valid, batch_size=len(digits.valid) - 1)
+    once, twice = learn.validate(whole), learn.validate(short)
+    assert once == pytest.approx(twice, rel=1e-6)
+    assert twice[1] == once[1]
+    predictions, targets = learn.get_preds(short)
+    assert len(predictions) == len(targets) == len(digits.valid)
+    assert F.cross_entropy(predictions, targets).item() == pytest.approx(once[0], rel=1e-5)
+
+
+def test_steps_yield_after_each_step_and_can_be_left_at_any(digits: Dataset) -> None:
+    learn = learner(digits)
+    per_epoch = len(learn.dls.train)
+    seen = [next(steps) for steps in [learn.steps(3, 0.01, one_cycle)] for _ in range(per_epoch + 1)]
+    assert [step.number for step in seen] == list(range(1, per_epoch + 2))
+    assert [step.last for step in seen] == [False] * (per_epoch - 1) + [True, False]
+    assert seen[-1].epoch == 1
+    assert seen[0].lr == pytest.approx(0.01 / 25)
+    assert seen[per_epoch - 1].items == len(digits.train) % 64
+    assert seen[0].total == 3 * per_epoch
+
+
+def test_fit_shows_the_table_that_fastai_users_know(digits: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    learn = learner(digits)
+    learn.fit_one_cycle(2, 0.01)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1"]
+    assert float(lines[2].split()[3]) == pytest.approx(learn.validate()[1], abs=1e-6)
+
+
+def test_the_chapters_binary_model_trains_in_the_same_loop(digits: Dataset) -> None:
+    two = np.isin(digits.train.labels, (3, 7))
+    x = torch.from_numpy(digits.train.pixels[two].reshape(-1, 64) / 255).float()
+    y = torch.from_numpy(digits.train.labels[two] == 3).long().unsqueeze(1)
+    dl = DataLoader((x, y), 32)
+    torch.manual_seed(0)
+    learn = Learner(DataLoaders(dl, dl), nn.Linear(64, 1), mnist_loss, torch.optim.SGD, batch_accuracy)
+    *_, last = learn.epochs(20, 1.0, flat)
+    assert last.metrics["batch_accuracy"] >= 0.97
+
+
+def test_predict_gives_probabilities(digits: Dataset) -> None:
+    probabilities = learner(digits).predict(digits.valid.pixels)
+    assert probabilities.shape == (len(digits.valid), 10)
+    assert torch.allclose(probabilities.sum(1), torch.ones(len(digits.valid)), atol=1e-5)
