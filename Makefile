@@ -3,6 +3,7 @@
 #   make train                     train on the digits that ship with scikit-learn
 #   make test                      install what the tests need and run them
 #   make check                     ruff and mypy
+#   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
 #
 # INDEX=URL adds a package index, for instance CPU-only PyTorch (a smaller download on Linux):
@@ -14,7 +15,9 @@ INDEX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
 
-.PHONY: train test check wheel clean
+ROW ?= all
+
+.PHONY: train test check wheel bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
@@ -23,9 +26,12 @@ test: .venv/installed-test
 	.venv/bin/python -m pytest
 
 check: .venv/installed-dev
-	.venv/bin/ruff check underhood tests
-	.venv/bin/ruff format --check underhood tests
+	.venv/bin/ruff check underhood tests benchmarks
+	.venv/bin/ruff format --check underhood tests benchmarks
 	.venv/bin/mypy
+
+bench: .venv/installed
+	.venv/bin/python benchmarks/run.py $(ROW)
 
 wheel: .venv/installed
 	INDEX="$(INDEX)" .ci/wheel

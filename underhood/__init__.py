@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Architecture": "underhood.models",
     "DataError": "underhood.errors",
     "DataLoader": "underhood.training.loader",
     "DataLoaders": "underhood.training.loader",

@@ -64,7 +64,8 @@ def build_model(
         raise UnknownNameError("model", architecture.model, MODELS)
     count = architecture.channels
     normalize = Normalize(mean or [127.5] * count, deviation or [73.9] * count)
-    return nn.Sequential(normalize, *MODELS[architecture.model](architecture))
+    network = nn.Sequential(normalize, *MODELS[architecture.model](architecture))
+    return network.to(memory_format=torch.channels_last)  # convolutions are a third faster so on CPUs
 
 
 def count_parameters(model: nn.Module) -> int:
