@@ -8,12 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from underhood.data.images import Dataset
 from underhood.data.named import read_named
 from underhood.data.read import read
 from underhood.errors import DataError
+
+
+settings.register_profile("patient", deadline=None)  # a first example may import half of SciPy
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
