@@ -16,7 +16,6 @@ from underhood.data.named import read_named
 from underhood.data.read import read
 from underhood.errors import DataError
 
-
 settings.register_profile("patient", deadline=None)  # a first example may import half of SciPy
 settings.load_profile("patient")
 
