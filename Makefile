@@ -13,7 +13,8 @@
 PYTHON ?= python3
 INDEX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-PIP_INSTALL = .venv/bin/python -m pip install --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
+PIP_OPTIONS = --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
+PIP_INSTALL = .venv/bin/python -m pip install $(PIP_OPTIONS)
 
 ROW ?= all
 
@@ -30,14 +31,14 @@ check: .venv/installed-dev
 	.venv/bin/ruff format --check underhood tests benchmarks
 	.venv/bin/mypy
 
-bench: .venv/installed
-	.venv/bin/python benchmarks/run.py $(ROW)
+bench: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/run.py $(ROW)
 
 wheel: .venv/installed
 	INDEX="$(INDEX)" .ci/wheel
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"underhood needs Python 3.11 or newer; this is {sys.version.split()[0]}: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -46,6 +47,12 @@ clean:
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing into .venv (PyTorch is large: the first time takes minutes) …"
 	$(PIP_INSTALL) --editable .
+	@touch $@
+
+# What we are measured against has an environment of its own.
+.venv-bench/installed: .venv/bin/python pyproject.toml constraints.txt
+	test -x .venv-bench/bin/python || .venv/bin/python -m venv .venv-bench
+	.venv-bench/bin/python -m pip install $(PIP_OPTIONS) --editable '.[bench]'
 	@touch $@
 
 .venv/installed-test: .venv/installed
