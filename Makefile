@@ -11,10 +11,12 @@
 # pip's own settings (PIP_INDEX_URL, pip.conf) hold as everywhere. PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
-INDEX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-PIP_OPTIONS = --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
-PIP_INSTALL = .venv/bin/python -m pip install $(PIP_OPTIONS)
+export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
+ifdef INDEX
+export PIP_EXTRA_INDEX_URL := $(PIP_EXTRA_INDEX_URL) $(INDEX)
+endif
+PIP_INSTALL = .venv/bin/python -m pip install --quiet
 
 ROW ?= all
 
@@ -35,7 +37,7 @@ bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/run.py $(ROW)
 
 wheel: .venv/installed
-	INDEX="$(INDEX)" .ci/wheel
+	.ci/wheel
 
 clean:
 	rm -rf .venv .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -52,7 +54,7 @@ clean:
 # What we are measured against has an environment of its own.
 .venv-bench/installed: .venv/bin/python pyproject.toml constraints.txt
 	test -x .venv-bench/bin/python || .venv/bin/python -m venv .venv-bench
-	.venv-bench/bin/python -m pip install $(PIP_OPTIONS) --editable '.[bench]'
+	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
 .venv/installed-test: .venv/installed

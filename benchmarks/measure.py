@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 
 
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], n: int = 7) -> None:
-    """Time both n times in turn after one warm-up of each; the last line printed is JSON. Seconds; ratio of medians."""
+def in_turn(ours: Callable[[], object], theirs: Callable[[], object], goal: float, n: int = 7) -> int:
+    """Time both n times in turn after one warm-up of each; the last line printed is JSON. Seconds; ratio of medians.
+
+    Returns an exit code: 1 where the ratio misses the goal.
+    """
     ours(), theirs()
     times: tuple[list[float], list[float]] = [], []
     for _ in range(n):
@@ -21,4 +24,5 @@ def in_turn(ours: Callable[[], object], theirs: Callable[[], object], n: int = 7
         for what, value in (("median", statistics.median), ("mean", statistics.mean), ("deviation", statistics.stdev))
     }
     ratio = statistics.median(times[0]) / statistics.median(times[1])
-    print(json.dumps({"n": n, **figures, "ratio": round(ratio, 3)}))
+    print(json.dumps({"n": n, **figures, "ratio": round(ratio, 3), "goal": goal, "met": ratio <= goal}))
+    return 0 if ratio <= goal else 1

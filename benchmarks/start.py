@@ -9,12 +9,13 @@ from measure import in_turn
 UNDERHOOD = Path(sys.executable).with_name("underhood")
 
 
-def main() -> None:
-    in_turn(
+def main() -> int:
+    return in_turn(
         lambda: subprocess.run([UNDERHOOD, "--help"], stdout=subprocess.DEVNULL, check=True),
         lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True),
+        goal=0.2,
     )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

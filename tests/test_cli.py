@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, fill
+from conftest import Outcome, fill, picture
 from PIL import Image
 
 import underhood as package
@@ -91,6 +93,10 @@ def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, 
     assert "IMG_5.JPG: is broken" in refused.err
     assert refused.out == ""
     assert not Path("runs").exists()
+    turned = package.read(root, skip_bad=True)
+    i = next(i for i, name in enumerate(turned.train.names) if name.endswith("IMG_7.JPG"))
+    rows = turned.train.pixels[i, 0].std(axis=1)  # 141 × 386, turned, lies: the padding is above and below
+    assert rows[0] == rows[-1] == 0 < rows[32]
     done = underhood("train", root, "--skip-bad", "--json")
     assert done.code == 0, done.err
     assert [Path(path).name for path in done.json["left_out"]] == ["IMG_5.JPG"]
@@ -123,6 +129,13 @@ def test_test_is_scored_once_at_the_end_where_all_three_parts_are(underhood: Com
 
 def test_predict_on_a_folder_of_its_own_data_equals_evaluate(underhood: Command, small_folder: Path) -> None:
     run = underhood("train", small_folder, "--json", "--epochs", 20).json["run"]
+    both = underhood("predict", run, small_folder, "--json").json["predictions"]
+    right = [row["label"] == Path(row["path"]).parent.name for row in both]
+    assert underhood("evaluate", run, shutil.copytree(small_folder, "elsewhere/other"), "--json").json["images"] == 4
+    (Path("elsewhere/other/dark/0.png")).unlink()
+    measured = underhood("evaluate", run, "elsewhere/other", "--json").json
+    assert measured["images"] == 19
+    assert measured["accuracy"] == sum(right[1:]) / 19
     rows = underhood("predict", run, small_folder / "dark", small_folder / "light/3.png", "--json").json["predictions"]
     assert len(rows) == 11
     assert [row["label"] for row in rows] == ["dark"] * 10 + ["light"]
@@ -268,3 +281,164 @@ def test_ctrl_c_exits_with_130(underhood: Command, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("underhood.jobs.train", interrupt)
     assert underhood("train").code == 130
+
+
+def test_test_accuracy_is_that_of_the_test_part(underhood: Command, tmp_path: Path) -> None:
+    """A test part whose labels are all wrong scores 0 while validation scores 1."""
+    dark, light = (np.full((12, 12), level, np.uint8) for level in (20, 200))
+    files = {}
+    for part in ("train", "valid", "test"):
+        for i in range(10):
+            for label, array in (("dark", dark + i), ("light", light + i)):
+                shown = label if part != "test" else {"dark": "light", "light": "dark"}[label]
+                files[f"{part}/{shown}/{i}.png"] = Image.fromarray(array + 10 * ("train", "valid", "test").index(part))
+    result = underhood("train", fill(tmp_path / "D", files), "--model", "linear", "--epochs", 20, "--json").json
+    assert (result["valid_accuracy"], result["test_accuracy"]) == (1, 0)
+
+
+def test_evaluate_refuses_pictures_that_were_trained_on(underhood: Command, small_folder: Path) -> None:
+    run = underhood("train", small_folder, "--json", "--epochs", 2, "--seed", 3).json["run"]
+    own = underhood("evaluate", run, "--json").json
+    small_folder.rename(small_folder.parent / "moved")
+    gone = underhood("evaluate", run)
+    assert gone.code == 1
+    assert "is no longer there: say `evaluate RUN DATA`" in gone.err
+    moved = underhood("evaluate", run, small_folder.parent / "moved", "--json").json
+    assert (moved["part"], moved["images"], moved["accuracy"]) == ("valid", 4, own["accuracy"])
+    (small_folder.parent / "moved").rename(small_folder)
+    fill(small_folder, {"dark/new.png": 7, "light/new.png": 8})
+    changed = underhood("evaluate", run)
+    assert changed.code == 1
+    assert "has changed since" in changed.err
+
+
+def test_a_folder_with_odd_names_trains_twice(underhood: Command, small_folder: Path) -> None:
+    odd = small_folder.rename(small_folder.parent / "pics[1]**")
+    for n in (1, 2):
+        assert underhood("train", odd, "--epochs", 1, "--json").json["run"] == f"runs/pics[1]**-conv-{n}"
+
+
+def test_a_run_folder_among_the_classes_is_not_a_class(
+    underhood: Command, small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_folder)
+    for _ in range(2):
+        assert underhood("train", ".", "--epochs", 1, "--json").code == 0
+    assert underhood("check", ".", "--json").json["classes"] == {"dark": 10, "light": 10}
+
+
+def test_a_loss_that_is_no_number_stops_the_run(underhood: Command) -> None:
+    done = underhood("train", "--lr", 1000, "--model", "net", "--epochs", 20, "--schedule", "flat")
+    if done.code:  # AdamW may survive it: then the figures are numbers
+        assert done.err.splitlines()[-1].startswith("error: the loss is ")
+    else:
+        assert "nan" not in done.out
+
+
+def test_check_lists_unreadable_pictures_though_all_of_a_part_are(underhood: Command, tmp_path: Path) -> None:
+    fill(tmp_path, {f"{part}/{c}/{i}.png": i + 9 * ord(c) for part in ("train",) for c in "ab" for i in range(4)})
+    for c in "ab":
+        (tmp_path / "valid" / c).mkdir(parents=True)
+        (tmp_path / "valid" / c / "x.png").write_text("no picture")
+    done = underhood("check", tmp_path, "--json")
+    assert done.code == 1
+    assert len(done.json["unreadable"]) == 2
+    done = underhood("train", tmp_path, "--skip-bad")
+    assert done.code == 1
+    assert "no picture of the valid part can be read" in done.err
+
+
+def test_links_to_nowhere_and_to_themselves_are_unreadable_and_pipes_passed_over(
+    underhood: Command, small_folder: Path
+) -> None:
+    (small_folder / "dark/gone.png").symlink_to("nothing")
+    (small_folder / "dark/loop.png").symlink_to("loop.png")
+    os.mkfifo(small_folder / "dark/pipe.png")
+    found = underhood("check", small_folder, "--json").json
+    assert [Path(path).name for path in found["unreadable"]] == ["gone.png", "loop.png"]
+    assert found["images"] == 20
+
+
+def test_a_named_set_that_lies_here_too_is_pointed_out(underhood: Command) -> None:
+    Path("digits").mkdir()
+    assert "for the digits that lies here write ./digits" in underhood("check", "digits").out
+
+
+def in_a_terminal(*arguments: object, cwd: Path) -> str:
+    """What `underhood` writes to a terminal of 100 columns."""
+    script = f"import pty, sys; sys.exit(pty.spawn({[sys.executable, '-m', 'underhood', *map(str, arguments)]!r}) >> 8)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, cwd=cwd, check=True, env=os.environ | {"COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.stdout.decode()
+
+
+def test_on_a_terminal_rows_stand_above_the_bar_and_the_cursor_comes_back(tmp_path: Path) -> None:
+    text = in_a_terminal("train", "--model", "linear", "--epochs", 3, cwd=tmp_path)
+    assert "training" in text  # the bar
+    shown = [line.split("\x1b[2K")[-1].replace("\x1b[1A", "").rstrip() for line in text.replace("\r", "").split("\n")]
+    rows = [line.split() for line in shown if line.strip()[:2] in ("0 ", "1 ", "2 ")]
+    assert [len(row) for row in rows] == [5, 5, 5], shown
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h")
+
+
+def test_writing_a_folder_ends_its_bar(tmp_path: Path) -> None:
+    text = in_a_terminal("get", "digits", "--as", "folder", "D", cwd=tmp_path)
+    assert "1797/1797" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") > 0
+
+
+def run_process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "underhood", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+def test_output_that_is_closed_or_not_utf8_is_no_bug(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "underhood", "check", "digits"]
+    done = subprocess.run(["sh", "-c", f"{' '.join(command)} >&-"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    plain = run_process("check", "digits", cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (plain.returncode, plain.stderr) == (0, "")
+
+
+def test_a_full_disk_while_training_names_the_file_and_the_mend(tmp_path: Path) -> None:
+    """The kernel refuses to write past a limit on file size, as it does on a full disk."""
+    script = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+sys.argv = ["underhood", "train", "--model", "linear", "--epochs", "100"]
+from underhood.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: cannot write runs/digits-linear-1/")
+    assert "make room" in done.stderr.splitlines()[-1]
+
+
+def test_equal_runs_in_two_processes_write_equal_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        assert run_process("train", "--epochs", 2, "--limit", 200, "--out", name, cwd=tmp_path).returncode == 0
+    for file in ("weights.safetensors", "metrics.csv", "predictions.csv"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_terminated_process_says_so_and_leaves_no_children(small_folder: Path, tmp_path: Path) -> None:
+    large = picture(1, 3000, 2000)
+    large.save(small_folder / "dark/big.png")
+    for i in range(400):
+        (small_folder / f"dark/{i}.png").unlink(missing_ok=True)
+        (small_folder / f"dark/{i}.png").symlink_to("big.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "underhood", "check", small_folder], stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    time.sleep(1.5)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert err.splitlines()[-1] == "error: terminated"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

@@ -49,10 +49,6 @@ def test_without_the_10000_a_fifth_is_held_out(tmp_path: Path) -> None:
     assert len(data.valid) == 8
 
 
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-20])
-
-
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,10 +13,11 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from test_idx import PIXELS, idx
+from test_idx import PIXELS, idx, write_set
 
 from underhood.data import named
 from underhood.data.images import Dataset
+from underhood.data.named import read_named
 from underhood.data.read import read
 from underhood.errors import DataError, UnknownNameError
 
@@ -58,7 +61,7 @@ def test_digits_are_scikit_learns_own(digits: Dataset) -> None:
 
 def test_a_set_is_downloaded_from_the_mirror_that_has_it_and_then_cached(mirror: Path) -> None:
     data = read("fashion-mnist")
-    assert data.classes[0] == "T-shirt/top"
+    assert data.classes[0] == "T-shirt-top"
     assert data.classes[9] == "Ankle boot"
     assert (data.train.pixels[:, 0] == PIXELS).all()
     assert data.train.names[0] == "train/T-shirt-top/0.png"
@@ -128,3 +131,22 @@ def test_mnist_3v7_as_a_folder_reads_back_as_the_same(mnist_3v7: Dataset, tmp_pa
         assert (one.pixels == other.pixels).all()
     with pytest.raises(DataError, match="is not empty"):
         get("mnist-3v7", tmp_path / "D")
+
+
+def test_an_incomplete_set_is_not_taken_for_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the 10,000 missing, a fifth of the 60,000 would validate and still be called mnist."""
+    write_set(tmp_path / "mnist", valid=False)
+    monkeypatch.setenv("UNDERHOOD_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match="not there"):
+        read_named("mnist", download=False)
+
+
+def test_digits_are_read_without_scikit_learn_or_torch() -> None:
+    script = """
+import sys, underhood
+underhood.read("digits")
+print([name for name in ("sklearn", "torch") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

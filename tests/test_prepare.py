@@ -1,5 +1,7 @@
 """A picture becomes pixels in one place, whatever kind of file it is."""
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from underhood.data.prepare import BadPicture, Preparation, fit_image, picture_to_pixels, refit
+from underhood.data.decode import decode_files
+from underhood.data.prepare import BadPicture, Preparation, fit_image, header_size, picture_to_pixels, refit
+from underhood.errors import UnknownNameError
 
 GREY, COLOUR = Preparation(1, 12, 12), Preparation(3, 12, 12)
 
@@ -144,19 +148,60 @@ def test_a_bad_file_is_refused_with_a_reason(content: bytes, reason: str, tmp_pa
         picture_to_pixels(path, GREY)
 
 
-def test_a_picture_of_fifty_thousand_squared_is_refused_before_decoding() -> None:
-    import struct
-    import zlib
+def png_header(width: int, height: int) -> bytes:
+    """A PNG file that claims a size and holds nothing."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_a_picture_of_fifty_thousand_squared_is_refused_before_decoding() -> None:
     with pytest.raises(BadPicture, match="too large"):
-        picture_to_pixels(BytesIO(bomb), GREY)
-    smaller = bomb.replace(
-        chunk(b"IHDR", header), chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0))
-    )
+        picture_to_pixels(BytesIO(png_header(50_000, 50_000)), GREY)
     with pytest.raises(BadPicture, match="too large"):  # between Pillow's warning and its error
-        picture_to_pixels(BytesIO(smaller), GREY)
+        picture_to_pixels(BytesIO(png_header(10_000, 10_000)), GREY)
+
+
+def test_transparent_one_bit_and_sixteen_bit_pictures_are_flattened_too() -> None:
+    for mode, dark in (("1", 0), ("I;16", 0)):
+        image = Image.new(mode, (4, 4), dark)
+        file = BytesIO()
+        image.save(file, "PNG", transparency=dark)
+        file.seek(0)
+        assert (picture_to_pixels(file, Preparation(1, 4, 4)) == 255).all(), mode
+
+
+def test_a_preparation_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'pad'"):
+        Preparation(1, 8, 8, "padd")
+    for wrong in ((2, 8, 8), (1, 0, 8), (1, 8, "8")):
+        with pytest.raises(ValueError, match="channels must be 1 or 3"):
+            Preparation(*wrong)
+
+
+def test_a_huge_picture_in_a_folder_is_listed_with_its_size(tmp_path: Path) -> None:
+    """Through the road that folders take, where Pillow's own warnings are silenced."""
+    (tmp_path / "huge.png").write_bytes(png_header(50_000, 50_000))
+    decoded = decode_files([str(tmp_path / "huge.png")])
+    assert "too large to decode" in decoded.unreadable[str(tmp_path / "huge.png")]
+    (tmp_path / "large.png").write_bytes(png_header(10_000, 10_000))
+    assert "too large to decode" in decode_files([str(tmp_path / "large.png")]).unreadable[str(tmp_path / "large.png")]
+
+
+def test_header_sizes_are_those_of_the_upright_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (10, 4)).save(tmp_path / "turned.jpg", exif=exif)
+    assert header_size(str(tmp_path / "turned.jpg")) == (4, 10)
+    assert header_size(str(tmp_path / "none.jpg")) is None
+
+
+def test_a_few_large_pictures_keep_every_core_busy(tmp_path: Path) -> None:
+    for i in range(6):
+        picture(i, 700, 700).save(tmp_path / f"{i}.png")
+    calls = []
+    decode_files([str(tmp_path / f"{i}.png") for i in range(6)], progress=lambda done, total: calls.append(done))
+    assert calls == list(range(1, 7))

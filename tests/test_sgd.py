@@ -1,5 +1,6 @@
 """Chapter 4's functions, against torch and against the package's own loop."""
 
+import itertools
 from functools import partial
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_rate_may_be_too_low_right_bouncing_or_too_high(lr, what):
     places = sgd.descend(-1.5, lr, 20)
     assert len(places) == 21
     assert places[0] == -1.5
-    bounces = all(a * b < 0 for a, b in zip(places, places[1:], strict=False))
+    bounces = all(a * b < 0 for a, b in itertools.pairwise(places))
     distance = abs(places[-1])
     expected = {
         "creeps": not bounces and 0.9 < distance < 1.5,
@@ -64,7 +65,7 @@ def test_a_rate_may_be_too_low_right_bouncing_or_too_high(lr, what):
 
 def test_descending_follows_the_slope():
     places = sgd.descend(3.0, 0.1, 5)
-    for here, there in zip(places, places[1:], strict=False):
+    for here, there in itertools.pairwise(places):
         assert there == pytest.approx(here - 0.1 * sgd.slope(torch.tensor(here, dtype=torch.float64)).item())
 
 

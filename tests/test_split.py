@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import fill, picture
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +109,14 @@ def test_a_duplicate_in_the_pool_does_not_leak_into_validation(tmp_path: Path) -
     assert not any(row.tobytes() in train for row in data.valid.pixels)
     assert len(data.valid) == 8
     assert any("twice in one class" in warning for warning in data.warnings)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_crowd_of_copies_does_not_shrink_the_fifth(seed: int) -> None:
+    """100 pictures a class, 30 of them copies of one: 20 validate, or 19 to 20 where the crowd is among them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 1, 4, 4), dtype=np.uint8)
+    labels = np.repeat([0, 1], 100)
+    pixels[:30], pixels[100:130] = pixels[0], pixels[100]
+    images = Images(pixels, labels, ("a", "b"), [str(i) for i in range(200)])
+    _, valid = hold_out(images, 0.2, seed)
+    assert np.bincount(labels[valid]).tolist() == [20, 20]

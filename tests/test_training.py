@@ -1,6 +1,7 @@
 """Batches, losses, metrics, schedules and the one loop, against torch as a witness."""
 
 import string
+import time
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from torch import nn
 
 from underhood import accuracy, batch_accuracy, cross_entropy, error_rate, l1, mnist_loss, mse
 from underhood.data.images import Dataset
+from underhood.errors import DataError, DivergedError
 from underhood.models import MODELS, Architecture, build_model, count_parameters
-from underhood.training.learner import Learner
+from underhood.training.learner import Learner, predict_probabilities
 from underhood.training.loader import DataLoader, DataLoaders
 from underhood.training.recipe import choose
 from underhood.training.schedule import flat, one_cycle
@@ -122,10 +124,16 @@ def test_recipes_suit_few_and_many() -> None:
     channels=st.sampled_from([1, 3]), height=st.integers(1, 70), width=st.integers(1, 70), classes=st.integers(2, 12)
 )
 def test_every_model_takes_every_size(model: str, channels: int, height: int, width: int, classes: int) -> None:
-    network = build_model(Architecture(model, channels, height, width, classes))
+    architecture = Architecture(model, channels, height, width, classes)
+    if model == "conv" and min(height, width) < 4:
+        with pytest.raises(DataError, match="too small for conv: use --size 8"):
+            build_model(architecture)
+        return
+    network = build_model(architecture)
     pixels = torch.randint(0, 256, (2, channels, height, width), dtype=torch.uint8)
     with torch.no_grad():
         assert network.eval()(pixels).shape == (2, classes)
+        assert network.train()(pixels[:1]).shape == (1, classes)  # a last batch may be a single picture
 
 
 def test_mean_and_deviation_live_in_the_first_layer(digits: Dataset) -> None:
@@ -223,3 +231,84 @@ def test_predict_gives_probabilities(digits: Dataset) -> None:
     probabilities = learner(digits).predict(digits.valid.pixels)
     assert probabilities.shape == (len(digits.valid), 10)
     assert torch.allclose(probabilities.sum(1), torch.ones(len(digits.valid)), atol=1e-5)
+
+
+def test_looking_in_the_middle_of_an_epoch_changes_nothing(digits: Dataset) -> None:
+    """``validate`` and ``predict`` leave the model in the mode that it was in: batch statistics go on."""
+    ends = []
+    for curious in (False, True):
+        torch.manual_seed(0)
+        model = build_model(Architecture("conv", 1, 8, 8, 10))
+        learn = Learner(DataLoaders.from_dataset(digits, 256), model)
+        for step in learn.steps(2, 0.01):
+            assert learn.model.training
+            if curious and step.number % 3 == 1:
+                learn.validate()
+                learn.predict(digits.valid.pixels[:2])
+                learn.get_preds()
+        assert not learn.model.training
+        ends.append(learn.validate())
+    assert ends[0] == ends[1]
+
+
+def test_train_loss_weighs_batches_and_the_recorder_keeps_every_step(digits: Dataset) -> None:
+    learn = Learner(DataLoaders.from_dataset(digits, 500), build_model(Architecture("linear", 1, 8, 8, 10)))
+    [epoch] = learn.epochs(1, 0.01, one_cycle)
+    sizes = [500, 500, 438]
+    assert len(learn.recorder.losses) == len(learn.recorder.lrs) == 3
+    assert learn.recorder.lrs == [0.01 * one_cycle(i, 3) for i in range(3)]
+    assert epoch.train_loss == pytest.approx(np.average(learn.recorder.losses, weights=sizes), rel=1e-12)
+    assert epoch.train_loss != pytest.approx(np.mean(learn.recorder.losses), rel=1e-6)
+
+
+def test_seconds_are_those_of_training() -> None:
+    x, y = torch.zeros(8, 1, 4, 4), torch.zeros(8, dtype=torch.long)
+
+    def slow(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return cross_entropy(predictions, targets)
+
+    learn = Learner(
+        DataLoaders(DataLoader((x, y), 2), DataLoader((x, y), 1)), build_model(Architecture("linear", 1, 4, 4, 2)), slow
+    )
+    [epoch] = learn.epochs(1, 0.01)
+    assert 0.08 <= epoch.seconds < 0.16  # four steps, and none of the eight validation batches
+
+
+def test_a_second_fit_goes_on_with_other_orders(digits: Dataset) -> None:
+    learn = Learner(DataLoaders.from_dataset(digits, 500), build_model(Architecture("linear", 1, 8, 8, 10)))
+    asked = []
+    order = learn.dls.train.order
+    learn.dls.train.order = lambda epoch: (asked.append(epoch), order(epoch))[1]  # type: ignore[method-assign]
+    for _ in range(2):
+        list(learn.epochs(2, 0.01))
+    assert asked == [0, 1, 2, 3]
+
+
+def test_an_empty_loader_is_not_the_validation_part(digits: Dataset) -> None:
+    learn = Learner(DataLoaders.from_dataset(digits, 500), build_model(Architecture("linear", 1, 8, 8, 10)))
+    empty = DataLoader((torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.long)))
+    with pytest.raises(ValueError, match="nothing to validate on"):
+        learn.validate(empty)
+
+
+def test_one_output_is_a_probability_by_sigmoid() -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    pixels = torch.rand(3, 1, 2, 2)
+    assert torch.allclose(predict_probabilities(model, pixels), model(pixels).sigmoid().detach())
+
+
+def test_arrays_that_run_backwards_or_may_not_be_written_are_taken() -> None:
+    array = np.arange(6)
+    array.flags.writeable = False
+    assert [batch.tolist() for batch in DataLoader(array[::-1], 4)] == [[5, 4, 3, 2], [1, 0]]
+
+
+def test_a_loss_that_is_no_number_is_an_error_that_names_the_step(digits: Dataset) -> None:
+    learn = Learner(
+        DataLoaders.from_dataset(digits, 500),
+        build_model(Architecture("linear", 1, 8, 8, 10)),
+        loss_func=lambda p, y: cross_entropy(p, y) * (float("nan") if len(y) < 500 else 1),
+    )
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 3 \(epoch 0, rate 0.01\): start again"):
+        list(learn.epochs(2, 0.01))

@@ -36,6 +36,7 @@ _HOME = {
     "mse": "underhood.training.losses",
     "predict": "underhood.jobs",
     "read": "underhood.data.read",
+    "reproduce": "underhood.books.reproduce",
     "train": "underhood.jobs",
 }
 __all__ = sorted(_HOME)

@@ -34,6 +34,10 @@ class RunError(UnderhoodError):
     """A run folder cannot be read or written."""
 
 
+class DivergedError(UnderhoodError):
+    """The loss is no longer a number."""
+
+
 class UnknownNameError(UnderhoodError):
     """A name that is none of ``known``; the message suggests the nearest."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from underhood.errors import UnknownNameError
+from underhood.errors import DataError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Architecture:
     height: int
     width: int
     classes: int
+
+    def __post_init__(self) -> None:
+        numbers = self.channels, self.height, self.width, self.classes
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            raise ValueError(f"channels, height, width and classes must be whole numbers above 0, not {numbers}")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,6 +97,8 @@ def _conv(a: Architecture) -> list[nn.Module]:
 
     Pictures of 16 pixels or more are halved by the first convolution already: most of the time goes there.
     """
+    if min(a.height, a.width) < 4:
+        raise DataError(f"pictures of {a.width} × {a.height} are too small for conv: use --size 8 or --model linear")
     stride = 2 if min(a.height, a.width) >= 16 else 1
     height, width = (math.ceil(math.ceil(side / stride) / 4) for side in (a.height, a.width))  # after both poolings
     pool = math.ceil(height / 4), math.ceil(width / 4)

@@ -1,11 +1,12 @@
 """What people see on a terminal: the table of epochs, progress, the ladder. Imported when something is to be shown."""
 
+import atexit
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from underhood.jobs.listener import Listener
+from underhood.listener import Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,35 +19,39 @@ PATIENCE = 10.0  # seconds between two lines of progress where there is no termi
 class Table:
     """The table that fastai users know, a line an epoch: epoch, train_loss, valid_loss, the metrics, time."""
 
-    def __init__(self, metric_names: Sequence[str], stream: TextIO | None = None):
+    def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stdout
-        self._names = ["epoch", "train_loss", "valid_loss", *metric_names, "time"]
-        self._widths = [max(10, len(name)) for name in self._names]
-        self._begun = False
+        self._bar: Progress | None = None
+        self._widths: list[int] = []
 
     def watch(self, steps: "Iterator[Step]") -> "Iterator[Step]":
         """The same steps, with a progress bar on a terminal."""
         if not self._stream.isatty():
             yield from steps
             return
-        with progress_bar(self._stream) as bar:
-            task = bar.add_task("training", total=None)
+        with progress_bar(self._stream) as self._bar:
+            task = self._bar.add_task("training", total=None)
             for step in steps:
-                bar.update(task, completed=step.number, total=step.total)
+                self._bar.update(task, completed=step.number, total=step.total)
                 yield step
+        self._bar = None
 
     def row(self, epoch: "Epoch") -> None:
         """Show an epoch; the first also shows the names."""
-        if not self._begun:
-            self._line(self._names)
-            self._begun = True
+        if not self._widths:
+            names = ["epoch", "train_loss", "valid_loss", *epoch.metrics, "time"]
+            self._widths = [max(10, len(name)) for name in names]
+            self._line(names)
         minutes, seconds = divmod(round(epoch.seconds), 60)
         numbers = [epoch.train_loss, epoch.valid_loss, *epoch.metrics.values()]
         self._line([str(epoch.epoch), *(f"{number:.6f}" for number in numbers), f"{minutes:02}:{seconds:02}"])
 
     def _line(self, cells: Sequence[str]) -> None:
-        line = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, self._widths, strict=True))
-        print(line, file=self._stream, flush=True)
+        write_line(
+            " ".join(f"{cell:>{width}}" for cell, width in zip(cells, self._widths, strict=True)),
+            self._stream,
+            self._bar,
+        )
 
 
 class Terminal(Listener):
@@ -54,15 +59,15 @@ class Terminal(Listener):
 
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stdout
-        self._table: Table | None = None
+        self._table = Table(self._stream)
         self._bar: Progress | None = None
-        self._said = time.monotonic()
+        self._began = self._said = time.monotonic()
 
     def say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        write_line(line, self._stream, self._bar)
 
     def warn(self, line: str) -> None:
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        write_line(f"warning: {line}", sys.stderr, self._bar)
 
     def progress(self, what: str, done: int, total: int) -> None:
         if self._stream.isatty():
@@ -72,22 +77,47 @@ class Terminal(Listener):
                 self._bar.add_task(what, total=total)
             self._bar.update(self._bar.task_ids[0], completed=done)
             if done >= total:
-                self._bar.stop()
-                self._bar = None
-        elif time.monotonic() - self._said > PATIENCE:
-            self._said = time.monotonic()
-            self.say(f"{what}: {done:,} of {total:,}")
+                self.close()
+            return
+        now = time.monotonic()
+        if done <= 1:
+            self._began = now
+        if now - self._said > PATIENCE:
+            self._said = now
+            left = (now - self._began) / done * (total - done)
+            self.say(f"{what}: {done:,} of {total:,}, about {duration(left)} left")
 
     def download(self, file: str) -> "DownloadBar":
         self.say(f"downloading {file} …")
         return DownloadBar(file, self._stream)
 
     def watch(self, steps: "Iterator[Step]") -> "Iterator[Step]":
-        return Table([], self._stream).watch(steps)
+        self._table = Table(self._stream)
+        return self._table.watch(steps)
 
     def row(self, epoch: "Epoch") -> None:
-        self._table = self._table or Table(list(epoch.metrics), self._stream)
         self._table.row(epoch)
+
+    def close(self) -> None:
+        """Take a bar away that something cut short, so that the cursor comes back."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def write_line(line: str, stream: TextIO, bar: "Progress | None") -> None:
+    """Print a line, above the bar where one is running: printed past it, it would end up behind it."""
+    if bar is None:
+        print(line, file=stream, flush=True)
+    else:
+        bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """For instance ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class DownloadBar:
@@ -98,6 +128,7 @@ class DownloadBar:
         self._bar = progress_bar(stream)
         self._task = self._bar.add_task(file, total=None)
         self._bar.start()
+        atexit.register(self._bar.stop)  # pooch does not close it when a mirror fails
 
     def update(self, count: int) -> None:
         self._bar.update(self._task, advance=count, total=self.total)
@@ -190,3 +221,40 @@ def predictions_table(result: dict[str, Any]) -> str:
     """The rows of ``predict``."""
     width = max((len(row["label"]) for row in result["predictions"]), default=0)
     return "\n".join(f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}" for row in result["predictions"])
+
+
+def reproduction_table(result: dict[str, Any]) -> str:
+    """The figures of ``reproduce``, by book and section, and how many agree."""
+    rows = [
+        (row, shortened(row["book"]), shortened(row["here"]) if row["verdict"] != "in range" else span(row["here"]))
+        for row in result["rows"]
+    ]
+    width, book = max(len(row["what"]) for row, _, _ in rows), max(len(printed) for _, printed, _ in rows)
+    lines: list[str] = []
+    section = None
+    for row, printed, here in rows:
+        if (row["source"], row["section"]) != section:
+            section = row["source"], row["section"]
+            lines += ["", f"{row['source']}: {row['section']}", f"{'':<12}{'':<{width}}  {'book':<{book}}  here"]
+        lines.append(f"  {row['verdict']:<9} {row['what']:<{width}}  {printed:<{book}}  {here}")
+    counts = f"{result['equal']} equal, {result['in_range']} in range, {result['differs']} differ"
+    return "\n".join([*lines, "", f"{len(result['rows'])} figures: {counts}"])
+
+
+def shortened(value: Any, most: int = 3) -> str:
+    """A figure on one line: the first few and the last of many numbers."""
+    texts = [f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in flat_cells(value)]
+    return " ".join(texts if len(texts) <= most + 1 else [*texts[:most], "…", texts[-1]])
+
+
+def span(value: Any) -> str:
+    """A range [low, high], each a number or a list of numbers of which the last is shown; or a figure of its own."""
+    if len(value) != 2 or isinstance(value[0], list) != isinstance(value[1], list):
+        return shortened(value)
+    low, high = (flat_cells(end) for end in value)
+    return ("… " if len(low) > 1 else "") + f"{low[-1]:.6g} to {high[-1]:.6g}"
+
+
+def flat_cells(value: Any) -> list[Any]:
+    """Nested lists as one list."""
+    return [cell for item in value for cell in flat_cells(item)] if isinstance(value, list) else [value]

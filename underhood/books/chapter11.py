@@ -51,4 +51,4 @@ def _last(report: Report) -> Row:
     what = f"iteration {report.iteration}: loss, accuracy in % (within {WITHIN['loss']} and {WITHIN['accuracy']})"
     ours, within = _shown(report), list(WITHIN.values())
     low, high = ([value + sign * width for value, width in zip(ours, within, strict=True)] for sign in (-1, 1))
-    return ranged(SOURCE, SECTION, what, LAST[report.iteration], low, high)._replace(here=ours)
+    return ranged(SOURCE, SECTION, what, LAST[report.iteration], low, high)

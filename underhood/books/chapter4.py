@@ -70,7 +70,8 @@ def pixels(p: Pictures) -> Iterator[Row]:
     section = "Pixels"
     first_ten = "10 10000 10011 10031 10034 10042 10052 1007 10074 10091"
     yield of(section, "the first ten training 3s, sorted", first_ten, [int(n[8:-4]) for n in p.names[:10]])
-    corner = """0 0 0 0 0 0   0 0 0 0 0 29   0 0 0 48 166 224   0 93 244 249 253 187   0 107 253 253 230 48   0 3 20 20 15 0"""
+    corner = """
+        0 0 0 0 0 0   0 0 0 0 0 29   0 0 0 48 166 224   0 93 244 249 253 187   0 107 253 253 230 48   0 3 20 20 15 0"""
     yield of(section, "train/3/10000.png [4:10, 4:10] as an array", corner, p.three[4:10, 4:10])
     yield of(section, "train/3/10000.png [4:10, 4:10] as a tensor", corner, torch.from_numpy(p.three)[4:10, 4:10])
     table = """
@@ -163,9 +164,10 @@ def roller_coaster() -> Iterator[Row]:
     at_first = params.detach().clone()
     loss = sgd.mse(sgd.speed_at(time, params), speed)
     loss.backward()
+    slopes = grad(params)
     yield of(section, "step 3: the loss", "25823.8086", loss.detach())
-    yield of(section, "step 4: the gradients", "-53195.8594 -3419.7146 -253.8908", params.grad)
-    yield of(section, "step 4: times 1e-5", "-0.5320 -0.0342 -0.0025", params.grad * 1e-5)
+    yield of(section, "step 4: the gradients", "-53195.8594 -3419.7146 -253.8908", slopes)
+    yield of(section, "step 4: times 1e-5", "-0.5320 -0.0342 -0.0025", slopes * 1e-5)
     yield of(section, "the parameters", "-0.7658 -0.7506 1.3525", at_first)
     params = at_first.clone().requires_grad_()
     sgd.apply_step(time, speed, params)
@@ -195,6 +197,11 @@ def first_linear_model(p: Pictures) -> Iterator[Row]:
     yield of(section, "accuracy after a weight moved a little", "0.4912068545818329", after.float().mean())
 
 
+def grad(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def loss() -> Iterator[Row]:
     section = "The MNIST loss function"
     targets, predictions = torch.tensor([1, 0, 1]), torch.tensor([0.9, 0.4, 0.2])
@@ -208,7 +215,7 @@ def loss() -> Iterator[Row]:
 
 
 def fastai_order(stream: random.Random, n: int) -> list[int]:
-    """The order of a first pass over a shuffling fastai DataLoader made now: each loader and pass seeds a new stream."""
+    """The order of a first pass over a new, shuffling fastai DataLoader: each loader and pass seeds a stream."""
     loader = random.Random(stream.randint(0, 2**32 - 1))
     return random.Random(loader.randint(0, 2**32 - 1)).sample(range(n), n)
 

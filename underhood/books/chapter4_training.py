@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from underhood.books.chapter4 import BATCH, SOURCE, Pictures, of
+from underhood.books.chapter4 import BATCH, SOURCE, Pictures, grad, of
 from underhood.books.figures import Row, ranged
 from underhood.scratch import questionnaire, sgd
 from underhood.training.learner import Learner
@@ -66,13 +66,13 @@ def by_hand(p: Pictures, dls: DataLoaders) -> Iterator[Row]:
     loss = sgd.mnist_loss(preds, targets)
     yield of(section, "its loss", "0.5006", loss.detach())
     loss.backward()
-    yield of(section, "shape of the weights' gradient", "784 1", _grad(weights).shape)
-    yield of(section, "gradients: weights (mean), bias", "-0.0001 -0.0008", [_grad(weights).mean(), _grad(bias)[0]])
+    yield of(section, "shape of the weights' gradient", "784 1", grad(weights).shape)
+    yield of(section, "gradients: weights (mean), bias", "-0.0001 -0.0008", [grad(weights).mean(), grad(bias)[0]])
     for call, book in (("once", "-0.0002 -0.0015"), ("twice", "-0.0003 -0.0023")):
         sgd.calc_grad(batch, targets, linear1)
-        yield of(section, f"calc_grad called {call}", book, [_grad(weights).mean(), _grad(bias)[0]])
+        yield of(section, f"calc_grad called {call}", book, [grad(weights).mean(), grad(bias)[0]])
     for parameter in params:
-        _grad(parameter).zero_()
+        grad(parameter).zero_()
     right = (preds > 0.0).float() == targets
     yield of(section, "which of the four are right", "False True True False", right[:, 0])
     yield of(section, "batch_accuracy", "0.5000", sgd.batch_accuracy(preds, targets))
@@ -137,16 +137,20 @@ def with_a_nonlinearity(dls: DataLoaders) -> Iterator[Row]:
     for size in ((28 * 28, 30), 30, (30, 1), 1):  # the raw weights of simple_net, which the chapter does not train
         sgd.init_params(size)
     book = """
-        0.305828 0.399663 0.508341  0.142960 0.225702 0.807655  0.079516 0.113519 0.919529  0.052391 0.076792 0.943081
-        0.039796 0.060083 0.956330  0.033368 0.050713 0.963690  0.029680 0.044797 0.965653  0.027290 0.040729 0.968106
-        0.025568 0.037771 0.968597  0.024233 0.035508 0.970559  0.023149 0.033714 0.972031  0.022242 0.032243 0.972522
-        0.021468 0.031006 0.973503  0.020796 0.029944 0.974485  0.020207 0.029016 0.975466  0.019683 0.028196 0.976448
-        0.019215 0.027463 0.976448  0.018791 0.026806 0.976938  0.018405 0.026212 0.977920  0.018051 0.025671 0.977920
-        0.017725 0.025179 0.977920  0.017422 0.024728 0.978410  0.017141 0.024313 0.978901  0.016878 0.023932 0.979392
-        0.016632 0.023580 0.979882  0.016400 0.023254 0.979882  0.016181 0.022952 0.979882  0.015975 0.022672 0.980864
-        0.015779 0.022411 0.980864  0.015593 0.022168 0.981845  0.015417 0.021941 0.981845  0.015249 0.021728 0.981845
-        0.015088 0.021529 0.981845  0.014935 0.021341 0.981845  0.014788 0.021164 0.981845  0.014647 0.020998 0.982336
-        0.014512 0.020840 0.982826  0.014382 0.020691 0.982826  0.014257 0.020550 0.982826  0.014136 0.020415 0.982826"""
+        0.305828 0.399663 0.508341  0.142960 0.225702 0.807655  0.079516 0.113519 0.919529
+        0.052391 0.076792 0.943081  0.039796 0.060083 0.956330  0.033368 0.050713 0.963690
+        0.029680 0.044797 0.965653  0.027290 0.040729 0.968106  0.025568 0.037771 0.968597
+        0.024233 0.035508 0.970559  0.023149 0.033714 0.972031  0.022242 0.032243 0.972522
+        0.021468 0.031006 0.973503  0.020796 0.029944 0.974485  0.020207 0.029016 0.975466
+        0.019683 0.028196 0.976448  0.019215 0.027463 0.976448  0.018791 0.026806 0.976938
+        0.018405 0.026212 0.977920  0.018051 0.025671 0.977920  0.017725 0.025179 0.977920
+        0.017422 0.024728 0.978410  0.017141 0.024313 0.978901  0.016878 0.023932 0.979392
+        0.016632 0.023580 0.979882  0.016400 0.023254 0.979882  0.016181 0.022952 0.979882
+        0.015975 0.022672 0.980864  0.015779 0.022411 0.980864  0.015593 0.022168 0.981845
+        0.015417 0.021941 0.981845  0.015249 0.021728 0.981845  0.015088 0.021529 0.981845
+        0.014935 0.021341 0.981845  0.014788 0.021164 0.981845  0.014647 0.020998 0.982336
+        0.014512 0.020840 0.982826  0.014382 0.020691 0.982826  0.014257 0.020550 0.982826
+        0.014136 0.020415 0.982826"""
     net = nn.Sequential(nn.Linear(28 * 28, 30), nn.ReLU(), nn.Linear(30, 1))
     reached = fitted(dls, net, 40, lr=0.1)
     yield of(section, "Learner.fit, 40 epochs: train_loss, valid_loss, batch_accuracy", book, reached, ROUNDING)
@@ -165,7 +169,7 @@ def fitted(dls: DataLoaders, model: nn.Module, epochs: int, lr: float) -> list[l
         pass
     smooth = smoothed(learn.recorder.losses)[len(dls.train) - 1 :: len(dls.train)]
     table = [[train, *values[1:]] for train, values in zip(smooth, learn.recorder.values, strict=True)]
-    return np.float32(table).tolist()  # what fastai prints has gone through float32
+    return np.array(table, np.float32).tolist()  # what fastai prints has gone through float32
 
 
 def smoothed(losses: list[float], beta: float = 0.98) -> list[float]:
@@ -175,11 +179,6 @@ def smoothed(losses: list[float], beta: float = 0.98) -> list[float]:
         running = beta * running + (1 - beta) * loss
         shown.append(running / (1 - beta**count))
     return shown
-
-
-def _grad(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
 
 
 # -- Accuracies as the chapter's ``validate_epoch`` takes them
@@ -215,10 +214,10 @@ def of_any_order(section: str, what: str, book: str, reached: list[tuple[float, 
 
 def over_seeds(p: Pictures) -> Iterator[Row]:
     """The chapter's last figures among those of ten other starts."""
-    linear_starts, modules, nets = [], [], []
+    hand_starts, modules, nets = [], [], []
     for seed in range(SEEDS):
         torch.manual_seed(seed)
-        linear_starts.append([sgd.init_params((28 * 28, 1)), sgd.init_params(1)])
+        hand_starts.append([sgd.init_params((28 * 28, 1)), sgd.init_params(1)])
         torch.manual_seed(seed)
         module = nn.Linear(28 * 28, 1)
         modules.append([module.weight.T, module.bias])
@@ -226,7 +225,7 @@ def over_seeds(p: Pictures) -> Iterator[Row]:
         first, second = nn.Linear(28 * 28, 30), nn.Linear(30, 1)
         nets.append([first.weight.T, first.bias, second.weight.T, second.bias])
     for section, what, book, epochs, lr, models, starts, weigh in (
-        ("Putting it all together", "linear by hand, 20 epochs", "0.9696", 20, 1.0, linears, linear_starts, batch_means),
+        ("Putting it all together", "by hand, 20 epochs", "0.9696", 20, 1.0, linears, hand_starts, batch_means),
         ("Creating an optimizer", "nn.Linear, 20 epochs", "0.9785", 20, 1.0, linears, modules, batch_means),
         ("Creating an optimizer", "Learner, 10 epochs", "0.967615", 10, 1.0, linears, modules, torch.Tensor.mean),
         ("Adding a nonlinearity", "simple_net, 40 epochs", "0.982826", 40, 0.1, simple_nets, nets, torch.Tensor.mean),

@@ -9,7 +9,7 @@ import torch
 from underhood.books import chapter4, chapter4_training, chapter11
 from underhood.books.figures import DIFFERS, EQUAL, IN_RANGE, Row
 from underhood.data.read import read
-from underhood.jobs.listener import Listener
+from underhood.listener import Listener
 
 
 def reproduce(full: bool = False, *, listener: Listener | None = None) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def reproduce(full: bool = False, *, listener: Listener | None = None) -> dict[s
         for row in (*chapter4.rows(pictures), *chapter4_training.rows(pictures)):
             rows.append(row)
     try:
-        rows += chapter11.rows(data["mnist"], full, watched)
+        for row in chapter11.rows(data["mnist"], full, watched):
+            rows.append(row)
     except KeyboardInterrupt:
         result["interrupted"] = str(reached[0]) if reached else "before the first iteration"
     verdicts = Counter(row.verdict for row in rows)

@@ -1,26 +1,51 @@
 """The command line: arguments in, a job called, a table or JSON out. Nothing is computed here."""
 
+import os
+import signal
 import sys
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed or bad data, 2 bad flags, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed or bad data, 2 bad flags, 130 and 143 interrupted."""
+    try:
+        sys.exit(_run())
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted", 130))
+
+
+def _run() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_complain("terminated", 143)))  # and so clean up on the way
     from underhood.cli.app import app
     from underhood.errors import UnderhoodError, UnknownNameError
 
-    for stream in (sys.stdout, sys.stderr):  # file names may hold bytes that are not text
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    _open_streams()
     try:
         app(prog_name="underhood")
     except UnknownNameError as error:
-        sys.exit(_complain(str(error), 2))
+        return _complain(str(error), 2)
     except UnderhoodError as error:
-        sys.exit(_complain(str(error), 1))
+        return _complain(str(error), 1)
+    except MemoryError as error:
+        return _complain(f"not enough memory ({error}): choose a smaller --size or a --limit", 1)
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:  # a disk that fills, a folder that goes away: the user's to mend, not a bug
         name = f"{error.filename}: " if error.filename else ""
-        sys.exit(_complain(f"{name}{error.strerror or error}", 1))
-    except KeyboardInterrupt:
-        sys.exit(_complain("interrupted", 130))
+        return _complain(f"{name}{error.strerror or error}", 1)
+    except SystemExit as ended:
+        if ended.code == 130:
+            _complain("interrupted", 130)
+        raise
+    return 0
+
+
+def _open_streams() -> None:
+    """Give output somewhere to go where it was closed; file names may hold bytes that are not text."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (for as long as the process lives)
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,7 +1,7 @@
 """The commands and their flags."""
 
+import atexit
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +20,9 @@ app = typer.Typer(
 DATA_HELP = "digits, mnist, mnist-3v7, fashion-mnist; a folder per class; a folder of IDX files; a .csv or .tsv table."
 
 
-def _finite(value: float | None) -> float | None:
-    if value is not None and (not math.isfinite(value) or value <= 0):
-        raise typer.BadParameter("must be a number above 0")
+def _rate(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1000:
+        raise typer.BadParameter("must be a number above 0, at most 1000")
     return value
 
 
@@ -90,7 +90,7 @@ def train(
     model: Annotated[str | None, typer.Option(help="linear, net or conv. conv, or the model of --from.")] = None,
     epochs: Epochs = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")] = None,
-    lr: Annotated[float | None, typer.Option(callback=_finite, help="Highest learning rate: 0.01.")] = None,
+    lr: Annotated[float | None, typer.Option(callback=_rate, help="Highest learning rate: 0.01.")] = None,
     schedule: Annotated[str, typer.Option(help="onecycle or flat.")] = "onecycle",
     size: Size = None,
     channels: Channels = None,
@@ -197,13 +197,31 @@ def get(
     _finish(result, as_json, f"{name}: {wrote}{result['path']}")
 
 
+@app.command()
+def reproduce(
+    full: Annotated[bool, typer.Option("--full", help="Also the long job's end: 3,500 iterations, minutes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute every figure that the books print, and compare. Needs mnist."""
+    from underhood import show
+    from underhood.books.reproduce import reproduce as compute
+
+    result = compute(full, listener=_listener(as_json))
+    if "interrupted" in result:
+        typer.echo(f"error: interrupted; reached: {result['interrupted']}", err=True)
+    code = 130 if "interrupted" in result else 1 if result["differs"] else 0
+    _finish(result, as_json, show.reproduction_table(result), code=code)
+
+
 def _listener(as_json: bool) -> Any:
     from underhood.show import Terminal
 
-    return Terminal(sys.stderr if as_json else sys.stdout)
+    terminal = Terminal(sys.stderr if as_json else sys.stdout)
+    atexit.register(terminal.close)  # a bar that an error cuts short gives the cursor back
+    return terminal
 
 
 def _finish(result: dict[str, Any], as_json: bool, text: str, code: int = 0) -> None:
     """Print the result, as JSON or as words, and exit with the code."""
-    typer.echo(json.dumps(result) if as_json else text)
+    typer.echo(json.dumps(result, allow_nan=False) if as_json else text)
     raise typer.Exit(code)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ from underhood.data.prepare import (
     BadPicture,
     Preparation,
     fit_image,
+    header_size,
     images_to_pixels,
     is_coloured,
     open_picture,
@@ -31,8 +32,10 @@ from underhood.data.prepare import (
 from underhood.errors import DataError
 
 LARGEST_COMMON = 64  # pixels: a size that all pictures share is kept up to here; anything else becomes 64 × 64
-CHUNK = 256  # pictures a process takes at a time
-WORTH_PROCESSES = 256  # below this many pictures, starting processes costs more than it saves
+CHUNK = 256  # pictures a process takes at a time, at most
+TURNS = 8  # chunks that each process gets of a small folder, so that all are busy to the end
+WORTH_PROCESSES = 2_000_000  # bytes: below this, starting processes costs more than it saves
+SMALL_FILE = 8_000  # bytes: what opening a file costs, in bytes decoded
 SAMPLE = 32  # pictures opened to guess the common size
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -91,18 +94,17 @@ def decode_files(
 
 def _common_size(paths: Sequence[str]) -> tuple[int, int] | None:
     """(height, width) if a sample of the pictures agrees on one of at most 64 × 64, else None."""
-    sizes = set()
-    for path in paths[:: max(1, len(paths) // SAMPLE)]:
-        try:
-            sizes.add(open_picture(path, at_least=LARGEST_COMMON).image.size)
-        except BadPicture:
-            continue
-        if len(sizes) > 1:
-            return None
-    if not sizes or max(next(iter(sizes))) > LARGEST_COMMON:
-        return None
-    width, height = sizes.pop()
-    return height, width
+    common = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks are not wanted here, and bombs are refused when decoded
+        for path in paths[:: max(1, len(paths) // SAMPLE)]:
+            size = header_size(path)
+            if size is None:
+                continue
+            if max(size) > LARGEST_COMMON or (common is not None and size != common):
+                return None
+            common = size
+    return common and common[::-1]
 
 
 def _decode_as(
@@ -116,10 +118,12 @@ def _decode_as(
     pixels = np.zeros((len(paths), channels or 1, *shape), np.uint8)
     sizes = np.zeros((len(paths), 2), np.int64)
     unreadable: dict[str, str] = {}
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    cores = _cores()
+    length = min(CHUNK, -(-len(paths) // (TURNS * cores)))
+    chunks = [paths[start : start + length] for start in range(0, len(paths), length)]
     work = partial(_decode_chunk, shape=shape, channels=channels, fit=fit, exact=exact)
     done = 0
-    with _pool(len(paths)) as run:
+    with _pool(cores if _worth_processes(paths) else 1) as run:
         for chunk, part in zip(chunks, run(work, chunks), strict=True):
             rows = slice(done, done + len(chunk))
             if part.pixels.shape[1] > pixels.shape[1]:  # the first coloured picture: what was grey so far is repeated
@@ -167,11 +171,25 @@ def _decode_chunk(
     return _Chunk(pixels, sizes, unreadable)
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _worth_processes(paths: Sequence[str]) -> bool:
+    """Whether there is much to decode: many files, or large ones."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):
+            total += os.stat(path).st_size + SMALL_FILE  # noqa: PTH116 (a Path for each costs seconds)
+        if total > WORTH_PROCESSES:
+            return True
+    return False
+
+
 @contextmanager
-def _pool(count: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
-    """A ``map`` over all cores; this process's own for few pictures or on one core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if count < WORTH_PROCESSES or cores == 1:
+def _pool(cores: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
+    """A ``map`` over so many cores; this process's own for one."""
+    if cores == 1:
         yield map
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")

@@ -49,17 +49,19 @@ class Listing:
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """A sorting key under which ``10`` comes after ``9``."""
-    pieces = re.split(r"([0-9]+)", name)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p.lower()) for p in pieces if p] + [(2, 0, name)]
+    pieces = (piece for piece in re.split(r"([0-9]+)", name) if piece)
+    numbers = ((1, len(digits := p.lstrip("0")), digits) if p.isdecimal() else (2, 0, p.lower()) for p in pieces)
+    return [*numbers, (0, 0, name)]  # the end of a name comes before anything that goes on
 
 
 def list_folder(root: Path) -> Listing:
     """List a folder of labelled pictures. Raises DataError where it is not one."""
     passed_over: Counter[str] = Counter()
-    folders = _part_folders(root, passed_over)
+    warnings: list[str] = []
+    folders = _part_folders(root, passed_over, warnings)
     names = {part: _class_folders(folder, passed_over) for part, folder in folders.items()}
     classes = tuple(names["train"])
-    warnings = _compare_classes(names, folders)
+    _refuse_unknown_classes(names, folders)
     parts = {}
     prefix = len(str(root / "x")) - 1
     for part, class_folders in names.items():
@@ -75,6 +77,9 @@ def list_folder(root: Path) -> Listing:
             labels += [label] * len(pictures)
         if not found:
             raise DataError(f"{folders[part]} holds no pictures: fill it or remove it")
+        missing = [name for label, name in enumerate(classes) if label not in set(labels)]
+        if missing:
+            warnings.append(f"{folders[part]} has no picture of {_few(missing)}: accuracy there is not measured")
         parts[part] = Files(found, np.array(labels, np.int64))
     notes = []
     if passed_over:
@@ -92,10 +97,18 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
+    hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
+    if hidden or not os.path.isdir(entry.path):  # noqa: PTH112 (never raises, as entry.is_dir() does)
+        return False
+    return not (entry.name == "runs" and _holds_runs(Path(entry.path)))
 
 
-def _part_folders(root: Path, passed_over: Counter[str]) -> dict[str, Path]:
+def _holds_runs(folder: Path) -> bool:
+    """Whether a folder called runs is ours, and not a class of runs."""
+    return next(folder.glob("*/environment.json"), None) is not None
+
+
+def _part_folders(root: Path, passed_over: Counter[str], warnings: list[str]) -> dict[str, Path]:
     """The folder of each part; the whole folder is ``train`` where there are no parts.
 
     ``train`` is a part, not a class of vehicles, if it holds folders of its own.
@@ -115,6 +128,8 @@ def _part_folders(root: Path, passed_over: Counter[str]) -> dict[str, Path]:
     for entry in entries:
         if Path(entry.path) not in parts.values():
             _pass_over(entry, passed_over)
+            if entry.name.lower() in PARTS and any(_is_picture(inside.name) for inside in _entries(Path(entry.path))):
+                warnings.append(f"{entry.path} is passed over: its pictures lie in no class folder")
     return {part: parts[part] for part in ("train", "valid", "test") if part in parts}
 
 
@@ -133,17 +148,12 @@ def _class_folders(folder: Path, passed_over: Counter[str]) -> dict[str, Path]:
     return {name: folder / name for name in classes}
 
 
-def _compare_classes(names: dict[str, dict[str, Path]], folders: dict[str, Path]) -> list[str]:
-    """Classes are matched by name: one unknown to train is an error, one missing elsewhere a warning."""
-    warnings = []
+def _refuse_unknown_classes(names: dict[str, dict[str, Path]], folders: dict[str, Path]) -> None:
+    """Classes are matched by name: raise DataError for one that train does not have."""
     for part in names:
         for name in names[part]:
             if name not in names["train"]:
                 raise DataError(f"class {name!r} of {folders[part]} is not in {folders['train']}: rename or remove it")
-        missing = [name for name in names["train"] if name not in names[part]]
-        if missing:
-            warnings.append(f"{folders[part]} has no folder for {_few(missing)}: accuracy there is not measured")
-    return warnings
 
 
 def picture_files(folder: Path, passed_over: Counter[str] | None = None) -> list[str]:
@@ -159,13 +169,21 @@ def picture_files(folder: Path, passed_over: Counter[str] | None = None) -> list
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in _entries(here):
-            if _is_picture(entry.name) and not entry.is_dir():
+            if _is_picture(entry.name) and _may_be_opened(entry):
                 found.append(entry.path)
             elif _is_folder(entry):
                 waiting.append(Path(entry.path))
             else:
                 _pass_over(entry, passed_over)
     return sorted(found)
+
+
+def _may_be_opened(entry: os.DirEntry[str]) -> bool:
+    """A file, or a link that leads nowhere, which is then listed as unreadable. A pipe would wait for ever."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:  # a link that leads to itself
+        return True
 
 
 def _is_picture(name: str) -> bool:
@@ -175,7 +193,7 @@ def _is_picture(name: str) -> bool:
 def _pass_over(entry: os.DirEntry[str], passed_over: Counter[str]) -> None:
     if entry.name.startswith(".") or entry.name == "__MACOSX":
         passed_over["hidden"] += 1
-    elif entry.is_dir():
+    elif os.path.isdir(entry.path):  # noqa: PTH112
         passed_over["folder"] += 1
     else:
         passed_over[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122

@@ -29,6 +29,11 @@ def find_idx(root: Path) -> Path | None:
     return None
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether all four files are there, each plain or gzip."""
+    return all(_find(folder, f"{stem}-{kind}") for stem in STEMS.values() for kind in ("images", "labels"))
+
+
 def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dict[str, Images]:
     """The parts (train and, if there, valid) of the four IDX files in ``folder``, plain or gzip.
 
@@ -51,8 +56,7 @@ def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dic
         if pixels.shape[2:] != found["train"][0].shape[2:]:
             raise DataError(f"{folder}: {part} pictures are {pixels.shape[2:]}, train's {found['train'][0].shape[2:]}")
         labels = np.searchsorted(used, raw).astype(np.int64)
-        folders = [name.replace("/", "-") for name in classes]  # fashion-mnist has a class T-shirt/top
-        names = [f"{part}/{folders[label]}/{i}.png" for i, label in enumerate(labels.tolist())]
+        names = [f"{part}/{classes[label]}/{i}.png" for i, label in enumerate(labels.tolist())]
         parts[part] = Images(pixels, labels, classes, names)
     return parts
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from underhood.data.idx import find_idx, read_idx_folder
+from underhood.data.idx import find_idx, is_complete, read_idx_folder
 from underhood.data.images import Images
 from underhood.errors import DataError
+from underhood.paths import expanded
 
 DIGITS = tuple("0123456789")
-FASHION = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+FASHION = (  # as folder names, so with a dash for the slash
+    "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 FILES = (
     "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -85,14 +86,14 @@ def places(name: str) -> list[Path]:
     import pooch
 
     base = os.environ.get("UNDERHOOD_DATA")
-    return [*([Path(base).expanduser() / name] if base else []), Path(pooch.os_cache("underhood")) / name]
+    return [*([expanded(base) / name] if base else []), Path(pooch.os_cache("underhood")) / name]
 
 
 def fetch(name: str, download: bool = True, bar: DownloadBar | None = None) -> Path:
     """The folder that holds a set's four IDX files, downloaded if need be. Raises DataError if it cannot be had."""
     for place in places(name):
         found = find_idx(place)
-        if found is not None and (place != places(name)[-1] or all((found / file).is_file() for file in FILES)):
+        if found is not None and is_complete(found):
             return found
     cache = places(name)[-1]
     if not download:
@@ -110,12 +111,20 @@ def _download(name: str, file: str, md5: str, cache: Path, bar: DownloadBar | No
     pooch.get_logger().setLevel(logging.WARNING)
     reasons = []
     for mirror in MIRRORS[name]:
+        progress: Any = bar(file) if bar else False
         try:
-            downloader = pooch.HTTPDownloader(timeout=15, progressbar=bar(file) if bar else False)
+            downloader = pooch.HTTPDownloader(timeout=15, progressbar=progress)
             pooch.retrieve(mirror + file, f"md5:{md5}", fname=file, path=cache, downloader=downloader)
             return
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise DataError(
+                f"cannot write to the cache {cache} ({error.strerror}): mend it or set XDG_CACHE_HOME"
+            ) from None
         except (OSError, ValueError) as error:  # no network, a mirror's error page; a wrong checksum
             reasons.append(f"{mirror}: {type(error).__name__}")
+        finally:
+            if progress:
+                progress.close()
     raise DataError(_missing(name, cache, "; ".join(reasons)))
 
 

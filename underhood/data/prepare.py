@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from underhood.errors import UnknownNameError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
@@ -44,6 +46,13 @@ class Preparation:
     height: int
     width: int
     fit: str = "pad"
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise UnknownNameError("fit", self.fit, FITS)
+        sizes = self.height, self.width
+        if self.channels not in (1, 3) or not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError(f"channels must be 1 or 3, height and width whole numbers above 0, not {self}")
 
     def describe(self) -> str:
         """For instance ``28 × 28 grey``: width, height, kind."""
@@ -89,6 +98,16 @@ def open_picture(source: Source, at_least: int = MAX_PIXELS) -> Picture:
         raise BadPicture(f"is broken ({str(error) or type(error).__name__})") from None
 
 
+def header_size(path: str) -> tuple[int, int] | None:
+    """A picture's width and height once upright, from its header alone; None where even that cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return image.size[::-1] if sideways else image.size
+    except Exception:  # the reason is found, and told, when the picture is decoded
+        return None
+
+
 def _decode(file: IO[bytes], at_least: int) -> Picture:
     try:
         image = Image.open(file, formats=FORMATS)
@@ -112,13 +131,16 @@ def flatten(image: Image.Image) -> Image.Image:
     """Any PIL image as mode L or RGB: transparency on white, palettes and CMYK as RGB, 1 and 16 bits as 8."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
-    if image.mode == "1":
-        return image.convert("L")
     if image.mode.startswith("I"):
         deep = np.asarray(image).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
             raise BadPicture("has 32 bits a pixel: save it with 8 or 16")
-        return Image.fromarray((deep >> 8).astype(np.uint8))
+        see_through = deep == image.info.get("transparency", -1)
+        return Image.fromarray(np.where(see_through, 255, deep >> 8).astype(np.uint8))
+    if image.mode == "1":
+        see_through = image.info.get("transparency")
+        grey = image.convert("L")
+        return grey if see_through is None else grey.point(lambda level: 255 if level == see_through else level)
     if image.mode == "F":
         raise BadPicture("has floating-point pixels: save it with 8 or 16 bits")
     if image.has_transparency_data:
@@ -130,6 +152,8 @@ def flatten(image: Image.Image) -> Image.Image:
 def fit_image(image: Image.Image, preparation: Preparation) -> Image.Image:
     """An image of mode L or RGB at the preparation's size; one that has it already is returned unchanged."""
     target = width, height = preparation.width, preparation.height
+    if 0 in image.size:
+        raise BadPicture("has no pixels")
     if image.size == target:
         return image
     if preparation.fit == "stretch":

@@ -16,7 +16,9 @@ from underhood.data.split import hold_out, sample
 from underhood.data.table import SUFFIXES as TABLES
 from underhood.data.table import list_table
 from underhood.errors import DataError, UnknownNameError, UnreadableError
+from underhood.paths import expanded
 
+FIFTH = 0.2  # held out where the data has no validation part and nobody says how much
 FEW = 8  # pictures: a class with fewer is worth a warning
 
 
@@ -63,12 +65,19 @@ def read(
 
     Raises UnknownNameError, DataError, UnreadableError (which lists every unreadable picture).
     """
+    if valid is not None and not 0 < valid < 1:
+        raise ValueError(f"valid must lie between 0 and 1, not {valid}")
     options = Reading(size, channels, fit, preparation, limit, seed, progress, bar)
     parts = read_parts(data, options)
     if parts.unreadable and not skip_bad:
         raise UnreadableError(parts.unreadable)
+    if limit is not None and limit < len(parts.images["train"].classes):
+        least = len(parts.images["train"].classes)
+        raise DataError(f"--limit {limit} leaves some classes without a picture: it must be at least {least}")
     require_classes(parts)
-    images = parts.images
+    images = {part: these for part, these in parts.images.items() if len(these) or part != "test"}
+    if "valid" in images and not len(images["valid"]):
+        raise DataError(f"{parts.where}: no picture of the valid part can be read: mend them or remove the part")
     warnings = parts.warnings + describe_copies(find_copies(images))
     notes = [f"{parts.preparation.describe()} ({_why(parts, options)})", *parts.notes]
     if parts.unreadable:
@@ -84,7 +93,7 @@ def read(
         held = images["test"]
         notes.append("validated on its test part")
     else:
-        fraction = 0.2 if valid is None else valid
+        fraction = FIFTH if valid is None else valid
         train_rows, valid_rows = hold_out(train, fraction, seed)
         train, held = train.take(train_rows), train.take(valid_rows)
         notes.append(f"validated on {len(held):,} pictures held out ({fraction:.0%} of each class, seed {seed})")
@@ -92,7 +101,7 @@ def read(
         if without:
             warnings.append(f"no picture of {', '.join(map(repr, without))} could be held out for validation")
         if not len(held):
-            raise DataError(f"{parts.where}: no picture can be held out to validate on, for each is a copy of another")
+            raise DataError(f"{parts.where}: no picture can be held out to validate on: no class has two that differ")
     if valid is not None and len(images) > 1:
         warnings.append(f"--valid {valid} has no effect: the data brings its own validation part")
     return Dataset(parts.name, train, held, test, parts.preparation, notes, warnings, parts.unreadable)
@@ -115,10 +124,13 @@ class Reading:
 def read_parts(data: str | Path, options: Reading | None = None) -> Parts:
     """Read DATA as the data itself divides it. Unreadable pictures are left out and listed, nothing is held out."""
     options = options or Reading()
-    path = Path(data).expanduser()
+    path = expanded(data)
     where = str(path)
     if str(data) in NAMES:
-        return _from_arrays(str(data), where, read_named(str(data), bar=options.bar), options)
+        parts = _from_arrays(str(data), where, read_named(str(data), bar=options.bar), options)
+        if path.exists():
+            parts.warnings.append(f"{data} is the data set of that name; for the {data} that lies here write ./{data}")
+        return parts
     if path.is_dir():
         folder = find_idx(path)
         if folder is not None:
@@ -175,8 +187,6 @@ def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> 
         pixels = decoded.pixels[kept : kept + len(files.names)]
         images[part] = Images(pixels, files.labels, listing.classes, files.names)
         row, kept = row + len(readable), kept + len(files.names)
-    if not kept:
-        raise UnreadableError(decoded.unreadable)
     return Parts(
         name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, listing.notes, listing.warnings
     )

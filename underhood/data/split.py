@@ -1,6 +1,7 @@
 """Which pictures train and which validate, where the data does not say: a stratified part, from the seed."""
 
 import hashlib
+import math
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from underhood.data.images import Images
 def copies(*arrays: np.ndarray) -> np.ndarray:
     """Number the pictures of arrays, uint8 [n, c, h, w], so that exact copies share a number: int64 [all]."""
     numbers: dict[bytes, int] = {}
-    rows = (row for array in arrays for row in np.ascontiguousarray(array).reshape(len(array), -1))
+    rows = (
+        row for array in arrays for row in np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:]))
+    )
     digests = (hashlib.blake2b(row.data, digest_size=16).digest() for row in rows)
     return np.fromiter((numbers.setdefault(digest, len(numbers)) for digest in digests), np.int64)
 
@@ -34,8 +37,7 @@ def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np
         shuffled = np.argsort(place[mine])
         mine, sizes = mine[shuffled], sizes[shuffled]
         free = ~shared[mine]
-        wanted = max(1, round(fraction * sizes.sum()))
-        chosen = free & (np.cumsum(sizes * free) <= wanted)
+        chosen = _fill(sizes, free, max(1, round(fraction * sizes.sum())))
         if not chosen.any() and free.any():
             chosen[np.argmin(np.where(free, sizes, sizes.sum()))] = True
         if chosen.all():  # nothing would be left to train on
@@ -43,6 +45,18 @@ def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np
         taken[mine[chosen]] = True
     validates = taken[group]
     return np.flatnonzero(~validates), np.flatnonzero(validates)
+
+
+def _fill(sizes: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
+    """The first free groups that together hold ``wanted`` pictures; one too large for what is left is passed by."""
+    chosen = np.zeros(len(sizes), bool)
+    for i in np.flatnonzero(free).tolist():
+        if sizes[i] <= wanted:
+            chosen[i] = True
+            wanted -= sizes[i]
+            if not wanted:
+                break
+    return chosen
 
 
 def sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """``evaluate`` and ``predict``: a trained run meets pictures."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from underhood.data.decode import decode_files
 from underhood.data.folder import picture_files
 from underhood.data.images import Images
 from underhood.data.named import NAMES
-from underhood.data.read import Reading, read, read_parts
-from underhood.errors import DataError, UnreadableError
-from underhood.jobs.listener import Listener
+from underhood.data.read import FIFTH, Reading, read, read_parts
+from underhood.data.split import hold_out
+from underhood.errors import DataError, RunError, UnreadableError
+from underhood.listener import Listener
+from underhood.paths import expanded
 from underhood.runs.interpret import per_class, wilson_interval
-from underhood.runs.run import Run, load_run, read_config
+from underhood.runs.run import Run, load_run, read_config, read_json
 from underhood.serving.predictor import Predictor
 
 
@@ -30,7 +33,7 @@ def evaluate(
     """
     from underhood.training.learner import predict_probabilities
 
-    loaded = load_run(Path(run))
+    loaded = load_run(expanded(run))
     config = read_config(loaded.path)
     part, images = _pictures_to_measure(loaded, config, data, skip_bad, listener or Listener())
     predicted = predict_probabilities(loaded.model, images.pixels).argmax(dim=1).numpy()
@@ -50,13 +53,20 @@ def _pictures_to_measure(
     run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, listener: Listener
 ) -> tuple[str, Images]:
     own = config["data"]
-    resolved = data if data is None or str(data) in NAMES else str(Path(data).expanduser().resolve())
+    resolved = data if data is None or str(data) in NAMES else str(expanded(data).resolve())
     if data is None or str(resolved) == own:  # the same split as in training, or training pictures would be measured
+        if own not in NAMES and not Path(own).exists():
+            raise RunError(f"{run.path} was trained on {own}, which is no longer there: say `evaluate RUN DATA`")
         dataset = read(
             own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
             limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
             progress=listener.reading(), bar=listener.download,
         )  # fmt: skip
+        if dataset.valid.digest() != _validated_on(run):
+            raise RunError(
+                f"{own} has changed since {run.path} was trained, so that another part of it would be held out: "
+                "evaluate on pictures that the run has not seen, or train again"
+            )
         return "valid", _match_classes(dataset.valid, run)
     reading = Reading(preparation=run.preparation, progress=listener.reading(), bar=listener.download)
     parts = read_parts(data, reading)
@@ -65,7 +75,18 @@ def _pictures_to_measure(
     for line in parts.warnings:
         listener.warn(line)
     part = next(name for name in ("valid", "test", "train") if name in parts.images)
+    if part == "train" and len(parts.images["train"]):  # the run's own pictures, moved? then those it was validated on
+        images = parts.images["train"]
+        _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0))
+        if images.take(rows).digest() == _validated_on(run):
+            return "valid", _match_classes(images.take(rows), run)
     return ("all" if part == "train" else part), _match_classes(parts.images[part], run)
+
+
+def _validated_on(run: Run) -> str | None:
+    """The hash of the pictures that the run was validated on."""
+    recorded = read_json(run.path, "data.json").get("sha256")
+    return recorded.get("valid") if isinstance(recorded, dict) else None
 
 
 def _match_classes(images: Images, run: Run) -> Images:
@@ -81,7 +102,9 @@ def _match_classes(images: Images, run: Run) -> Images:
     return replace(images, labels=index[images.labels], classes=run.classes)
 
 
-def predict(run: str | Path, paths: Sequence[str | Path], *, listener: Listener | None = None) -> dict[str, Any]:
+def predict(
+    run: str | Path, paths: str | Path | Sequence[str | Path], *, listener: Listener | None = None
+) -> dict[str, Any]:
     """The class of each picture: files, or folders with every picture below them.
 
     Returns run, predictions (path, label, score: the label's probability) in the order given, and unreadable
@@ -89,8 +112,8 @@ def predict(run: str | Path, paths: Sequence[str | Path], *, listener: Listener 
     """
     predictor = Predictor.load(run)
     files: list[str] = []
-    for path in map(Path, paths):
-        inside = picture_files(path) if path.is_dir() else [str(path)]
+    for path in map(expanded, [paths] if isinstance(paths, (str, Path)) else paths):
+        inside = picture_files(path) if os.path.isdir(path) else [str(path)]  # noqa: PTH112 (never raises)
         if not inside:
             raise DataError(f"{path} holds no pictures")
         files += inside

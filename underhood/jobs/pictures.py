@@ -9,7 +9,8 @@ from underhood.data.named import NAMES, fetch, read_named
 from underhood.data.read import Reading, read_parts, require_classes
 from underhood.data.write import write_folder
 from underhood.errors import UnknownNameError
-from underhood.jobs.listener import Listener
+from underhood.listener import Listener
+from underhood.paths import expanded
 
 
 def check(data: str | Path = "digits", *, listener: Listener | None = None) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def get(name: str, as_folder: str | Path | None = None, *, listener: Listener | 
     if as_folder is not None:
         parts = read_named(name, bar=listener.download)
         written = write_folder(
-            parts, Path(as_folder).expanduser(), lambda done, total: listener.progress("writing pictures", done, total)
+            parts, expanded(as_folder), lambda done, total: listener.progress("writing pictures", done, total)
         )
         return {"name": name, "path": str(as_folder), "images": written}
     if name == "digits":

@@ -12,9 +12,12 @@ import numpy as np
 
 from underhood.data.images import Dataset, Images
 from underhood.data.named import NAMES
+from underhood.data.prepare import FITS
 from underhood.data.read import read
 from underhood.errors import RunError, UnderhoodError, UnknownNameError
-from underhood.jobs.listener import Listener, Log
+from underhood.jobs.log import Log
+from underhood.listener import Listener
+from underhood.paths import expanded
 from underhood.runs import run as runs
 from underhood.runs.interpret import fixed_and_broken, wilson_interval
 from underhood.scratch.similarity import PixelSimilarity
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 MODELS = ("linear", "net", "conv")  # those of underhood.models, whose import takes torch; a test compares them
 SCHEDULES = ("onecycle", "flat")
 DEVICES = ("auto", "cpu", "cuda")
+MAX_RATE = 1000.0
 
 
 def train(
@@ -60,11 +64,16 @@ def train(
     _known("schedule", schedule, SCHEDULES)
     _known("model", model or "conv", MODELS)
     _known("device", device, DEVICES)
+    _known("fit", fit or "pad", FITS)
+    if (epochs is not None and epochs < 1) or (batch_size is not None and batch_size < 1):
+        raise ValueError("epochs and batch_size must be at least 1")
+    if lr is not None and not 0 < lr <= MAX_RATE:
+        raise ValueError(f"lr must be a number above 0, at most {MAX_RATE:g}")
     log = Log(listener := listener or Listener())
-    label = Path(data).expanduser().resolve().name if str(data) not in NAMES else str(data)
-    folder = None if out is None else Path(out)
-    runs.free_folder(folder, label)  # refuse before the work, not after
-    earlier = runs.load_run(Path(from_run)) if from_run is not None else None
+    label = expanded(data).resolve().name if str(data) not in NAMES else str(data)
+    folder = None if out is None else expanded(out)
+    runs.require_writable(runs.free_folder(folder, label))  # refuse before the work, not after
+    earlier = runs.load_run(expanded(from_run)) if from_run is not None else None
 
     preparation = None
     if earlier is not None and size is None and channels is None:
@@ -81,7 +90,8 @@ def train(
     from underhood.training.schedule import SCHEDULES as schedules
 
     recipe = choose(len(dataset.train))
-    epochs, batch_size, lr = epochs or recipe.epochs, batch_size or recipe.batch_size, lr or recipe.lr
+    epochs, batch_size = epochs or recipe.epochs, batch_size or recipe.batch_size
+    lr = lr or recipe.lr
     model = model or (earlier.architecture.model if earlier else "conv")
     learn, architecture = make_learner(dataset, model, batch_size, seed, device := choose_device(device))
     if earlier is not None:
@@ -93,10 +103,10 @@ def train(
 
     folder = runs.create_folder(folder, f"{label}-{model}")
     config = {
-        "data": str(data) if str(data) in NAMES else str(Path(data).expanduser().resolve()),
+        "data": str(data) if str(data) in NAMES else str(expanded(data).resolve()),
         "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule, "size": size,
         "channels": channels, "fit": fit, "valid": valid, "seed": seed, "limit": limit, "skip_bad": skip_bad,
-        "device": device, "from": None if from_run is None else str(Path(from_run).resolve()),
+        "device": device, "from": None if from_run is None else str(expanded(from_run).resolve()),
     }  # fmt: skip
     runs.write_json(folder / "config.json", config)
     runs.write_json(folder / "environment.json", runs.environment(device))

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from underhood.data.prepare import FITS, Preparation
-from underhood.errors import RunError, UnknownNameError
+from underhood.data.prepare import Preparation
+from underhood.errors import RunError, UnderhoodError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +80,8 @@ def free_folder(out: Path | None, name: str) -> Path:
     Raises RunError if ``out`` holds anything.
     """
     if out is None:
-        taken = [path.name for path in Path("runs").glob(f"{name}-*")] if Path("runs").is_dir() else []
+        names = [path.name for path in Path("runs").iterdir()] if Path("runs").is_dir() else []
+        taken = [other for other in names if other.startswith(f"{name}-")]
         numbers = [int(end) for other in taken if (end := other[len(name) + 1 :]).isdecimal()]
         return Path("runs") / f"{name}-{max(numbers, default=0) + 1}"
     try:
@@ -91,6 +92,15 @@ def free_folder(out: Path | None, name: str) -> Path:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: choose a folder with --out")
     return out
+
+
+def require_writable(folder: Path) -> None:
+    """Raise RunError unless the folder, which need not exist yet, can be created and written in."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise RunError(f"{there} is a file: choose another folder with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{there} may not be written in (permission denied): choose another folder with --out")
 
 
 def create_folder(out: Path | None, name: str) -> Path:
@@ -144,7 +154,7 @@ def load_run(folder: Path) -> Run:
     try:
         header = json.loads(metadata["underhood"])
         version = int(header["format"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise RunError(
             f"{path} was not written by underhood: its metadata has no underhood key that can be read"
         ) from None
@@ -154,25 +164,38 @@ def load_run(folder: Path) -> Run:
         architecture = Architecture(**header["architecture"])
         preparation = Preparation(**header["preparation"])
         classes = tuple(str(name) for name in header["classes"])
-        if len(classes) != architecture.classes or preparation.fit not in FITS:
+        shapes = [(a.channels, a.height, a.width) for a in (architecture, preparation)]
+        if len(set(classes)) != architecture.classes or shapes[0] != shapes[1]:
             raise ValueError("classes or preparation do not fit the architecture")
         model = build_model(architecture)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnknownNameError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnderhoodError) as error:
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
     return Run(folder, model.eval(), architecture, classes, preparation)
 
 
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """One of a run's JSON files. Raises RunError."""
+    path = folder / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} is not a run folder: cannot read {name} ({error})") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: it holds no JSON object")
+    return content
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """What a run was asked: its ``config.json``. Raises RunError."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} is not a run folder: cannot read {path.name} ({error})") from None
-    if not isinstance(config, dict) or not isinstance(config.get("data"), str):
-        raise RunError(f"{path} does not say which data the run was trained on")
+    config = read_json(folder, "config.json")
+    if not isinstance(config.get("data"), str):
+        raise RunError(f"{folder / 'config.json'} does not say which data the run was trained on")
+    seed, valid, limit = config.get("seed", 0), config.get("valid"), config.get("limit")
+    whole_numbers = isinstance(seed, int) and seed >= 0 and (limit is None or (isinstance(limit, int) and limit > 0))
+    if not whole_numbers or not (valid is None or (isinstance(valid, float) and 0 < valid < 1)):
+        raise RunError(f"{folder / 'config.json'} is damaged: seed, valid or limit is not what train writes there")
     return config
 
 

@@ -182,5 +182,4 @@ def simple_net(xb: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Te
     """Two linear layers with a bend between them: xb [n, pixels], w1 [pixels, 30], w2 [30, 1] to [n, 1]."""
     res = xb @ w1 + b1
     res = res.max(torch.tensor(0.0))
-    res = res @ w2 + b2
-    return res
+    return res @ w2 + b2

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood.data.prepare import Source, picture_to_pixels
+from underhood.data.prepare import BadPicture, Source, picture_to_pixels
+from underhood.errors import DataError
+from underhood.paths import expanded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,14 +31,24 @@ class Predictor:
         """Load a run folder. Raises RunError."""
         from underhood.runs.run import load_run
 
-        return cls(load_run(Path(run)))
+        return cls(load_run(expanded(run)))
 
     def predict(self, pictures: "Sequence[Source | Image.Image]") -> tuple[list[str], np.ndarray]:
         """The class of each picture (a path, an open file or a PIL image), and probabilities, float32 [n, classes].
 
-        The columns are in the order of ``classes``. Raises BadPicture for a picture that cannot be read.
+        The columns are in the order of ``classes``. Raises DataError for a picture that cannot be read.
         """
-        return self.predict_pixels(np.stack([picture_to_pixels(picture, self.preparation) for picture in pictures]))
+        if isinstance(pictures, (str, Path)):
+            pictures = [pictures]
+        shape = self.preparation.channels, self.preparation.height, self.preparation.width
+        pixels = np.empty((len(pictures), *shape), np.uint8)
+        for i, picture in enumerate(pictures):
+            try:
+                pixels[i] = picture_to_pixels(picture, self.preparation)
+            except BadPicture as bad:
+                name = picture if isinstance(picture, (str, Path)) else f"picture {i}"
+                raise DataError(f"{name} {bad}") from None
+        return self.predict_pixels(pixels)
 
     def predict_pixels(self, pixels: np.ndarray) -> tuple[list[str], np.ndarray]:
         """The same for pictures that are prepared already: uint8 [n, c, h, w]."""

@@ -7,6 +7,7 @@ one of them. Chapter 4 builds the same loop up from ``calc_grad``, ``train_epoch
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from underhood.errors import DivergedError
 from underhood.training.loader import VALIDATION_BATCH, DataLoader, DataLoaders
 from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
@@ -83,15 +85,17 @@ class Learner:
 
         lr: the highest rate; ``schedule(step, total)`` says how much of it each step takes
         """
-        train = self.dls.train
-        if not len(train):
+        if not len(self.dls.train):
             raise ValueError("there is nothing to train on: the training part is empty")
+        return self._steps(epochs, lr, schedule, self.opt_func(self.model.parameters(), lr=lr))
+
+    def _steps(self, epochs: int, lr: float, schedule: Schedule, optimizer: torch.optim.Optimizer) -> Iterator[Step]:
+        train, first = self.dls.train, len(self.recorder.values)  # a second fit goes on with the next epochs' orders
         total = epochs * len(train)
-        optimizer = self.opt_func(self.model.parameters(), lr=lr)
         number = 0
+        self.model.train()
         for epoch in range(epochs):
-            self.model.train()
-            for batch in train.batches(epoch):
+            for batch in train.batches(first + epoch):
                 x, y = self._move(batch)
                 rate = lr * schedule(number, total)
                 for group in optimizer.param_groups:
@@ -103,6 +107,7 @@ class Learner:
                 number += 1
                 last = number == (epoch + 1) * len(train)
                 yield Step(number, total, epoch, rate, loss.detach(), len(y), last)
+        self.model.eval()
 
     def epochs(
         self,
@@ -113,12 +118,15 @@ class Learner:
     ) -> Iterator[Epoch]:
         """Train, yielding a row after each epoch. ``watch`` may wrap the steps, as a progress bar does."""
         seen: list[Step] = []
+        steps = self.steps(epochs, lr, schedule)
         start = time.perf_counter()
-        for step in watch(self.steps(epochs, lr, schedule)):
+        for step in watch(steps):
             seen.append(step)
             if step.last:
                 losses = torch.stack([s.loss for s in seen]).double().cpu().numpy()  # the one wait for the device
                 seconds = time.perf_counter() - start
+                if not np.isfinite(losses).all():
+                    raise _diverged(seen[int(np.argmin(np.isfinite(losses)))])
                 train_loss = float(np.average(losses, weights=[s.items for s in seen]))
                 valid_loss, *values = self.validate()
                 self.recorder.losses += losses.tolist()
@@ -133,7 +141,7 @@ class Learner:
         """Train and show the table, a line an epoch."""
         from underhood.show import Table
 
-        table = Table(self.recorder.metric_names)
+        table = Table()
         for epoch in self.epochs(epochs, lr, schedule, watch=table.watch):
             table.row(epoch)
 
@@ -145,15 +153,17 @@ class Learner:
         """[loss, metric, …] over the validation part, or over another loader's items, each item counted once."""
         sums = torch.zeros(1 + len(self.metrics), dtype=torch.float64)
         count = 0
-        for predictions, targets in self._predictions(dl or self.dls.valid):
+        for predictions, targets in self._predictions(dl):
             values = [function(predictions, targets).double() for function in (self.loss_func, *self.metrics)]
             sums += torch.stack(values).cpu() * len(targets)
             count += len(targets)
+        if not count:
+            raise ValueError("there is nothing to validate on: the loader is empty")
         return (sums / count).tolist()
 
     def get_preds(self, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
         """The model's outputs and the targets of the validation part, or of another loader: [n, …], [n, …]."""
-        outputs = [(p.cpu(), y.cpu()) for p, y in self._predictions(dl or self.dls.valid)]
+        outputs = [(p.cpu(), y.cpu()) for p, y in self._predictions(dl)]
         return torch.cat([p for p, _ in outputs]), torch.cat([y for _, y in outputs])
 
     def predict(self, pixels: np.ndarray | Tensor) -> Tensor:
@@ -165,19 +175,41 @@ class Learner:
         return x.to(self.device), y.to(self.device)
 
     @torch.inference_mode()
-    def _predictions(self, dl: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        self.model.eval()
-        for batch in dl.batches():
-            x, y = self._move(batch)
-            yield self.model(x), y
+    def _predictions(self, dl: DataLoader | None) -> Iterator[tuple[Tensor, Tensor]]:
+        with evaluating(self.model):
+            for batch in (self.dls.valid if dl is None else dl).batches():
+                x, y = self._move(batch)
+                yield self.model(x), y
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards as it was: looking in the middle of an epoch changes nothing."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 @torch.inference_mode()
 def predict_probabilities(model: nn.Module, pixels: np.ndarray | Tensor, device: str | torch.device = "cpu") -> Tensor:
-    """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes], in batches."""
-    model.eval()
-    batches = DataLoader(torch.as_tensor(pixels), VALIDATION_BATCH).batches()
-    return torch.cat([model(x.to(device)).softmax(dim=1).cpu() for x in batches])
+    """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes], in batches.
+
+    A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1].
+    """
+    with evaluating(model):
+        batches = DataLoader(torch.as_tensor(pixels), VALIDATION_BATCH).batches()
+        logits = torch.cat([model(x.to(device)).cpu() for x in batches])
+    return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+
+
+def _diverged(step: Step) -> DivergedError:
+    return DivergedError(
+        f"the loss is {step.loss.item()} at step {step.number} (epoch {step.epoch}, rate {step.lr:.3g}): "
+        "start again with a lower --lr"
+    )
 
 
 def _name(metric: Loss) -> str:

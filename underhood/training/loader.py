@@ -110,4 +110,11 @@ def _as_tensors(dataset: Any, device: torch.device) -> list[Tensor] | None:
     lengths = [len(a) for a in dataset]
     if len(set(lengths)) > 1:
         raise ValueError(f"arrays of different lengths, {lengths}, cannot be batched together")
-    return [torch.as_tensor(a).to(device) for a in dataset]
+    return [torch.as_tensor(_writable(a)).to(device) for a in dataset]
+
+
+def _writable(array: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """torch takes arrays over as they are, but none that runs backwards or may not be written to."""
+    if isinstance(array, Tensor) or (array.flags.writeable and min(array.strides, default=0) >= 0):
+        return array
+    return array.copy()

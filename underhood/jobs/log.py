@@ -1,0 +1,43 @@
+"""``log.txt``: what a run said, and how long it took."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from underhood.errors import RunError
+from underhood.listener import Listener
+
+
+class Log:
+    """``log.txt``, with the time of each line; what comes before the run folder exists is kept until then."""
+
+    def __init__(self, listener: Listener):
+        self._listener, self._path, self._early = listener, None, []  # type: Listener, Path | None, list[str]
+
+    def say(self, line: str) -> None:
+        self._listener.say(line)
+        self.write(line)
+
+    def warn(self, line: str) -> None:
+        self._listener.warn(line)
+        self.write(f"warning: {line}")
+
+    def open(self, path: Path) -> None:
+        self._path = path
+        self._append("".join(self._early))
+
+    def write(self, line: str) -> None:
+        stamped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n"
+        if self._path is None:
+            self._early.append(stamped)
+        else:
+            self._append(stamped)
+
+    def _append(self, text: str) -> None:
+        assert self._path is not None
+        try:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self._path} ({error.strerror}): make room or start anew with --out"
+            ) from None
