@@ -26,10 +26,9 @@ def reproduce(full: bool = False, *, listener: Listener | None = None) -> dict[s
     reached: list[Any] = []
 
     def watched(reports: Iterable[Any]) -> Iterator[Any]:
-        total = chapter11.ITERATIONS if full else len(chapter11.FIRST)
         for report in reports:
             reached[:] = [report]
-            listener.progress("iterations of chapter 11's job", report.iteration + 1, total)
+            listener.progress("iterations of chapter 11's job", report.iteration + 1, chapter11.ITERATIONS)
             yield report
 
     with torch.random.fork_rng(devices=[]):
