@@ -16,7 +16,7 @@ from conftest import Outcome, fill, picture
 from PIL import Image
 
 import underhood as package
-from underhood.jobs import DEVICES, MODELS, SCHEDULES
+from underhood import names
 
 Command = Callable[..., Outcome]
 
@@ -50,10 +50,10 @@ def test_train_ends_with_the_table_and_the_run_folder(underhood: Command) -> Non
     assert any(line.startswith("accuracy") and rounded in line for line in lines)
 
 
-def test_ladder_compares_four_rungs_on_one_split(underhood: Command) -> None:
+def test_ladder_compares_the_rungs_on_one_split(underhood: Command) -> None:
     done = underhood("ladder", "digits", "--epochs", 4, "--json")
     rungs, images = done.json["rungs"], done.json["images"]
-    assert [rung["model"] for rung in rungs] == ["similarity", "linear", "net", "conv"]
+    assert [rung["model"] for rung in rungs] == ["similarity", "linear", "net", "conv", "resnet18"]
     for before, after in pairwise(rungs):
         difference = round((after["valid_accuracy"] - before["valid_accuracy"]) * images)
         assert after["fixed"] - after["broken"] == difference
@@ -66,7 +66,7 @@ def test_ladder_compares_four_rungs_on_one_split(underhood: Command) -> None:
 
 def test_a_ladder_on_the_terminal_is_a_table(underhood: Command) -> None:
     lines = underhood("ladder", "--epochs", 1, "--limit", 100).out.splitlines()
-    assert [line.split()[0] for line in lines[-5:]] == ["model", "similarity", "linear", "net", "conv"]
+    assert [line.split()[0] for line in lines[-6:]] == ["model", "similarity", "linear", "net", "conv", "resnet18"]
 
 
 def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, tmp_path: Path) -> None:
@@ -268,11 +268,12 @@ def test_public_names_are_complete_and_sorted() -> None:
 
 def test_names_on_the_command_line_are_those_of_the_code() -> None:
     from underhood.models import MODELS as models
+    from underhood.training.optim import OPTIMIZERS as optimizers
     from underhood.training.schedule import SCHEDULES as schedules
 
-    assert tuple(models) == MODELS
-    assert tuple(schedules) == SCHEDULES
-    assert "cpu" in DEVICES
+    assert tuple(models) == names.MODELS
+    assert tuple(schedules) == names.SCHEDULES
+    assert tuple(optimizers) == names.OPTIMIZERS
 
 
 def test_ctrl_c_exits_with_130(underhood: Command, monkeypatch: pytest.MonkeyPatch) -> None:

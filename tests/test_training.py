@@ -102,21 +102,29 @@ def test_losses_and_metrics_agree_with_torch_and_the_chapter() -> None:
 
 @given(st.integers(1, 500))
 def test_one_cycle_rises_for_a_quarter_and_falls_to_nothing(total: int) -> None:
-    rates = [one_cycle(step, total) for step in range(total)]
+    rates, momenta = np.array([one_cycle(step, total) for step in range(total)]).T
     assert rates[0] == pytest.approx(1 / 25)
     assert all(0 < rate <= 1 for rate in rates)
     top = int(np.argmax(rates))
     assert abs(top - total / 4) <= 1
     assert (np.diff(rates[: top + 1]) >= -1e-12).all()
     assert (np.diff(rates[top:]) <= 1e-12).all()
+    assert (np.diff(momenta[: top + 1]) <= 1e-12).all()  # momentum goes against the rate
+    assert (np.diff(momenta[top:]) >= -1e-12).all()
+    assert momenta[0] == pytest.approx(0.95)
+    assert momenta.min() >= 0.85
 
 
 def test_recipes_suit_few_and_many() -> None:
-    assert choose(250) == (60, 16, 0.01)
-    assert choose(1440) == (30, 64, 0.01)
-    assert choose(60_000) == (5, 128, 0.01)
+    recipes = [choose(count) for count in (250, 1440, 60_000)]
+    assert [(recipe.epochs, recipe.batch_size) for recipe in recipes] == [(60, 16), (30, 64), (5, 128)]
+    assert all(recipe.augmentation for recipe in recipes)
     assert choose(2).epochs == 60
     assert choose(10**7).epochs == 3
+    assert choose(60_000, "fast").epochs < choose(60_000).epochs < choose(60_000, "best").epochs
+    assert not choose(60_000, "fast").augmentation
+    assert not choose(60_000, epochs=3).augmentation
+    assert choose(60_000, epochs=4, model="net").model == "net"
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
@@ -125,8 +133,8 @@ def test_recipes_suit_few_and_many() -> None:
 )
 def test_every_model_takes_every_size(model: str, channels: int, height: int, width: int, classes: int) -> None:
     architecture = Architecture(model, channels, height, width, classes)
-    if model == "conv" and min(height, width) < 4:
-        with pytest.raises(DataError, match="too small for conv: use --size 8"):
+    if min(height, width) < {"conv": 4, "resnet18": 8}.get(model, 1):
+        with pytest.raises(DataError, match=f"too small for {model}: use --size 8"):
             build_model(architecture)
         return
     network = build_model(architecture)
@@ -256,7 +264,7 @@ def test_train_loss_weighs_batches_and_the_recorder_keeps_every_step(digits: Dat
     [epoch] = learn.epochs(1, 0.01, one_cycle)
     sizes = [500, 500, 438]
     assert len(learn.recorder.losses) == len(learn.recorder.lrs) == 3
-    assert learn.recorder.lrs == [0.01 * one_cycle(i, 3) for i in range(3)]
+    assert learn.recorder.lrs == [0.01 * one_cycle(i, 3).rate for i in range(3)]
     assert epoch.train_loss == pytest.approx(np.average(learn.recorder.losses, weights=sizes), rel=1e-12)
     assert epoch.train_loss != pytest.approx(np.mean(learn.recorder.losses), rel=1e-6)
 

@@ -5,7 +5,8 @@ weights wherever the model goes.
 
     linear   one matrix: chapter 4's first model
     net      linear, ReLU, linear with 30 hidden activations: chapter 4's simple net
-    conv     three convolutions: the default
+    conv     three convolutions: small and quick
+    resnet18 He and others' ResNet-18 (2015), with a stem that suits the pictures' size
 """
 
 import math
@@ -25,6 +26,7 @@ class Architecture:
 
     channels, height, width: of the pictures it takes, in pixels
     classes: how many logits it gives
+    stem: how resnet18 begins, one of ``STEMS``; without it, by size (``choose_stem``)
     """
 
     model: str
@@ -32,8 +34,13 @@ class Architecture:
     height: int
     width: int
     classes: int
+    stem: str | None = None
 
     def __post_init__(self) -> None:
+        if self.model == "resnet18" and self.stem is None:
+            object.__setattr__(self, "stem", choose_stem(min(self.height, self.width)))
+        if self.stem not in (None, *STEMS):
+            raise UnknownNameError("stem", str(self.stem), STEMS)
         numbers = self.channels, self.height, self.width, self.classes
         if not all(isinstance(number, int) and number > 0 for number in numbers):
             raise ValueError(f"channels, height, width and classes must be whole numbers above 0, not {numbers}")
@@ -118,9 +125,79 @@ def _conv(a: Architecture) -> list[nn.Module]:
 def _convolution(channels: int, features: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     return [
         nn.Conv2d(channels, features, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(features),
+        BatchNorm(features),
         nn.ReLU(),
     ]
 
 
-MODELS = {"linear": _linear, "net": _net, "conv": _conv}
+STEMS = ("small", "halving", "published")
+
+
+def choose_stem(side: int) -> str:
+    """Which stem suits pictures of ``side`` pixels.
+
+    published: 7 × 7 with stride 2, then a pooling with stride 2, made for 224 pixels; from 64 on
+    halving: 3 × 3 with stride 2; from 16 on
+    small: 3 × 3, nothing lost; below
+    """
+    return "published" if side >= 64 else "halving" if side >= 16 else "small"
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalization that takes a training batch of one single value a channel, which has no deviation, by the
+    running statistics: the short last batch may be one picture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions around which the input takes a short cut; the first may halve the picture."""
+
+    def __init__(self, inputs: int, features: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, features, 3, stride, padding=1, bias=False)
+        self.bn1 = BatchNorm(features)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=False)
+        self.bn2 = BatchNorm(features)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != features:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, features, 1, stride, bias=False), BatchNorm(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x)).relu()
+        return (self.bn2(self.conv2(y)) + self.shortcut(x)).relu()
+
+
+def _resnet18(a: Architecture) -> list[nn.Module]:
+    """Four stages of two blocks, 64 to 512 features, each but the first halving; then the mean of all positions."""
+    if min(a.height, a.width) < 8:
+        size = f"{a.width} × {a.height}"
+        raise DataError(f"pictures of {size} are too small for resnet18: use --size 8 or --model linear")
+    kernel, stride = {"small": (3, 1), "halving": (3, 2), "published": (7, 2)}[a.stem or ""]
+    pooling = [nn.MaxPool2d(3, 2, padding=1)] if a.stem == "published" else []
+    stages = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
+    blocks = [
+        block
+        for inputs, features, stride in stages
+        for block in (ResidualBlock(inputs, features, stride), ResidualBlock(features, features, 1))
+    ]
+    network = [
+        *_convolution(a.channels, 64, kernel, stride),
+        *pooling,
+        *blocks,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),  # [n, 512]
+        nn.Linear(512, a.classes),
+    ]
+    for module in nn.Sequential(*network).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+MODELS = {"linear": _linear, "net": _net, "conv": _conv, "resnet18": _resnet18}

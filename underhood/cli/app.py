@@ -87,11 +87,21 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @app.command()
 def train(
     data: Data = "digits",
-    model: Annotated[str | None, typer.Option(help="linear, net or conv. conv, or the model of --from.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="linear, net, conv or resnet18. conv, or the model of --from.")
+    ] = None,
     epochs: Epochs = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")] = None,
     lr: Annotated[float | None, typer.Option(callback=_rate, help="Highest learning rate: 0.01.")] = None,
     schedule: Annotated[str, typer.Option(help="onecycle or flat.")] = "onecycle",
+    optimizer: Annotated[str, typer.Option(help="adamw, adam, or sgd with Nesterov's momentum.")] = "adamw",
+    effort: Annotated[
+        str, typer.Option(help="fast, normal or best: how much time may be spent on accuracy.")
+    ] = "normal",
+    balance: Annotated[
+        str, typer.Option(help="For rare classes: none, weights (in the loss) or sampler (drawn more often).")
+    ] = "none",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for the model's products.")] = "float32",
     size: Size = None,
     channels: Channels = None,
     fit: Fit = None,
@@ -110,8 +120,9 @@ def train(
     from underhood import jobs, show
 
     result = jobs.train(
-        data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, size=size, channels=channels,
-        fit=fit, valid=valid, seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad,
+        data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
+        effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
+        seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad,
         listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.summary(result))
@@ -130,7 +141,7 @@ def ladder(
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Train pixel similarity, linear, net and conv on one split, and compare them."""
+    """Train pixel similarity, linear, net, conv and resnet18 on one split, and compare them."""
     from underhood import jobs, show
 
     result = jobs.ladder(

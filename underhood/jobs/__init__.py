@@ -5,7 +5,7 @@ Nothing here prints. Who wants to follow passes a ``Listener``; the command line
 
 from underhood.jobs.measuring import evaluate, predict
 from underhood.jobs.pictures import check, get
-from underhood.jobs.training import DEVICES, MODELS, SCHEDULES, ladder, train
+from underhood.jobs.training import ladder, train
 from underhood.listener import Listener
 
-__all__ = ["DEVICES", "MODELS", "SCHEDULES", "Listener", "check", "evaluate", "get", "ladder", "predict", "train"]
+__all__ = ["Listener", "check", "evaluate", "get", "ladder", "predict", "train"]

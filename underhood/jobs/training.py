@@ -5,6 +5,7 @@ torch is imported only after the pictures are read, so that bad input is refused
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from underhood.data.read import read
 from underhood.errors import RunError, UnderhoodError, UnknownNameError
 from underhood.jobs.log import Log
 from underhood.listener import Listener
+from underhood.names import BALANCES, DEVICES, EFFORTS, MODELS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from underhood.paths import expanded
 from underhood.runs import run as runs
 from underhood.runs.interpret import fixed_and_broken, wilson_interval
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
 
     from underhood.models import Architecture
     from underhood.training.learner import Learner
+    from underhood.training.recipe import Recipe
 
-MODELS = ("linear", "net", "conv")  # those of underhood.models, whose import takes torch; a test compares them
-SCHEDULES = ("onecycle", "flat")
-DEVICES = ("auto", "cpu", "cuda")
 MAX_RATE = 1000.0
 
 
@@ -42,6 +42,10 @@ def train(
     batch_size: int | None = None,
     lr: float | None = None,
     schedule: str = "onecycle",
+    optimizer: str = "adamw",
+    effort: str = "normal",
+    balance: str = "none",
+    precision: str = "float32",
     size: int | None = None,
     channels: int | None = None,
     fit: str | None = None,
@@ -56,15 +60,17 @@ def train(
 ) -> dict[str, Any]:
     """Train a classifier on labelled pictures and leave a run folder. ``underhood train --help`` has each argument.
 
-    Returns run, data, model, epochs, seconds (training alone, without validation), valid_accuracy, its 95 % interval
-    and baseline_accuracy (fractions of the same pictures), test_accuracy where the data has both parts, parameters,
-    left_out (paths). Raises UnderhoodError.
+    Returns run, data, model, epochs, seconds (training alone, without validation), valid_accuracy, its 95 % interval,
+    balanced_accuracy and baseline_accuracy (fractions of the same pictures), test_accuracy where the data has both
+    parts, parameters, left_out (paths). Raises UnderhoodError.
     """
     started = time.perf_counter()
-    _known("schedule", schedule, SCHEDULES)
-    _known("model", model or "conv", MODELS)
-    _known("device", device, DEVICES)
-    _known("fit", fit or "pad", FITS)
+    for what, name, known in (
+        ("schedule", schedule, SCHEDULES), ("model", model or "conv", MODELS), ("device", device, DEVICES),
+        ("fit", fit or "pad", FITS), ("effort", effort, EFFORTS), ("optimizer", optimizer, OPTIMIZERS),
+        ("balance", balance, BALANCES), ("precision", precision, PRECISIONS),
+    ):  # fmt: skip
+        _known(what, name, known)
     if (epochs is not None and epochs < 1) or (batch_size is not None and batch_size < 1):
         raise ValueError("epochs and batch_size must be at least 1")
     if lr is not None and not 0 < lr <= MAX_RATE:
@@ -86,51 +92,58 @@ def train(
     baseline = PixelSimilarity().fit(dataset.train).predict(dataset.valid.pixels) == dataset.valid.labels
 
     from underhood.models import count_parameters
+    from underhood.training.metrics import balanced_accuracy
     from underhood.training.recipe import choose
     from underhood.training.schedule import SCHEDULES as schedules
 
-    recipe = choose(len(dataset.train))
-    epochs, batch_size = epochs or recipe.epochs, batch_size or recipe.batch_size
-    lr = lr or recipe.lr
-    model = model or (earlier.architecture.model if earlier else "conv")
-    learn, architecture = make_learner(dataset, model, batch_size, seed, device := choose_device(device))
+    model = model or (earlier.architecture.model if earlier else None)
+    recipe = choose(len(dataset.train), effort, model, epochs)
+    recipe = replace(recipe, batch_size=batch_size or recipe.batch_size, lr=lr or recipe.lr)
+    learn, architecture = make_learner(
+        dataset, recipe, seed, device := choose_device(device), optimizer, balance, precision
+    )
     if earlier is not None:
         log.say(start_from(learn.model, earlier, dataset))
     parameters = count_parameters(learn.model)
     log.say(
-        f"{model}, {parameters:,} parameters; {epochs} epochs of batches of {batch_size} at rate {lr:g} ({schedule})"
+        f"{recipe.model}, {parameters:,} parameters; {recipe.describe()} ({schedule}, {optimizer}, effort {effort})"
     )
 
-    folder = runs.create_folder(folder, f"{label}-{model}")
+    folder = runs.create_folder(folder, f"{label}-{recipe.model}")
     config = {
         "data": str(data) if str(data) in NAMES else str(expanded(data).resolve()),
-        "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule, "size": size,
-        "channels": channels, "fit": fit, "valid": valid, "seed": seed, "limit": limit, "skip_bad": skip_bad,
-        "device": device, "from": None if from_run is None else str(expanded(from_run).resolve()),
+        **recipe.as_dict(), "schedule": schedule, "optimizer": optimizer, "effort": effort, "balance": balance,
+        "precision": precision, "size": size, "channels": channels, "fit": fit, "valid": valid, "seed": seed,
+        "limit": limit, "skip_bad": skip_bad, "device": device,
+        "from": None if from_run is None else str(expanded(from_run).resolve()),
     }  # fmt: skip
     runs.write_json(folder / "config.json", config)
     runs.write_json(folder / "environment.json", runs.environment(device))
     runs.write_json(folder / "data.json", data_record(dataset))
     log.open(folder / "log.txt")
+    if recipe.augmentation:
+        runs.save_contact_sheet(folder / "augmented.png", learn.dls.train)
 
     seconds, rows = 0.0, []
     header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
-    for epoch in learn.epochs(epochs, lr, schedules[schedule], watch=listener.watch):
+    for epoch in learn.epochs(recipe.epochs, recipe.lr, schedules[schedule], watch=listener.watch):
         listener.row(epoch)
         rows.append([epoch.epoch, epoch.train_loss, epoch.valid_loss, *epoch.metrics.values()])
         runs.write_csv(folder / "metrics.csv", header, rows)
         log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
         seconds += epoch.seconds
     runs.save_weights(folder, learn.model, architecture, dataset.classes, dataset.preparation)
-    right = save_predictions(folder, learn, dataset.valid)
+    predicted = save_predictions(folder, learn, dataset.valid)
+    right = predicted == dataset.valid.labels
     result = {
         "run": str(folder),
         "data": str(data),
-        "model": model,
-        "epochs": epochs,
+        "model": recipe.model,
+        "epochs": recipe.epochs,
         "seconds": round(seconds, 3),
         "valid_accuracy": float(right.mean()),
         "interval": wilson_interval(int(right.sum()), len(right)),
+        "balanced_accuracy": balanced_accuracy(predicted, dataset.valid.labels),
         "baseline_accuracy": float(baseline.mean()),
         "parameters": parameters,
         "left_out": list(dataset.left_out),
@@ -168,11 +181,11 @@ def ladder(
     from underhood.training.recipe import choose
     from underhood.training.schedule import one_cycle
 
-    recipe = choose(len(dataset.train))
     for name in MODELS:
+        recipe = choose(len(dataset.train), "fast", name, epochs)
         listener.say(f"training {name} …")
-        learn, _ = make_learner(dataset, name, recipe.batch_size, seed, choose_device("auto"))
-        rows = list(learn.epochs(epochs or recipe.epochs, recipe.lr, one_cycle, watch=listener.watch))
+        learn, _ = make_learner(dataset, recipe, seed, choose_device("auto"))
+        rows = list(learn.epochs(recipe.epochs, recipe.lr, one_cycle, watch=listener.watch))
         before, right = right, predictions(learn, dataset.valid) == dataset.valid.labels
         seconds = sum(row.seconds for row in rows)
         rungs.append(_rung(name, right, before, count_parameters(learn.model), seconds))
@@ -217,7 +230,13 @@ def choose_device(device: str) -> str:
 
 
 def make_learner(
-    dataset: Dataset, model: str, batch_size: int, seed: int, device: str
+    dataset: Dataset,
+    recipe: "Recipe",
+    seed: int,
+    device: str,
+    optimizer: str = "adamw",
+    balance: str = "none",
+    precision: str = "float32",
 ) -> "tuple[Learner, Architecture]":
     """A learner with fresh weights from the seed; torch's own random state is left as it was."""
     import torch
@@ -225,15 +244,24 @@ def make_learner(
     from underhood.models import Architecture, build_model
     from underhood.training.learner import Learner
     from underhood.training.loader import DataLoaders
+    from underhood.training.losses import cross_entropy
+    from underhood.training.optim import OPTIMIZERS as optimizers
 
     preparation = dataset.preparation
     shape = preparation.channels, preparation.height, preparation.width
-    architecture = Architecture(model, *shape, len(dataset.classes))
+    architecture = Architecture(recipe.model, *shape, len(dataset.classes))
     mean, deviation = dataset.train.pixel_statistics()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_model(architecture, mean.tolist(), deviation.tolist())
-    return Learner(DataLoaders.from_dataset(dataset, batch_size, seed, device), network, device=device), architecture
+    labels = dataset.train.labels
+    rarity = len(labels) / (len(dataset.classes) * np.bincount(labels))  # 1 where all classes are equally common
+    dls = DataLoaders.from_dataset(
+        dataset, recipe.batch_size, seed, device, recipe.augmentation, rarity[labels] if balance == "sampler" else None
+    )
+    weight = torch.tensor(rarity, dtype=torch.float32, device=device) if balance == "weights" else None
+    loss = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
+    return Learner(dls, network, loss, optimizers[optimizer], device=device, precision=precision), architecture
 
 
 def start_from(model: "nn.Module", earlier: runs.Run, dataset: Dataset) -> str:
@@ -258,7 +286,7 @@ def predictions(learn: "Learner", images: Images) -> np.ndarray:
 
 
 def save_predictions(folder: Path, learn: "Learner", images: Images) -> np.ndarray:
-    """Write ``predictions.csv``, a row for each validation picture; returns which are right: bool [n]."""
+    """Write ``predictions.csv``, a row for each validation picture; returns the predicted labels: int64 [n]."""
     probabilities = learn.predict(images.pixels).numpy()  # [n, classes]
     labels, predicted = images.labels, probabilities.argmax(axis=1)
     every = np.arange(len(images))
@@ -269,7 +297,7 @@ def save_predictions(folder: Path, learn: "Learner", images: Images) -> np.ndarr
         for name, label, guess, probability, loss in columns
     ]
     runs.write_csv(folder / "predictions.csv", ["path", "label", "predicted", "probability", "loss"], rows)
-    return predicted == labels
+    return predicted
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     config.json        what was asked for and what was chosen
     environment.json   versions, machine, threads, device
     data.json          counts, classes, a hash of each part, what was left out
+    augmented.png      the first batch as the model sees it, where pictures are augmented
     metrics.csv        a row an epoch, no durations: equal runs write equal bytes
     log.txt            messages and durations
     weights.safetensors  the model; one metadata key, ``underhood``, with architecture, classes and preparation
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from underhood.models import Architecture
+    from underhood.training.loader import DataLoader
 
 FORMAT = 1  # of the run folder; raised when an older underhood could not read it
 
@@ -133,6 +135,22 @@ def save_weights(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True)})
     write_whole(folder / "weights.safetensors", content)
+
+
+def save_contact_sheet(path: Path, loader: "DataLoader", columns: int = 16) -> None:
+    """Write the pictures of a loader's first batch as a PNG, as the model sees them, side by side."""
+    import numpy as np
+    from PIL import Image
+
+    batch = next(loader.batches())[0].cpu().numpy()  # [n, c, h, w], 0 to 255
+    pictures = np.clip(batch + 0.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    side = max(1, 56 // pictures.shape[1])  # small pictures are shown larger
+    pictures = np.pad(pictures.repeat(side, 1).repeat(side, 2), ((0, -len(pictures) % columns), (1, 1), (1, 1), (0, 0)))
+    _, height, width, channels = pictures.shape
+    sheet = pictures.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    content = io.BytesIO()
+    Image.fromarray(sheet.reshape(-1, columns * width, channels).squeeze()).save(content, "PNG")
+    write_whole(path, content.getvalue())
 
 
 def load_run(folder: Path) -> Run:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from underhood.errors import DivergedError
+from underhood.errors import DivergedError, UnknownNameError
+from underhood.names import PRECISIONS
 from underhood.training.loader import VALIDATION_BATCH, DataLoader, DataLoaders
 from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
+from underhood.training.optim import set_rate
 from underhood.training.schedule import Schedule, flat, one_cycle
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -63,6 +65,7 @@ class Learner:
     dls: training and validation batches, each (inputs, targets)
     opt_func: any torch optimizer's class, or a function (parameters, lr=…) that gives one
     loss_func, metrics: functions (predictions, targets) → mean over the batch
+    precision: ``float32``, or ``bfloat16`` for the products inside the model (weights and losses stay float32)
     """
 
     def __init__(
@@ -73,7 +76,11 @@ class Learner:
         opt_func: Optimizer = torch.optim.AdamW,
         metrics: Loss | Sequence[Loss] = accuracy,
         device: str | torch.device = "cpu",
+        precision: str = "float32",
     ):
+        if precision not in PRECISIONS:
+            raise UnknownNameError("precision", precision, PRECISIONS)
+        self.precision = precision
         self.dls, self.loss_func, self.opt_func = dls, loss_func, opt_func
         self.device = torch.device(device)
         self.model = model.to(self.device)
@@ -83,7 +90,7 @@ class Learner:
     def steps(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Step]:
         """Train, yielding after each step, in a state that could be saved.
 
-        lr: the highest rate; ``schedule(step, total)`` says how much of it each step takes
+        lr: the highest rate; ``schedule(step, total)`` says how much of it each step takes, and with what momentum
         """
         if not len(self.dls.train):
             raise ValueError("there is nothing to train on: the training part is empty")
@@ -97,16 +104,15 @@ class Learner:
         for epoch in range(epochs):
             for batch in train.batches(first + epoch):
                 x, y = self._move(batch)
-                rate = lr * schedule(number, total)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                loss = self.loss_func(self.model(x), y)
+                pace = schedule(number, total)
+                set_rate(optimizer, lr * pace.rate, pace.momentum)
+                loss = self.loss_func(self.outputs(x), y)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
                 number += 1
                 last = number == (epoch + 1) * len(train)
-                yield Step(number, total, epoch, rate, loss.detach(), len(y), last)
+                yield Step(number, total, epoch, lr * pace.rate, loss.detach(), len(y), last)
         self.model.eval()
 
     def epochs(
@@ -170,6 +176,13 @@ class Learner:
         """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes]."""
         return predict_probabilities(self.model, pixels, self.device)
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """The model's outputs for a batch, float32, its products at the learner's precision."""
+        if self.precision == "float32":
+            return self.model(x)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.model(x).float()
+
     def _move(self, batch: Any) -> tuple[Tensor, Tensor]:
         x, y = batch
         return x.to(self.device), y.to(self.device)
@@ -179,7 +192,7 @@ class Learner:
         with evaluating(self.model):
             for batch in (self.dls.valid if dl is None else dl).batches():
                 x, y = self._move(batch)
-                yield self.model(x), y
+                yield self.model(x), y  # in float32 whatever the precision: what is measured is what is saved
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from underhood.data.images import Dataset, Images
+from underhood.training.augment import Augmentation, augment
 
 
 class DataLoader:
@@ -18,6 +19,8 @@ class DataLoader:
         whole batches, nothing is done per item, and they live on ``device`` from the start); or anything with a length
         and an index, whose items are collated as torch does
     shuffle: a new order each epoch, from (seed, epoch)
+    augmentation: how the pictures, which are then the first tensor, are moved about, from (seed, epoch, batch)
+    weights: how often each item is drawn, with replacement, in place of each once: float [count]
 
     The last batch is short where the count does not divide; it is never dropped.
 
@@ -32,11 +35,14 @@ class DataLoader:
         shuffle: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        augmentation: Augmentation | None = None,
+        weights: np.ndarray | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
         self.device = torch.device(device)
+        self.augmentation, self.weights = augmentation, weights
         self._tensors = _as_tensors(dataset, self.device)
         self._passes = 0
 
@@ -56,9 +62,10 @@ class DataLoader:
 
     def order(self, epoch: int) -> np.ndarray:
         """The items' order in this epoch: int64 [count]."""
-        if not self.shuffle:
-            return np.arange(self.count)
-        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.weights is not None:
+            return rng.choice(self.count, self.count, p=self.weights / self.weights.sum())
+        return rng.permutation(self.count) if self.shuffle else np.arange(self.count)
 
     def batches(self, epoch: int = 0, first: int = 0) -> Iterator[Any]:
         """The batches of one epoch, from batch ``first`` on."""
@@ -68,11 +75,13 @@ class DataLoader:
             if self._tensors is None:
                 yield default_collate([self.dataset[int(i)] for i in rows])
                 continue
-            if self.shuffle:
+            if self.shuffle or self.weights is not None:
                 index = torch.from_numpy(rows).to(self.device)
                 batch = [tensor[index] for tensor in self._tensors]
             else:
                 batch = [tensor[start : start + self.batch_size] for tensor in self._tensors]
+            if self.augmentation:
+                batch[0] = augment(batch[0], self.augmentation, (self.seed, epoch, start // self.batch_size))
             yield tuple(batch) if len(batch) > 1 else batch[0]
 
 
@@ -87,10 +96,16 @@ class DataLoaders:
 
     @classmethod
     def from_dataset(
-        cls, data: Dataset, batch_size: int = 64, seed: int = 0, device: str | torch.device = "cpu"
+        cls,
+        data: Dataset,
+        batch_size: int = 64,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        augmentation: Augmentation | None = None,
+        weights: np.ndarray | None = None,
     ) -> "DataLoaders":
-        """Shuffled training batches and ordered validation batches of a read data set."""
-        train = DataLoader(data.train, batch_size, shuffle=True, seed=seed, device=device)
+        """Shuffled training batches, as ``DataLoader`` has them, and ordered validation batches of a read data set."""
+        train = DataLoader(data.train, batch_size, True, seed, device, augmentation, weights)
         return cls(train, DataLoader(data.valid, VALIDATION_BATCH, device=device), data.classes)
 
 

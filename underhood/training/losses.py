@@ -27,10 +27,16 @@ def class_shapes(predictions: Tensor, targets: Tensor) -> None:
         )
 
 
-def cross_entropy(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Mean of −log of the right class's probability. predictions: logits [n, classes]; targets: indices [n]."""
+def cross_entropy(
+    predictions: Tensor, targets: Tensor, weight: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean of −log of the right class's probability. predictions: logits [n, classes]; targets: indices [n].
+
+    weight: how much each class counts [classes]; label_smoothing: the share of each target that is spread evenly over
+    all classes, so that the model need not be endlessly sure
+    """
     class_shapes(predictions, targets)
-    return F.cross_entropy(predictions, targets)
+    return F.cross_entropy(predictions, targets, weight, label_smoothing=label_smoothing)
 
 
 def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 what it weighs, and in float64 the number of right answers survives exactly.
 """
 
+import numpy as np
 from torch import Tensor
 
 from underhood.training.losses import class_shapes, same_shape
@@ -13,6 +14,16 @@ def accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
     """The fraction whose highest logit is the right class. predictions: [n, classes]; targets: [n]."""
     class_shapes(predictions, targets)
     return (predictions.argmax(dim=1) == targets).double().mean()
+
+
+def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over classes of the fraction that is right: a rare class counts as much as a common one. Both int [n].
+
+    Classes without a picture do not count (as scikit-learn's ``balanced_accuracy_score`` has it).
+    """
+    counts = np.bincount(labels)
+    right = np.bincount(labels[predicted == labels], minlength=len(counts))
+    return float((right[counts > 0] / counts[counts > 0]).mean())
 
 
 def error_rate(predictions: Tensor, targets: Tensor) -> Tensor:
