@@ -32,6 +32,7 @@ _HOME = {
     "get": "underhood.jobs",
     "l1": "underhood.training.losses",
     "ladder": "underhood.jobs",
+    "lr_find": "underhood.training.find",
     "mnist_loss": "underhood.training.losses",
     "mse": "underhood.training.losses",
     "predict": "underhood.jobs",

@@ -182,6 +182,12 @@ def ladder_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def rate_report(result: dict[str, Any]) -> str:
+    """What the learning-rate finder found, and where its curve is drawn."""
+    found = "none" if result["suggestion"] is None else f"{result['suggestion']:.2g}"
+    return f"{result['verdict']}\nsuggested --lr      {found}\ncurve               {result['figure']}"
+
+
 def evaluation_table(result: dict[str, Any]) -> str:
     """The classes of ``evaluate``, worst first, and the whole."""
     width = max(len(name) for name in result["per_class"])

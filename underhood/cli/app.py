@@ -52,6 +52,9 @@ def _one_of(*names: str) -> Any:
 Data = Annotated[str, typer.Argument(help=DATA_HELP, metavar="DATA")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures. Chosen from their number.")]
+Model = Annotated[str | None, typer.Option(help="linear, net, conv or resnet18. conv, or the model of --from.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")]
+Optimizer = Annotated[str, typer.Option(help="adamw, adam, or sgd with Nesterov's momentum.")]
 Size = Annotated[int | None, typer.Option(min=1, max=1024, help="Pixels a side. Chosen from the pictures.")]
 Channels = Annotated[int | None, typer.Option(callback=_channels, help="1 grey, 3 colour. Chosen from the pictures.")]
 Fit = Annotated[
@@ -87,14 +90,12 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @app.command()
 def train(
     data: Data = "digits",
-    model: Annotated[
-        str | None, typer.Option(help="linear, net, conv or resnet18. conv, or the model of --from.")
-    ] = None,
+    model: Model = None,
     epochs: Epochs = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")] = None,
+    batch_size: BatchSize = None,
     lr: Annotated[float | None, typer.Option(callback=_rate, help="Highest learning rate: 0.01.")] = None,
     schedule: Annotated[str, typer.Option(help="onecycle or flat.")] = "onecycle",
-    optimizer: Annotated[str, typer.Option(help="adamw, adam, or sgd with Nesterov's momentum.")] = "adamw",
+    optimizer: Optimizer = "adamw",
     effort: Annotated[
         str, typer.Option(help="fast, normal or best: how much time may be spent on accuracy.")
     ] = "normal",
@@ -145,10 +146,36 @@ def ladder(
     from underhood import jobs, show
 
     result = jobs.ladder(
-        data, epochs=epochs, size=size, channels=channels, fit=fit or "pad", valid=valid, seed=seed, limit=limit,
+        data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, limit=limit,
         skip_bad=skip_bad, listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.ladder_table(result))
+
+
+@app.command("lr-find")
+def lr_find(
+    data: Data = "digits",
+    model: Model = None,
+    batch_size: BatchSize = None,
+    optimizer: Optimizer = "adamw",
+    size: Size = None,
+    channels: Channels = None,
+    fit: Fit = None,
+    valid: Valid = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    skip_bad: SkipBad = False,
+    out: Annotated[Path, typer.Option(help="Where the curve is drawn.")] = Path("lr-find.png"),
+    as_json: Json = False,
+) -> None:
+    """Look for a learning rate: train briefly while it grows, and draw the loss."""
+    from underhood import jobs, show
+
+    result = jobs.lr_find(
+        data, model=model, batch_size=batch_size, optimizer=optimizer, size=size, channels=channels, fit=fit,
+        valid=valid, seed=seed, limit=limit, skip_bad=skip_bad, figure=out, listener=_listener(as_json),
+    )  # fmt: skip
+    _finish(result, as_json, show.rate_report(result))
 
 
 @app.command()

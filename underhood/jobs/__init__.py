@@ -3,9 +3,10 @@
 Nothing here prints. Who wants to follow passes a ``Listener``; the command line's is in ``underhood.show``.
 """
 
+from underhood.jobs.comparing import ladder, lr_find
 from underhood.jobs.measuring import evaluate, predict
 from underhood.jobs.pictures import check, get
-from underhood.jobs.training import ladder, train
+from underhood.jobs.training import train
 from underhood.listener import Listener
 
-__all__ = ["Listener", "check", "evaluate", "get", "ladder", "predict", "train"]
+__all__ = ["Listener", "check", "evaluate", "get", "ladder", "lr_find", "predict", "train"]

@@ -1,0 +1,94 @@
+"""``ladder``, one model after the other on one split, and ``lr_find``, one rate after the other."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from underhood.jobs.learners import describe, make_learner, make_ready, read_requested
+from underhood.jobs.log import Log
+from underhood.jobs.request import Request
+from underhood.listener import Listener
+from underhood.names import MODELS
+from underhood.runs.interpret import fixed_and_broken, wilson_interval
+from underhood.runs.run import write_whole
+from underhood.scratch.similarity import PixelSimilarity
+
+
+def ladder(data: str | Path = "digits", *, listener: Listener | None = None, **asked: Any) -> dict[str, Any]:
+    """Train pixel similarity and each model, plain to deep, on one split, and compare them. Leaves no run folder.
+
+    asked: further fields of ``Request``; each model is trained at effort ``fast`` unless another is asked for
+    Returns data, images (how many validate) and rungs, each with model, valid_accuracy, interval (95 %), parameters,
+    seconds (of training), and how many images it fixed and broke: newly right and newly wrong against the rung before
+    (None on the first). Raises UnderhoodError.
+    """
+    listener = listener or Listener()
+    request = Request(data, **{"effort": "fast"} | asked)
+    dataset = read_requested(request, None, listener)
+    describe(dataset, Log(listener))
+    start = time.perf_counter()
+    baseline = PixelSimilarity().fit(dataset.train)
+    seconds = time.perf_counter() - start
+    right = baseline.predict(dataset.valid.pixels) == dataset.valid.labels
+    rungs = [_rung("similarity", right, None, baseline.ideals.size, seconds)]
+
+    from underhood.models import count_parameters
+    from underhood.training.recipe import choose
+    from underhood.training.schedule import SCHEDULES
+
+    for model in MODELS:
+        listener.say(f"training {model} …")
+        recipe = choose(len(dataset.train), request.effort, model, request.epochs)
+        learn = make_learner(dataset, recipe, request).learn
+        rows = list(learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=listener.watch))
+        before, right = right, learn.predict(dataset.valid.pixels).argmax(dim=1).numpy() == dataset.valid.labels
+        seconds = sum(row.seconds for row in rows)
+        rungs.append(_rung(model, right, before, count_parameters(learn.model), seconds))
+    return {"data": str(data), "images": len(dataset.valid), "rungs": rungs}
+
+
+def _rung(model: str, right: np.ndarray, before: np.ndarray | None, parameters: int, seconds: float) -> dict[str, Any]:
+    fixed, broken = (None, None) if before is None else fixed_and_broken(before, right)
+    return {
+        "model": model,
+        "valid_accuracy": float(right.mean()),
+        "interval": wilson_interval(int(right.sum()), len(right)),
+        "parameters": parameters,
+        "seconds": round(seconds, 3),
+        "fixed": fixed,
+        "broken": broken,
+    }
+
+
+def lr_find(
+    data: str | Path = "digits",
+    *,
+    figure: str | Path = "lr-find.png",
+    listener: Listener | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Look for a learning rate by a short training at growing rates, and draw the curve.
+
+    asked: further fields of ``Request``; figure: where the curve is drawn, as PNG
+    Returns data, model, suggestion (None where there is no clear minimum), verdict (a line that says why), lrs and
+    losses (smoothed), figure. Raises UnderhoodError.
+    """
+    listener = listener or Listener()
+    ready = make_ready(Request(data, **asked), Log(listener), listener)
+
+    from underhood.plots import rate_curve
+    from underhood.training.find import lr_find as find
+
+    curve = find(ready.learn)
+    write_whole(Path(figure), rate_curve(curve.lrs, curve.losses, curve.suggestion))
+    return {
+        "data": str(data),
+        "model": ready.recipe.model,
+        "suggestion": curve.suggestion,
+        "verdict": curve.verdict,
+        "lrs": curve.lrs,
+        "losses": curve.losses,
+        "figure": str(figure),
+    }
