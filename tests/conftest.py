@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from underhood.data import cache
 from underhood.data.images import Dataset
 from underhood.data.named import read_named
 from underhood.data.read import read
@@ -18,6 +19,14 @@ from underhood.errors import DataError
 
 settings.register_profile("patient", deadline=None)  # a first example may import half of SciPy
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Decoded pixels of a test's pictures are kept apart from the user's."""
+    folder = tmp_path_factory.mktemp("cache") / "decoded"
+    monkeypatch.setattr(cache, "cache_folder", lambda: folder)
+    return folder
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -71,6 +71,7 @@ Limit = Annotated[
     int | None, typer.Option(min=2, help="Use at most so many training pictures, each class in proportion.")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable pictures out, and record them.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no decoded pixels of a folder for the next time.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
 
 
@@ -115,6 +116,7 @@ def train(
     ] = None,
     limit: Limit = None,
     skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
@@ -123,7 +125,7 @@ def train(
     result = jobs.train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
-        seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad,
+        seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
         listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.summary(result))
@@ -140,6 +142,7 @@ def ladder(
     seed: Seed = 0,
     limit: Limit = None,
     skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
     """Train pixel similarity, linear, net, conv and resnet18 on one split, and compare them."""
@@ -147,7 +150,7 @@ def ladder(
 
     result = jobs.ladder(
         data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, limit=limit,
-        skip_bad=skip_bad, listener=_listener(as_json),
+        skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.ladder_table(result))
 
@@ -165,6 +168,7 @@ def lr_find(
     seed: Seed = 0,
     limit: Limit = None,
     skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
     out: Annotated[Path, typer.Option(help="Where the curve is drawn.")] = Path("lr-find.png"),
     as_json: Json = False,
 ) -> None:
@@ -173,17 +177,18 @@ def lr_find(
 
     result = jobs.lr_find(
         data, model=model, batch_size=batch_size, optimizer=optimizer, size=size, channels=channels, fit=fit,
-        valid=valid, seed=seed, limit=limit, skip_bad=skip_bad, figure=out, listener=_listener(as_json),
+        valid=valid, seed=seed, limit=limit, skip_bad=skip_bad, cache=not no_cache, figure=out,
+        listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.rate_report(result))
 
 
 @app.command()
-def check(data: Data = "digits", as_json: Json = False) -> None:
+def check(data: Data = "digits", no_cache: NoCache = False, as_json: Json = False) -> None:
     """Look for unreadable files, one picture in two classes, copies, and leaks between parts."""
     from underhood import jobs, show
 
-    result = jobs.check(data, listener=_listener(as_json))
+    result = jobs.check(data, cache=not no_cache, listener=_listener(as_json))
     _finish(result, as_json, show.check_report(result), code=1 if result["unreadable"] or result["conflicts"] else 0)
 
 
@@ -192,12 +197,13 @@ def evaluate(
     run: RunFolder,
     data: Annotated[str | None, typer.Argument(help=f"The run's own by default. {DATA_HELP}", metavar="DATA")] = None,
     skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the pictures it was validated on, or on other labelled pictures."""
     from underhood import jobs, show
 
-    result = jobs.evaluate(run, data, skip_bad=skip_bad, listener=_listener(as_json))
+    result = jobs.evaluate(run, data, skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json))
     _finish(result, as_json, show.evaluation_table(result))
 
 
@@ -218,16 +224,28 @@ def predict(
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help="digits, mnist, mnist-3v7 or fashion-mnist.", metavar="NAME")],
+    name: Annotated[
+        str | None, typer.Argument(help="digits, mnist, mnist-3v7 or fashion-mnist.", metavar="NAME")
+    ] = None,
     folder: Annotated[Path | None, typer.Argument(help="Where --as folder writes.", metavar="DIR")] = None,
     form: Annotated[
         str | None, typer.Option("--as", callback=_one_of("folder"), help="folder: a folder per class, as PNG files.")
     ] = None,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Remove the decoded pixels that are kept of folders.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fetch a data set by name, or write it out: underhood get NAME --as folder DIR."""
     from underhood import jobs
 
+    if clear_cache:
+        if name or folder or form:
+            raise typer.BadParameter("stands alone: underhood get --clear-cache", param_hint="--clear-cache")
+        cleared = jobs.clear_cache()
+        _finish(cleared, as_json, f"removed {cleared['bytes'] / 1e6:,.1f} MB from {cleared['path']}")
+    if name is None:
+        raise typer.BadParameter("write which data set to fetch, or --clear-cache", param_hint="NAME")
     if (form is None) != (folder is None):
         raise typer.BadParameter("write `--as folder DIR`, with both", param_hint="--as")
     result = jobs.get(name, folder, listener=_listener(as_json))

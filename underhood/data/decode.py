@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -39,18 +39,20 @@ SMALL_FILE = 8_000  # bytes: what opening a file costs, in bytes decoded
 SAMPLE = 32  # pictures opened to guess the common size
 
 Progress = Callable[[int, int], None]  # (done, total)
+Allocate = Callable[[tuple[int, ...]], np.ndarray]  # shape → zeros, uint8
 
 
 @dataclass
 class Decoded:
     """pixels: uint8 [n, c, h, w] of the pictures that could be read; readable: bool, one for each path;
-    sizes: int [n, 2], width and height as stored; unreadable: path to reason."""
+    sizes: int [n, 2], width and height as stored; unreadable: path to reason; notes: what to tell."""
 
     pixels: np.ndarray
     readable: np.ndarray
     sizes: np.ndarray
     unreadable: dict[str, str]
     preparation: Preparation
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -72,24 +74,27 @@ def decode_files(
     fit: str = "pad",
     preparation: Preparation | None = None,
     progress: Progress | None = None,
+    allocate: Allocate | None = None,
 ) -> Decoded:
     """Decode picture files on all cores.
 
     With ``preparation``, each becomes what it says. Otherwise it is chosen: ``size`` × ``size`` pixels, or the common
     size if all pictures agree and it is at most 64, else 64; ``channels``, or grey unless any picture is coloured.
+    allocate: makes the array of zeros that pixels are written to, from its shape: in a file, for instance
     """
+    allocate = allocate or partial(np.zeros, dtype=np.uint8)
     if preparation is not None:
         shape, channels, fit = (preparation.height, preparation.width), preparation.channels, preparation.fit
-        return _decode_as(paths, shape, channels, fit, False, progress)
+        return _decode_as(paths, shape, channels, fit, False, progress, allocate)
     if size is not None:
-        return _decode_as(paths, (size, size), channels, fit, False, progress)
+        return _decode_as(paths, (size, size), channels, fit, False, progress, allocate)
     common = _common_size(paths)
     if common is not None:
         try:
-            return _decode_as(paths, common, channels, fit, True, progress)
+            return _decode_as(paths, common, channels, fit, True, progress, allocate)
         except _OtherSize:  # rare: the sampled headers agreed, a later picture did not
             pass
-    return _decode_as(paths, (LARGEST_COMMON, LARGEST_COMMON), channels, fit, False, progress)
+    return _decode_as(paths, (LARGEST_COMMON, LARGEST_COMMON), channels, fit, False, progress, allocate)
 
 
 def _common_size(paths: Sequence[str]) -> tuple[int, int] | None:
@@ -114,8 +119,9 @@ def _decode_as(
     fit: str,
     exact: bool,
     progress: Progress | None,
+    allocate: Allocate,
 ) -> Decoded:
-    pixels = np.zeros((len(paths), channels or 1, *shape), np.uint8)
+    pixels = allocate((len(paths), channels or 1, *shape))
     sizes = np.zeros((len(paths), 2), np.int64)
     unreadable: dict[str, str] = {}
     cores = _cores()
@@ -127,7 +133,8 @@ def _decode_as(
         for chunk, part in zip(chunks, run(work, chunks), strict=True):
             rows = slice(done, done + len(chunk))
             if part.pixels.shape[1] > pixels.shape[1]:  # the first coloured picture: what was grey so far is repeated
-                pixels = np.repeat(pixels, 3, axis=1)
+                grey, pixels = pixels, allocate((len(paths), 3, *shape))
+                pixels[:done] = grey[:done]
             pixels[rows] = part.pixels
             sizes[rows] = part.sizes
             unreadable.update((chunk[i], reason) for i, reason in part.unreadable)
@@ -136,8 +143,17 @@ def _decode_as(
                 progress(done, len(paths))
     readable = sizes[:, 0] > 0
     if unreadable:
-        pixels, sizes = pixels[readable], sizes[readable]
+        pixels, sizes = _move_up(pixels, readable), sizes[readable]
     return Decoded(pixels, readable, sizes, unreadable, Preparation(pixels.shape[1], *shape, fit))
+
+
+def _move_up(pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The wanted rows, moved to the front of the same array: it may be too large for two of it."""
+    rows = np.flatnonzero(wanted)
+    for start in range(0, len(rows), CHUNK):
+        block = rows[start : start + CHUNK]
+        pixels[start : start + len(block)] = pixels[block]
+    return pixels[: len(rows)]
 
 
 def _decode_chunk(

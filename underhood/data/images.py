@@ -5,12 +5,17 @@ channels, so that grey and colour, digits and photographs are the same thing.
 """
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from underhood.data.prepare import Preparation
+
+BLOCK = 1024  # pictures at a time, where widened copies are made
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Images:
     def take(self, rows: np.ndarray) -> "Images":
         """The pictures at these indices (or where this mask is true), in that order."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return Images(self.pixels[rows], self.labels[rows], self.classes, [self.names[i] for i in rows.tolist()])
+        return Images(_take(self.pixels, rows), self.labels[rows], self.classes, [self.names[i] for i in rows.tolist()])
 
     def counts(self) -> dict[str, int]:
         """How many pictures each class has."""
@@ -69,13 +74,25 @@ class Images:
         means, deviations = [], []
         for channel in range(self.pixels.shape[1]):
             histogram = np.zeros(256, dtype=np.int64)
-            for start in range(0, len(self), 1024):  # a block at a time: bincount widens bytes to 64 bits
-                histogram += np.bincount(self.pixels[start : start + 1024, channel].ravel(), minlength=256)
+            for start in range(0, len(self), BLOCK):  # bincount widens bytes to 64 bits
+                histogram += np.bincount(self.pixels[start : start + BLOCK, channel].ravel(), minlength=256)
             mean = histogram @ levels / histogram.sum()
             deviation = np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum())
             means.append(mean)
             deviations.append(deviation or 1.0)
         return np.array(means), np.array(deviations)
+
+
+def _take(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """``pixels[rows]``; of pixels in a file, in a file again, beside it and without a name: gone with the process."""
+    if not isinstance(pixels, np.memmap):
+        return pixels[rows]
+    place = Path(pixels.filename).parent if pixels.filename else None
+    with tempfile.TemporaryFile(dir=place if place and os.access(place, os.W_OK) else None) as file:
+        taken = np.memmap(file, np.uint8, "w+", shape=(max(1, len(rows)), *pixels.shape[1:]))
+    for start in range(0, len(rows), BLOCK):
+        taken[start : start + BLOCK] = pixels[rows[start : start + BLOCK]]
+    return taken[: len(rows)]
 
 
 @dataclass(frozen=True)

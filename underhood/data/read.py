@@ -1,10 +1,12 @@
 """DATA, whatever it is, into pictures: a name, a folder per class, IDX files, or a table."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from underhood.data.cache import decode_cached
 from underhood.data.check import describe_copies, find_copies
 from underhood.data.decode import Progress, decode_files
 from underhood.data.folder import Listing, list_folder
@@ -51,6 +53,7 @@ def read(
     seed: int = 0,
     limit: int | None = None,
     skip_bad: bool = False,
+    cache: bool = True,
     progress: Progress | None = None,
     bar: DownloadBar | None = None,
 ) -> Dataset:
@@ -62,12 +65,13 @@ def read(
     valid: the fraction held out where the data has neither a valid nor a test part, a fifth by default
     limit: use at most this many pictures of the training part, each class in proportion, drawn from the seed
     skip_bad: leave unreadable pictures out instead of stopping
+    cache: keep the decoded pixels of many picture files, and take them from there the next time (``data/cache.py``)
 
     Raises UnknownNameError, DataError, UnreadableError (which lists every unreadable picture).
     """
     if valid is not None and not 0 < valid < 1:
         raise ValueError(f"valid must lie between 0 and 1, not {valid}")
-    options = Reading(size, channels, fit, preparation, limit, seed, progress, bar)
+    options = Reading(size, channels, fit, preparation, limit, seed, cache, progress, bar)
     parts = read_parts(data, options)
     if parts.unreadable and not skip_bad:
         raise UnreadableError(parts.unreadable)
@@ -117,6 +121,7 @@ class Reading:
     preparation: Preparation | None = None
     limit: int | None = None
     seed: int = 0
+    cache: bool = True
     progress: Progress | None = None
     bar: DownloadBar | None = None
 
@@ -172,14 +177,12 @@ def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> 
         parts["train"] = parts["train"].take(sample(parts["train"].labels, options.limit, options.seed))
     names = [file for files in parts.values() for file in files.names]
     root = str(listing.root)
-    decoded = decode_files(
-        [f"{root}/{file}" if not file.startswith("/") else file for file in names],
-        size=options.size,
-        channels=options.channels,
-        fit=options.fit,
-        preparation=options.preparation,
+    paths = [f"{root}/{file}" if not file.startswith("/") else file for file in names]
+    decode = partial(decode_cached, root) if options.cache else decode_files
+    decoded = decode(
+        paths, size=options.size, channels=options.channels, fit=options.fit, preparation=options.preparation,
         progress=options.progress,
-    )
+    )  # fmt: skip
     images, row, kept = {}, 0, 0
     for part, files in parts.items():
         readable = decoded.readable[row : row + len(files.names)]
@@ -187,9 +190,8 @@ def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> 
         pixels = decoded.pixels[kept : kept + len(files.names)]
         images[part] = Images(pixels, files.labels, listing.classes, files.names)
         row, kept = row + len(readable), kept + len(files.names)
-    return Parts(
-        name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, listing.notes, listing.warnings
-    )
+    notes = listing.notes + decoded.notes
+    return Parts(name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, notes, listing.warnings)
 
 
 def _why(parts: Parts, options: Reading) -> str:

@@ -41,7 +41,7 @@ def read_requested(request: Request, earlier: Run | None, listener: Listener) ->
     return read(
         request.data, size=request.size, channels=request.channels, fit=request.fit or "pad", preparation=preparation,
         valid=request.valid, seed=request.seed, limit=request.limit, skip_bad=request.skip_bad,
-        progress=listener.reading(), bar=listener.download,
+        cache=request.cache, progress=listener.reading(), bar=listener.download,
     )  # fmt: skip
 
 

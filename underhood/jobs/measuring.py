@@ -23,7 +23,12 @@ from underhood.serving.predictor import Predictor
 
 
 def evaluate(
-    run: str | Path, data: str | Path | None = None, *, skip_bad: bool = False, listener: Listener | None = None
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    skip_bad: bool = False,
+    cache: bool = True,
+    listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Measure a run on the pictures it was validated on, or on other labelled pictures, prepared as the run's own.
 
@@ -35,7 +40,7 @@ def evaluate(
 
     loaded = load_run(expanded(run))
     config = read_config(loaded.path)
-    part, images = _pictures_to_measure(loaded, config, data, skip_bad, listener or Listener())
+    part, images = _pictures_to_measure(loaded, config, data, skip_bad, cache, listener or Listener())
     predicted = predict_probabilities(loaded.model, images.pixels).argmax(dim=1).numpy()
     right = predicted == images.labels
     return {
@@ -50,7 +55,7 @@ def evaluate(
 
 
 def _pictures_to_measure(
-    run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, listener: Listener
+    run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, cache: bool, listener: Listener
 ) -> tuple[str, Images]:
     own = config["data"]
     resolved = data if data is None or str(data) in NAMES else str(expanded(data).resolve())
@@ -60,7 +65,7 @@ def _pictures_to_measure(
         dataset = read(
             own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
             limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
-            progress=listener.reading(), bar=listener.download,
+            cache=cache, progress=listener.reading(), bar=listener.download,
         )  # fmt: skip
         if dataset.valid.digest() != _validated_on(run):
             raise RunError(
@@ -68,7 +73,7 @@ def _pictures_to_measure(
                 "evaluate on pictures that the run has not seen, or train again"
             )
         return "valid", _match_classes(dataset.valid, run)
-    reading = Reading(preparation=run.preparation, progress=listener.reading(), bar=listener.download)
+    reading = Reading(preparation=run.preparation, cache=cache, progress=listener.reading(), bar=listener.download)
     parts = read_parts(data, reading)
     if parts.unreadable and not skip_bad:
         raise UnreadableError(parts.unreadable)

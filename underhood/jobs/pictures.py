@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from underhood.data import cache as decoded
 from underhood.data.check import find_copies
 from underhood.data.named import NAMES, fetch, read_named
 from underhood.data.read import Reading, read_parts, require_classes
@@ -13,7 +14,7 @@ from underhood.listener import Listener
 from underhood.paths import expanded
 
 
-def check(data: str | Path = "digits", *, listener: Listener | None = None) -> dict[str, Any]:
+def check(data: str | Path = "digits", *, cache: bool = True, listener: Listener | None = None) -> dict[str, Any]:
     """Look for what would spoil a training: unreadable files, one picture in two classes, copies, leaks.
 
     Returns data, images (how many are readable), classes (name → count), parts (name → count), sizes
@@ -21,7 +22,7 @@ def check(data: str | Path = "digits", *, listener: Listener | None = None) -> d
     conflicts, leaks and duplicates (one entry a picture, each with ``paths``), notes. Raises UnderhoodError.
     """
     listener = listener or Listener()
-    parts = read_parts(data, Reading(progress=listener.reading(), bar=listener.download))
+    parts = read_parts(data, Reading(cache=cache, progress=listener.reading(), bar=listener.download))
     if not parts.unreadable:
         require_classes(parts)
     counts: Counter[str] = Counter()
@@ -59,3 +60,8 @@ def get(name: str, as_folder: str | Path | None = None, *, listener: Listener | 
     if name == "digits":
         return {"name": name, "path": "scikit-learn"}
     return {"name": name, "path": str(fetch("mnist" if name == "mnist-3v7" else name, bar=listener.download))}
+
+
+def clear_cache() -> dict[str, Any]:
+    """Remove the decoded pixels that are kept of folders. Returns path and bytes (how many they took)."""
+    return {"path": str(decoded.cache_folder()), "bytes": decoded.clear_cache()}

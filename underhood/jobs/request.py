@@ -36,6 +36,7 @@ class Request:
     from_run: str | Path | None = None
     limit: int | None = None
     skip_bad: bool = False
+    cache: bool = True
 
     def __post_init__(self) -> None:
         for name, known in (

@@ -31,10 +31,12 @@ class PixelSimilarity:
         """Compute the ideal image of each class. Every class needs at least one picture."""
         means = []
         for label, name in enumerate(images.classes):
-            mine = images.pixels[images.labels == label]
+            mine = np.flatnonzero(images.labels == label)
             if not len(mine):
                 raise ValueError(f"class {name!r} has no picture")
-            means.append(mine.mean(axis=0, dtype=np.float64))
+            starts = range(0, len(mine), BLOCK)
+            total = sum(images.pixels[mine[i : i + BLOCK]].sum(axis=0, dtype=np.float64) for i in starts)
+            means.append(total / len(mine))
         self.ideals = (np.stack(means) / 255).astype(np.float32)
         return self
 

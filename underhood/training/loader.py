@@ -1,5 +1,6 @@
 """Mini-batches: whole batches at once, in an order that comes from (seed, epoch) and from nothing else."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,8 @@ class DataLoader:
     """Batches of a collection.
 
     dataset: ``Images``; a tensor or array; a tuple of tensors or arrays of one length, or a TensorDataset (these take
-        whole batches, nothing is done per item, and they live on ``device`` from the start); or anything with a length
-        and an index, whose items are collated as torch does
+        whole batches, nothing is done per item, and they live on ``device`` from the start, but pixels that are too
+        large for memory stay in their file); or anything with a length and an index, collated as torch does
     shuffle: a new order each epoch, from (seed, epoch)
     augmentation: how the pictures, which are then the first tensor, are moved about, from (seed, epoch, batch)
     weights: how often each item is drawn, with replacement, in place of each once: float [count]
@@ -41,7 +42,7 @@ class DataLoader:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
-        self.device = torch.device(device)
+        self.device = torch.device("cpu" if _in_a_file(dataset) else device)
         self.augmentation, self.weights = augmentation, weights
         self._tensors = _as_tensors(dataset, self.device)
         self._passes = 0
@@ -69,15 +70,14 @@ class DataLoader:
 
     def batches(self, epoch: int = 0, first: int = 0) -> Iterator[Any]:
         """The batches of one epoch, from batch ``first`` on."""
-        order = self.order(epoch)
+        order = torch.from_numpy(self.order(epoch)).to(self.device)
         for start in range(first * self.batch_size, self.count, self.batch_size):
             rows = order[start : start + self.batch_size]
             if self._tensors is None:
-                yield default_collate([self.dataset[int(i)] for i in rows])
+                yield default_collate([self.dataset[i] for i in rows.tolist()])
                 continue
             if self.shuffle or self.weights is not None:
-                index = torch.from_numpy(rows).to(self.device)
-                batch = [tensor[index] for tensor in self._tensors]
+                batch = [tensor[rows] for tensor in self._tensors]
             else:
                 batch = [tensor[start : start + self.batch_size] for tensor in self._tensors]
             if self.augmentation:
@@ -125,11 +125,20 @@ def _as_tensors(dataset: Any, device: torch.device) -> list[Tensor] | None:
     lengths = [len(a) for a in dataset]
     if len(set(lengths)) > 1:
         raise ValueError(f"arrays of different lengths, {lengths}, cannot be batched together")
-    return [torch.as_tensor(_writable(a)).to(device) for a in dataset]
+    return [_as_tensor(a).to(device) for a in dataset]
 
 
-def _writable(array: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """torch takes arrays over as they are, but none that runs backwards or may not be written to."""
+def _as_tensor(array: Tensor | np.ndarray) -> Tensor:
+    """torch takes arrays over as they are, but none that runs backwards, and one that may not be written to under
+    protest: it is copied, unless it is a file that memory may not hold. Nothing here writes to a batch's source."""
+    if isinstance(array, np.memmap):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(array)
     if isinstance(array, Tensor) or (array.flags.writeable and min(array.strides, default=0) >= 0):
-        return array
-    return array.copy()
+        return torch.as_tensor(array)
+    return torch.as_tensor(array.copy())
+
+
+def _in_a_file(dataset: Any) -> bool:
+    return isinstance(dataset.pixels if isinstance(dataset, Images) else dataset, np.memmap)

@@ -1,0 +1,179 @@
+"""Pixels decoded once, and found again only while they are what the pictures would give."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome, fill, picture
+from PIL import Image
+
+from underhood.data import cache
+from underhood.data.decode import decode_files
+from underhood.data.images import Images
+from underhood.data.read import read
+from underhood.jobs import train
+from underhood.scratch.similarity import PixelSimilarity
+
+
+@pytest.fixture(autouse=True)
+def _even_few_pictures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "WORTH_PROCESSES", 0)
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each decoding that really took place had."""
+    counts: list[int] = []
+
+    def counted(paths, **how):
+        counts.append(len(paths))
+        return decode_files(paths, **how)
+
+    monkeypatch.setattr(cache, "decode_files", counted)
+    return counts
+
+
+def same(one: Images, other: Images) -> bool:
+    return one.digest() == other.digest()
+
+
+def test_pictures_are_decoded_once(small_folder: Path, decodings: list[int]) -> None:
+    first, second, without = read(small_folder), read(small_folder), read(small_folder, cache=False)
+    assert decodings == [20]
+    assert same(first.train, without.train)
+    assert same(second.train, without.train)
+    assert same(second.valid, without.valid)
+    assert second.preparation == without.preparation
+
+
+def test_where_they_are_kept_and_how_large_is_said(small_folder: Path, cache_folder: Path) -> None:
+    assert any(str(cache_folder) in note and "MB" in note for note in read(small_folder).notes)
+    assert not any(str(cache_folder) in note for note in read(small_folder, cache=False).notes)
+
+
+def test_a_changed_added_or_removed_picture_is_decoded_anew(small_folder: Path, decodings: list[int]) -> None:
+    read(small_folder)
+    picture(77).save(small_folder / "dark" / "0.png")
+    assert same(read(small_folder).train, read(small_folder, cache=False).train)
+    fill(small_folder, {"dark/new.png": 5})
+    read(small_folder)
+    (small_folder / "dark" / "new.png").unlink()
+    read(small_folder)
+    assert decodings == [20, 20, 21, 20]
+
+
+def test_a_picture_with_a_new_time_alone_is_decoded_anew(small_folder: Path, decodings: list[int]) -> None:
+    read(small_folder)
+    os.utime(small_folder / "dark" / "0.png", (1, 1))
+    read(small_folder)
+    assert decodings == [20, 20]
+
+
+@pytest.mark.parametrize("asked", [{"size": 8}, {"channels": 3}, {"size": 20, "fit": "stretch"}])
+def test_another_preparation_is_another_entry(small_folder: Path, decodings: list[int], asked: dict) -> None:
+    read(small_folder)
+    assert same(read(small_folder, **asked).train, read(small_folder, cache=False, **asked).train)
+    read(small_folder)
+    assert decodings == [20, 20]
+
+
+def test_an_entry_of_the_pictures_as_they_were_goes(small_folder: Path, cache_folder: Path) -> None:
+    for seed in range(3):
+        picture(seed).save(small_folder / "dark" / "0.png")
+        read(small_folder)
+        assert len(list(cache_folder.iterdir())) == 1
+
+
+def test_a_coloured_picture_after_many_grey_ones_and_an_unreadable_one(small_folder: Path, tmp_path: Path) -> None:
+    fill(small_folder, {"light/z.png": picture(3, colour=True)})
+    (small_folder / "dark" / "3.png").write_text("no picture")
+    plain = read(small_folder, skip_bad=True, cache=False)
+    for _ in range(2):
+        kept = read(small_folder, skip_bad=True)
+        assert same(kept.train, plain.train)
+        assert kept.left_out == plain.left_out
+        assert kept.train.pixels.shape[1] == 3
+
+
+def test_a_picture_made_readable_by_its_permissions_is_noticed(small_folder: Path, decodings: list[int]) -> None:
+    bad = small_folder / "dark" / "3.png"
+    bad.chmod(0)
+    read(small_folder, skip_bad=True)
+    bad.chmod(0o644)
+    assert not read(small_folder).left_out
+    assert decodings == [20, 20]
+
+
+@pytest.mark.parametrize("file", ["record.json", "sizes.npy", "pixels-1.npy"])
+def test_a_damaged_entry_is_made_anew(small_folder: Path, cache_folder: Path, decodings: list[int], file: str) -> None:
+    read(small_folder)
+    damaged = next(cache_folder.glob(f"*/{file}"))
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    assert same(read(small_folder).train, read(small_folder, cache=False).train)
+    read(small_folder)
+    assert decodings == [20, 20]
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_not_needed(small_folder: Path, cache_folder: Path) -> None:
+    cache_folder.write_text("a file is in the way")
+    data = read(small_folder)
+    assert same(data.train, read(small_folder, cache=False).train)
+    assert any("cannot be written" in note for note in data.notes)
+
+
+def test_clear_cache_empties_it(small_folder: Path, cache_folder: Path, underhood) -> None:
+    read(small_folder)
+    cleared: Outcome = underhood("get", "--clear-cache", "--json")
+    assert cleared.json["bytes"] > 20 * 12 * 12
+    assert not cache_folder.exists()
+    assert underhood("get", "--clear-cache").code == 0
+    assert underhood("get").code == 2
+    assert underhood("get", "digits", "--clear-cache").code == 2
+
+
+def test_no_cache_keeps_nothing(small_folder: Path, cache_folder: Path, underhood) -> None:
+    assert underhood("train", small_folder, "--epochs", 1, "--no-cache").code == 0
+    assert not cache_folder.exists()
+    assert underhood("train", small_folder, "--epochs", 1).code == 0
+    assert cache_folder.exists()
+
+
+class TestLargerThanMemory:
+    """Pixels beyond ``IN_MEMORY`` stay in their file: mapped, and never copied as a whole."""
+
+    @pytest.fixture(autouse=True)
+    def _everything_is_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cache, "IN_MEMORY", 0)
+
+    def test_pixels_stay_in_the_file_when_a_part_is_held_out(self, small_folder: Path) -> None:
+        data = read(small_folder)
+        plain = read(small_folder, cache=False)
+        assert isinstance(data.train.pixels, np.memmap)
+        assert isinstance(data.valid.pixels, np.memmap)
+        assert same(data.train, plain.train)
+        assert same(data.valid, plain.valid)
+
+    def test_nothing_of_it_is_left_behind(self, small_folder: Path, cache_folder: Path) -> None:
+        read(small_folder)
+        assert {file.name for file in cache_folder.glob("*/*")} == {"record.json", "sizes.npy", "pixels-1.npy"}
+
+    def test_the_baseline_is_the_same(self, small_folder: Path) -> None:
+        mapped, plain = (PixelSimilarity().fit(read(small_folder, cache=kept).train) for kept in (True, False))
+        assert np.array_equal(mapped.ideals, plain.ideals)
+
+    def test_training_gives_the_same_bytes(self, small_folder: Path, tmp_path: Path) -> None:
+        for name, kept in (("mapped", True), ("plain", False)):
+            train(small_folder, out=tmp_path / name, epochs=4, cache=kept)
+        for file in ("weights.safetensors", "metrics.csv", "predictions.csv"):
+            assert (tmp_path / "mapped" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
+
+
+def test_a_folder_of_photographs_is_found_again_however_it_is_named(
+    small_folder: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(small_folder, {"dark/large.jpg": Image.new("RGB", (300, 200), "red")})
+    read(small_folder)
+    monkeypatch.chdir(small_folder.parent)
+    read("small")
+    assert decodings == [21]
