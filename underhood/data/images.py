@@ -5,9 +5,10 @@ channels, so that grey and colour, digits and photographs are the same thing.
 """
 
 import hashlib
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from underhood.data.prepare import Preparation
 
-BLOCK = 1024  # pictures at a time, where widened copies are made
+BLOCK = 200_000  # pixels at a time where wider copies are made of them: what the processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,20 @@ class Images:
         means, deviations = [], []
         for channel in range(self.pixels.shape[1]):
             histogram = np.zeros(256, dtype=np.int64)
-            for start in range(0, len(self), BLOCK):  # bincount widens bytes to 64 bits
-                histogram += np.bincount(self.pixels[start : start + BLOCK, channel].ravel(), minlength=256)
+            for rows in blocks(self.pixels):  # bincount widens bytes to 64 bits
+                histogram += np.bincount(self.pixels[rows, channel].ravel(), minlength=256)
             mean = histogram @ levels / histogram.sum()
             deviation = np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum())
             means.append(mean)
             deviations.append(deviation or 1.0)
         return np.array(means), np.array(deviations)
+
+
+def blocks(pixels: np.ndarray, count: int | None = None) -> Iterator[slice]:
+    """The rows of pictures [n, c, h, w], or of ``count`` such, as many whole ones at a time as make a block."""
+    length = max(1, BLOCK // math.prod(pixels.shape[1:]))
+    total = len(pixels) if count is None else count
+    return (slice(start, min(start + length, total)) for start in range(0, total, length))
 
 
 def _take(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -90,8 +98,8 @@ def _take(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     place = Path(pixels.filename).parent if pixels.filename else None
     with tempfile.TemporaryFile(dir=place if place and os.access(place, os.W_OK) else None) as file:
         taken = np.memmap(file, np.uint8, "w+", shape=(max(1, len(rows)), *pixels.shape[1:]))
-    for start in range(0, len(rows), BLOCK):
-        taken[start : start + BLOCK] = pixels[rows[start : start + BLOCK]]
+    for block in blocks(pixels, len(rows)):
+        taken[block] = pixels[rows[block]]
     return taken[: len(rows)]
 
 

@@ -7,9 +7,7 @@ is 0 to 1. (Statistics calls it the nearest-centroid classifier.)
 
 import numpy as np
 
-from underhood.data.images import Images
-
-BLOCK = 256  # pictures at a time: their differences to all ideals stay in the cache
+from underhood.data.images import Images, blocks
 
 
 class PixelSimilarity:
@@ -34,9 +32,8 @@ class PixelSimilarity:
             mine = np.flatnonzero(images.labels == label)
             if not len(mine):
                 raise ValueError(f"class {name!r} has no picture")
-            starts = range(0, len(mine), BLOCK)
-            total = sum(images.pixels[mine[i : i + BLOCK]].sum(axis=0, dtype=np.float64) for i in starts)
-            means.append(total / len(mine))
+            some = blocks(images.pixels, len(mine))
+            means.append(sum(images.pixels[mine[rows]].sum(axis=0, dtype=np.float64) for rows in some) / len(mine))
         self.ideals = (np.stack(means) / 255).astype(np.float32)
         return self
 
@@ -44,14 +41,14 @@ class PixelSimilarity:
         """From pictures, uint8 [n, c, h, w], to each ideal: float32 [n, classes]."""
         ideals = self.ideals.reshape(len(self.ideals), -1)  # [classes, c·h·w]
         result = np.empty((len(pixels), len(ideals)), np.float32)
-        for start in range(0, len(pixels), BLOCK):
-            block = pixels[start : start + BLOCK].reshape(-1, ideals.shape[1]).astype(np.float32) / 255
+        for rows in blocks(pixels):
+            block = pixels[rows].reshape(-1, ideals.shape[1]).astype(np.float32) / 255
             for label, ideal in enumerate(ideals):
                 difference = block - ideal
                 if self.metric == "l1":
-                    result[start : start + BLOCK, label] = np.abs(difference).mean(axis=1)
+                    result[rows, label] = np.abs(difference).mean(axis=1)
                 else:
-                    result[start : start + BLOCK, label] = np.sqrt((difference**2).mean(axis=1))
+                    result[rows, label] = np.sqrt((difference**2).mean(axis=1))
         return result
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from underhood.errors import DivergedError, UnknownNameError
 from underhood.names import PRECISIONS
-from underhood.training.loader import VALIDATION_BATCH, DataLoader, DataLoaders
+from underhood.training.loader import DataLoader, DataLoaders, validation_batch
 from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
 from underhood.training.optim import set_rate
@@ -213,8 +213,13 @@ def predict_probabilities(model: nn.Module, pixels: np.ndarray | Tensor, device:
     A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1].
     """
     with evaluating(model):
-        batches = DataLoader(torch.as_tensor(pixels), VALIDATION_BATCH).batches()
-        logits = torch.cat([model(x.to(device)).cpu() for x in batches])
+        length = validation_batch(pixels.shape)
+        logits = torch.empty(0)
+        for number, x in enumerate(DataLoader(pixels, length).batches()):
+            outputs = model(x.to(device))
+            if not number:  # all rows at once: small results kept between large ones would break memory up
+                logits = torch.empty(len(pixels), outputs.shape[1])
+            logits[number * length : number * length + len(x)] = outputs
     return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
 
 
