@@ -1,6 +1,6 @@
 """What can be chosen by name. No torch here: the command line checks names before it is imported."""
 
-MODELS = ("linear", "net", "conv", "resnet18")
+MODELS = ("linear", "net", "conv", "vgg", "resnet18")
 SCHEDULES = ("onecycle", "flat")
 OPTIMIZERS = ("adamw", "adam", "sgd")
 EFFORTS = ("fast", "normal", "best")

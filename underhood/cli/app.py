@@ -52,7 +52,7 @@ def _one_of(*names: str) -> Any:
 Data = Annotated[str, typer.Argument(help=DATA_HELP, metavar="DATA")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures. Chosen from their number.")]
-Model = Annotated[str | None, typer.Option(help="linear, net, conv or resnet18. conv, or the model of --from.")]
+Model = Annotated[str | None, typer.Option(help="linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")]
 Optimizer = Annotated[str, typer.Option(help="adamw, adam, or sgd with Nesterov's momentum.")]
 Size = Annotated[int | None, typer.Option(min=1, max=1024, help="Pixels a side. Chosen from the pictures.")]
@@ -103,7 +103,9 @@ def train(
     balance: Annotated[
         str, typer.Option(help="For rare classes: none, weights (in the loss) or sampler (drawn more often).")
     ] = "none",
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for the model's products.")] = "float32",
+    precision: Annotated[
+        str | None, typer.Option(help="float32, or bfloat16 for the model's products. Chosen by model and device.")
+    ] = None,
     size: Size = None,
     channels: Channels = None,
     fit: Fit = None,
@@ -145,7 +147,7 @@ def ladder(
     no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
-    """Train pixel similarity, linear, net, conv and resnet18 on one split, and compare them."""
+    """Train pixel similarity, linear, net, conv, vgg and resnet18 on one split, and compare them."""
     from underhood import jobs, show
 
     result = jobs.ladder(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from underhood.jobs.learners import describe, make_learner, make_ready, read_requested
+from underhood.jobs.learners import choose_recipe, describe, make_learner, make_ready, read_requested
 from underhood.jobs.log import Log
 from underhood.jobs.request import Request
 from underhood.listener import Listener
@@ -35,12 +35,11 @@ def ladder(data: str | Path = "digits", *, listener: Listener | None = None, **a
     rungs = [_rung("similarity", right, None, baseline.ideals.size, seconds)]
 
     from underhood.models import count_parameters
-    from underhood.training.recipe import choose
     from underhood.training.schedule import SCHEDULES
 
     for model in MODELS:
         listener.say(f"training {model} …")
-        recipe = choose(len(dataset.train), request.effort, model, request.epochs)
+        recipe = choose_recipe(dataset, request, model)
         learn = make_learner(dataset, recipe, request).learn
         rows = list(learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=listener.watch))
         before, right = right, learn.predict(dataset.valid.pixels).argmax(dim=1).numpy() == dataset.valid.labels

@@ -52,11 +52,9 @@ def make_ready(request: Request, log: Log, listener: Listener) -> Ready:
     describe(dataset, log)
 
     from underhood.models import count_parameters
-    from underhood.training.recipe import choose
 
     model = request.model or (earlier.architecture.model if earlier else None)
-    recipe = choose(len(dataset.train), request.effort, model, request.epochs)
-    recipe = replace(recipe, batch_size=request.batch_size or recipe.batch_size, lr=request.lr or recipe.lr)
+    recipe = choose_recipe(dataset, request, model)
     ready = make_learner(dataset, recipe, request)
     if earlier is not None:
         log.say(start_from(ready.learn.model, earlier, dataset))
@@ -73,6 +71,20 @@ def describe(dataset: Dataset, log: Log) -> None:
         log.say(note)
     for warning in dataset.warnings:
         log.warn(warning)
+
+
+def choose_recipe(dataset: Dataset, request: Request, model: str | None) -> "Recipe":
+    """What was asked for, and for the rest what suits the data, the effort and the device."""
+    from underhood.training.recipe import choose, has_quick_bfloat16
+
+    quick = has_quick_bfloat16(choose_device(request.device))
+    recipe = choose(len(dataset.train), request.effort, model, request.epochs, quick)
+    return replace(
+        recipe,
+        batch_size=request.batch_size or recipe.batch_size,
+        lr=request.lr or recipe.lr,
+        precision=request.precision or recipe.precision,
+    )
 
 
 def choose_device(device: str) -> str:
@@ -109,7 +121,7 @@ def make_learner(dataset: Dataset, recipe: "Recipe", request: Request) -> Ready:
     weight = torch.tensor(rarity, dtype=torch.float32, device=device) if request.balance == "weights" else None
     loss = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
     optimizer = OPTIMIZERS[request.optimizer]
-    learn = Learner(dls, network, loss, optimizer, device=device, precision=request.precision)
+    learn = Learner(dls, network, loss, optimizer, device=device, precision=recipe.precision)
     return Ready(dataset, recipe, learn, architecture)
 
 

@@ -26,7 +26,7 @@ class Request:
     optimizer: str = "adamw"
     effort: str = "normal"
     balance: str = "none"
-    precision: str = "float32"
+    precision: str | None = None
     size: int | None = None
     channels: int | None = None
     fit: str | None = None
@@ -41,7 +41,7 @@ class Request:
     def __post_init__(self) -> None:
         for name, known in (
             ("model", (*MODELS, None)), ("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("effort", EFFORTS),
-            ("balance", BALANCES), ("precision", PRECISIONS), ("fit", (*FITS, None)), ("device", DEVICES),
+            ("balance", BALANCES), ("precision", (*PRECISIONS, None)), ("fit", (*FITS, None)), ("device", DEVICES),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, str(getattr(self, name)), [one for one in known if one])
