@@ -1,0 +1,34 @@
+"""All ten digits to chapter 11's 94.21 %, against the time that its 3,500 iterations take in XLA.
+
+Goal: at most 1/4,000. One iteration of the book's job is timed, as ``book_job.py`` has it, and multiplied.
+"""
+
+import sys
+from itertools import islice
+from statistics import mean, median
+from time import perf_counter
+
+from book_job import plain_jax
+from measure import report, summary, train
+
+from underhood import read
+
+ACCURACY, ITERATIONS, SEEDS, TIMED = 0.9421, 3500, 5, 10
+
+
+def main() -> int:
+    data = read("mnist")
+    train(data, model="net", epochs=1, limit=None)  # a first call, to warm up
+    runs = [train(data, model="net", epochs=1, batch_size=256, lr=0.02, seed=seed) for seed in range(SEEDS)]
+    seconds, accuracies = (list(column) for column in zip(*runs, strict=True))
+    iterations, start = [], perf_counter()
+    for _ in islice(plain_jax(), TIMED + 2):
+        iterations.append(perf_counter() - start)
+        start = perf_counter()
+    ratio = median(seconds) / (median(iterations[2:]) * ITERATIONS)
+    figures = summary(ours=seconds, accuracy=accuracies, xla_iteration=iterations[2:])
+    return report(SEEDS, {"book": (ratio, 1 / 4000)}, mean(accuracies) >= ACCURACY, **figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
