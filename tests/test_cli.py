@@ -53,7 +53,7 @@ def test_train_ends_with_the_table_and_the_run_folder(underhood: Command) -> Non
 def test_ladder_compares_the_rungs_on_one_split(underhood: Command) -> None:
     done = underhood("ladder", "digits", "--epochs", 4, "--json")
     rungs, images = done.json["rungs"], done.json["images"]
-    assert [rung["model"] for rung in rungs] == ["similarity", "linear", "net", "conv", "resnet18"]
+    assert [rung["model"] for rung in rungs] == ["similarity", "linear", "net", "conv", "vgg", "resnet18"]
     for before, after in pairwise(rungs):
         difference = round((after["valid_accuracy"] - before["valid_accuracy"]) * images)
         assert after["fixed"] - after["broken"] == difference

@@ -123,24 +123,28 @@ class Learner:
         watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
     ) -> Iterator[Epoch]:
         """Train, yielding a row after each epoch. ``watch`` may wrap the steps, as a progress bar does."""
-        seen: list[Step] = []
         steps = self.steps(epochs, lr, schedule)
+        kept = torch.empty(len(self.dls.train), device=self.device)  # one block: single ones would break memory up
+        items: list[int] = []
         start = time.perf_counter()
         for step in watch(steps):
-            seen.append(step)
+            kept[len(items)] = step.loss
+            items.append(step.items)
+            self.recorder.lrs.append(step.lr)
             if step.last:
-                losses = torch.stack([s.loss for s in seen]).double().cpu().numpy()  # the one wait for the device
+                losses = kept.double().cpu().numpy()  # the one wait for the device
                 seconds = time.perf_counter() - start
                 if not np.isfinite(losses).all():
-                    raise _diverged(seen[int(np.argmin(np.isfinite(losses)))])
-                train_loss = float(np.average(losses, weights=[s.items for s in seen]))
+                    first = int(np.argmin(np.isfinite(losses))) - len(losses)  # counted from the end
+                    rate = self.recorder.lrs[first]
+                    raise _diverged(losses[first], step.number + first + 1, step.epoch, rate)
                 valid_loss, *values = self.validate()
+                row = [float(np.average(losses, weights=items)), valid_loss, *values]
                 self.recorder.losses += losses.tolist()
-                self.recorder.lrs += [s.lr for s in seen]
-                self.recorder.values.append([train_loss, valid_loss, *values])
+                self.recorder.values.append(row)
                 metrics = dict(zip(self.recorder.metric_names, values, strict=True))
-                yield Epoch(step.epoch, train_loss, valid_loss, metrics, seconds)
-                seen = []
+                yield Epoch(step.epoch, row[0], valid_loss, metrics, seconds)
+                items = []
                 start = time.perf_counter()
 
     def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
@@ -223,10 +227,9 @@ def predict_probabilities(model: nn.Module, pixels: np.ndarray | Tensor, device:
     return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
 
 
-def _diverged(step: Step) -> DivergedError:
+def _diverged(loss: float, step: int, epoch: int, rate: float) -> DivergedError:
     return DivergedError(
-        f"the loss is {step.loss.item()} at step {step.number} (epoch {step.epoch}, rate {step.lr:.3g}): "
-        "start again with a lower --lr"
+        f"the loss is {loss} at step {step} (epoch {epoch}, rate {rate:.3g}): start again with a lower --lr"
     )
 
 

@@ -112,9 +112,9 @@ class DataLoaders:
 
 
 def validation_batch(shape: Sequence[int]) -> int:
-    """How many pictures of [n, c, h, w] to measure at a time: 512, which a small convolutional net works through
+    """How many pictures of [n, c, h, w] to measure at a time: 256, which a small convolutional net works through
     fastest on two cores; of large ones fewer, so that memory need not hold what it computes of them."""
-    return max(1, min(512, 2**22 // math.prod(shape[1:])))
+    return max(1, min(256, 2**22 // math.prod(shape[1:])))
 
 
 def _as_tensors(dataset: Any, device: torch.device) -> list[Tensor] | None:

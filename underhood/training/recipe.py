@@ -55,9 +55,9 @@ def choose(
     """
     model = model or ("vgg" if effort == "best" else "conv")
     convolutional = model in ("conv", "vgg", "resnet18")
-    usual = min(60, max(3, round(30 * (1440 / count) ** 0.5)))
+    usual = min(60, max(3, round(15 * (1440 / count) ** 0.3)))
     chosen = epochs or max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
-    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, count / 24)))))
+    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, count / 12)))))
     # one matrix cannot know a 7 in all its places: only convolutions gain by seeing them
     augmented = effort != "fast" and chosen >= LEAST_EPOCHS_TO_AUGMENT and convolutional
     moved = Augmentation(shift=0.07, rotation=10.0, scale=0.1) if augmented else Augmentation()
