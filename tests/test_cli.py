@@ -66,7 +66,8 @@ def test_ladder_compares_the_rungs_on_one_split(underhood: Command) -> None:
 
 def test_a_ladder_on_the_terminal_is_a_table(underhood: Command) -> None:
     lines = underhood("ladder", "--epochs", 1, "--limit", 100).out.splitlines()
-    assert [line.split()[0] for line in lines[-6:]] == ["model", "similarity", "linear", "net", "conv", "resnet18"]
+    names = ["model", "similarity", "linear", "net", "conv", "vgg", "resnet18"]
+    assert [line.split()[0] for line in lines[-7:]] == names
 
 
 def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_one_cycle_rises_for_a_quarter_and_falls_to_nothing(total: int) -> None:
 
 def test_recipes_suit_few_and_many() -> None:
     recipes = [choose(count) for count in (250, 1440, 60_000)]
-    assert [(recipe.epochs, recipe.batch_size) for recipe in recipes] == [(60, 16), (30, 64), (5, 128)]
+    assert [(recipe.epochs, recipe.batch_size) for recipe in recipes] == [(25, 16), (15, 128), (5, 128)]
     assert all(recipe.augmentation for recipe in recipes)
     assert choose(2).epochs == 60
     assert choose(10**7).epochs == 3
