@@ -74,9 +74,13 @@ class Images:
         levels = np.arange(256, dtype=np.float64)
         means, deviations = [], []
         for channel in range(self.pixels.shape[1]):
-            histogram = np.zeros(256, dtype=np.int64)
-            for rows in blocks(self.pixels):  # bincount widens bytes to 64 bits
-                histogram += np.bincount(self.pixels[rows, channel].ravel(), minlength=256)
+            pairs, odd = np.zeros((256, 256), np.int64), np.zeros(256, np.int64)  # counting two at once is quicker
+            for rows in blocks(self.pixels):
+                values = self.pixels[rows, channel].ravel()
+                even = values[: len(values) // 2 * 2].view(np.uint16)
+                pairs += np.bincount(even, minlength=65536).reshape(256, 256)
+                odd[values[len(even) * 2 :]] += 1
+            histogram = pairs.sum(axis=0) + pairs.sum(axis=1) + odd
             mean = histogram @ levels / histogram.sum()
             deviation = np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum())
             means.append(mean)
