@@ -26,6 +26,7 @@ FILES = [
     "log.txt",
     "metrics.csv",
     "predictions.csv",
+    "state.safetensors",
     "weights.safetensors",
 ]
 

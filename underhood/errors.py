@@ -4,6 +4,8 @@ UnderhoodError          the command line prints it and exits with 1
 ├── DataError           the pictures or their labels
 │   └── UnreadableError some pictures cannot be read; ``.unreadable`` lists all of them
 ├── RunError            a run folder: not one, newer than this version, in the way
+├── DivergedError       the loss is no longer a number
+├── InterruptedRunError told to stop; exits with 130 or 143
 └── UnknownNameError    a name that nobody knows, with a suggestion; exits with 2
 """
 
@@ -32,6 +34,14 @@ class UnreadableError(DataError):
 
 class RunError(UnderhoodError):
     """A run folder cannot be read or written."""
+
+
+class InterruptedRunError(UnderhoodError):
+    """A run was told to stop, by SIGINT or SIGTERM; its state is saved. ``code``: 130 or 143, as shells have it."""
+
+    def __init__(self, folder: object, signal: int):
+        self.code = 128 + signal
+        super().__init__(f"interrupted; the state is saved. Go on with: underhood train --resume {folder}")
 
 
 class DivergedError(UnderhoodError):

@@ -157,6 +157,8 @@ def percent(fraction: float, interval: Sequence[float] | None = None) -> str:
 
 def summary(result: dict[str, Any]) -> str:
     """The end of ``train``, in words."""
+    if result.get("finished"):
+        return f"{result['run']} is finished: there is nothing left to do"
     lines = [f"accuracy            {percent(result['valid_accuracy'], result['interval'])}"]
     if "test_accuracy" in result:
         lines.append(f"on the test part    {percent(result['test_accuracy'])}")

@@ -24,7 +24,7 @@ def _run() -> int:
     except UnknownNameError as error:
         return _complain(str(error), 2)
     except UnderhoodError as error:
-        return _complain(str(error), 1)
+        return _complain(str(error), getattr(error, "code", 1))
     except MemoryError as error:
         return _complain(f"not enough memory ({error}): choose a smaller --size or a --limit", 1)
     except BrokenPipeError:  # whoever read our output has gone, as `head` does

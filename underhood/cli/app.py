@@ -88,8 +88,14 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
     pass
 
 
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 @app.command()
 def train(
+    context: typer.Context,
     data: Data = "digits",
     model: Model = None,
     epochs: Epochs = None,
@@ -119,16 +125,24 @@ def train(
     limit: Limit = None,
     skip_bad: SkipBad = False,
     no_cache: NoCache = False,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between two saved states within an epoch.")] = 30.0,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was ended; alone.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
     from underhood import jobs, show
 
+    if resume is not None:
+        given = [name for name in context.params if name not in ("resume", "as_json") and _was_given(context, name)]
+        if given:
+            raise typer.BadParameter("stands alone: the run knows the rest", param_hint="--resume")
+        resumed = jobs.resume(resume, listener=_listener(as_json))
+        _finish(resumed, as_json, show.summary(resumed))
     result = jobs.train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
         seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
-        listener=_listener(as_json),
+        save_every=save_every, listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.summary(result))
 

@@ -37,6 +37,7 @@ class Request:
     limit: int | None = None
     skip_bad: bool = False
     cache: bool = True
+    save_every: float = 30.0  # seconds
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -48,6 +49,8 @@ class Request:
         for name in ("epochs", "batch_size", "size", "limit"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if not self.save_every >= 0:
+            raise ValueError("save_every must be a number of seconds, 0 or more")
         if self.lr is not None and not 0 < self.lr <= MAX_RATE:
             raise ValueError(f"lr must be a number above 0, at most {MAX_RATE:g}")
 

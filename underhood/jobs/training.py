@@ -1,6 +1,7 @@
 """``train``: from labelled pictures to a trained, measured model in a run folder."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from underhood.data.images import Dataset, Images
 from underhood.jobs.learners import Ready, make_ready
 from underhood.jobs.log import Log
 from underhood.jobs.request import Request
+from underhood.jobs.stopping import alone, stopping
 from underhood.listener import Listener
 from underhood.paths import expanded
 from underhood.runs import run as runs
@@ -17,7 +19,7 @@ from underhood.runs.interpret import wilson_interval
 from underhood.scratch.similarity import PixelSimilarity
 
 if TYPE_CHECKING:
-    from underhood.training.learner import Learner
+    from underhood.training.learner import Learner, Step
 
 
 def train(
@@ -38,10 +40,18 @@ def train(
     runs.require_writable(runs.free_folder(place, request.label))  # refuse before the work, not after
     ready = make_ready(request, log, listener)
     folder = runs.create_folder(place, f"{request.label}-{ready.recipe.model}")
-    write_record(folder, request, ready)
+    with alone(folder):
+        write_record(folder, request, ready)
+        return train_in(folder, request, ready, log, listener, started)
+
+
+def train_in(
+    folder: Path, request: Request, ready: Ready, log: Log, listener: Listener, started: float, seconds: float = 0.0
+) -> dict[str, Any]:
+    """Fit and measure in a run folder that has its record. seconds: trained before. Returns what ``train`` does."""
     log.open(folder / "log.txt")
-    seconds = fit(folder, request, ready, log, listener)
-    result = measure(folder, ready) | {"data": str(data), "seconds": round(seconds, 3)}
+    seconds = fit(folder, request, ready, log, listener, seconds)
+    result = measure(folder, ready) | {"data": str(request.data), "seconds": round(seconds, 3)}
     log.write(f"accuracy {result['valid_accuracy']:.4f}; all took {time.perf_counter() - started:.1f} s")
     return result
 
@@ -56,19 +66,35 @@ def write_record(folder: Path, request: Request, ready: Ready) -> None:
         runs.save_contact_sheet(folder / "augmented.png", ready.learn.dls.train)
 
 
-def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listener) -> float:
-    """Train, writing metrics.csv as epochs end and the weights at the end. Returns the seconds that training took."""
+def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listener, seconds: float = 0.0) -> float:
+    """Train, writing metrics.csv and the state as epochs end, the state also in between, and the weights at the end.
+
+    seconds: of training before. Returns the seconds that training took in all. Raises InterruptedRunError.
+    """
+    from underhood.runs.state import save_state
     from underhood.training.schedule import SCHEDULES
 
     learn, recipe = ready.learn, ready.recipe
-    seconds, rows = 0.0, []
     header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
-    for epoch in learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=listener.watch):
-        listener.row(epoch)
-        rows.append([epoch.epoch, epoch.train_loss, epoch.valid_loss, *epoch.metrics.values()])
-        runs.write_csv(folder / "metrics.csv", header, rows)
-        log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
-        seconds += epoch.seconds
+
+    def saved(steps: "Iterator[Step]") -> "Iterator[Step]":
+        last = began = time.monotonic()
+        for step in listener.watch(steps):
+            yield step  # whoever takes the steps has done with this one when the next line is reached
+            if step.last:
+                began = time.monotonic()
+            if step.last or wish.signal or time.monotonic() - last >= request.save_every:
+                save_state(folder, learn.state_dict(), seconds + time.monotonic() - began)
+                last = time.monotonic()
+            wish.heed(folder)
+
+    with stopping() as wish:
+        for epoch in learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=saved):
+            listener.row(epoch)
+            rows = [[number, *values] for number, values in enumerate(learn.recorder.values)]
+            runs.write_csv(folder / "metrics.csv", header, rows)
+            log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
+            seconds += epoch.seconds
     runs.save_weights(folder, learn.model, ready.architecture, ready.dataset.classes, ready.dataset.preparation)
     return seconds
 

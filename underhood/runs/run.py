@@ -6,6 +6,7 @@
     augmented.png      the first batch as the model sees it, where pictures are augmented
     metrics.csv        a row an epoch, no durations: equal runs write equal bytes
     log.txt            messages and durations
+    state.safetensors  what a resume needs (``state.py``)
     weights.safetensors  the model; one metadata key, ``underhood``, with architecture, classes and preparation
     predictions.csv    what the model says of each validation picture
 

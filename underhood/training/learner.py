@@ -20,7 +20,7 @@ from underhood.names import PRECISIONS
 from underhood.training.loader import DataLoader, DataLoaders, validation_batch
 from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
-from underhood.training.optim import set_rate
+from underhood.training.optim import load_optimizer, set_rate
 from underhood.training.schedule import Schedule, flat, one_cycle
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -86,33 +86,43 @@ class Learner:
         self.model = model.to(self.device)
         self.metrics = [metrics] if callable(metrics) else list(metrics)
         self.recorder = Recorder([_name(metric) for metric in self.metrics])
+        self.optimizer: torch.optim.Optimizer | None = None  # of the fit under way
+        self.taken = 0  # steps of it
+        self._losses = torch.empty(0)  # of its epoch
+        self._saved: dict[str, Any] | None = None  # a state to go on from
 
     def steps(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Step]:
-        """Train, yielding after each step, in a state that could be saved.
+        """Train, yielding after each step, in a state that ``state_dict`` can save.
 
         lr: the highest rate; ``schedule(step, total)`` says how much of it each step takes, and with what momentum
         """
         if not len(self.dls.train):
             raise ValueError("there is nothing to train on: the training part is empty")
-        return self._steps(epochs, lr, schedule, self.opt_func(self.model.parameters(), lr=lr))
+        saved, self._saved = self._saved, None
+        self.optimizer = self.opt_func(self.model.parameters(), lr=lr)
+        self.taken = 0
+        if saved:
+            load_optimizer(self.optimizer, saved["optimizer"])
+            self.taken = saved["taken"]
+        return self._steps(epochs, lr, schedule, self.optimizer)
 
     def _steps(self, epochs: int, lr: float, schedule: Schedule, optimizer: torch.optim.Optimizer) -> Iterator[Step]:
-        train, first = self.dls.train, len(self.recorder.values)  # a second fit goes on with the next epochs' orders
+        train, taken = self.dls.train, self.taken
         total = epochs * len(train)
-        number = 0
+        first = len(self.recorder.values) - taken // len(train)  # a second fit goes on with the next epochs' orders
         self.model.train()
-        for epoch in range(epochs):
-            for batch in train.batches(first + epoch):
+        for epoch in range(taken // len(train), epochs):
+            for batch in train.batches(first + epoch, self.taken % len(train)):
                 x, y = self._move(batch)
-                pace = schedule(number, total)
+                pace = schedule(self.taken, total)
                 set_rate(optimizer, lr * pace.rate, pace.momentum)
                 loss = self.loss_func(self.outputs(x), y)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
-                number += 1
-                last = number == (epoch + 1) * len(train)
-                yield Step(number, total, epoch, lr * pace.rate, loss.detach(), len(y), last)
+                self.taken += 1
+                last = self.taken == (epoch + 1) * len(train)
+                yield Step(self.taken, total, epoch, lr * pace.rate, loss.detach(), len(y), last)
         self.model.eval()
 
     def epochs(
@@ -123,9 +133,12 @@ class Learner:
         watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
     ) -> Iterator[Epoch]:
         """Train, yielding a row after each epoch. ``watch`` may wrap the steps, as a progress bar does."""
+        before = self._saved["losses"] if self._saved else torch.empty(0)  # of the epoch that was left under way
         steps = self.steps(epochs, lr, schedule)
-        kept = torch.empty(len(self.dls.train), device=self.device)  # one block: single ones would break memory up
-        items: list[int] = []
+        # one block for the losses of an epoch: single ones, kept, would break memory up
+        kept = self._losses = torch.empty(len(self.dls.train), device=self.device)
+        kept[: len(before)] = before
+        items = [self.dls.train.batch_size] * len(before)  # only the last of an epoch is short
         start = time.perf_counter()
         for step in watch(steps):
             kept[len(items)] = step.loss
@@ -134,10 +147,7 @@ class Learner:
             if step.last:
                 losses = kept.double().cpu().numpy()  # the one wait for the device
                 seconds = time.perf_counter() - start
-                if not np.isfinite(losses).all():
-                    first = int(np.argmin(np.isfinite(losses))) - len(losses)  # counted from the end
-                    rate = self.recorder.lrs[first]
-                    raise _diverged(losses[first], step.number + first + 1, step.epoch, rate)
+                self._require_finite(losses)
                 valid_loss, *values = self.validate()
                 row = [float(np.average(losses, weights=items)), valid_loss, *values]
                 self.recorder.losses += losses.tolist()
@@ -146,6 +156,39 @@ class Learner:
                 yield Epoch(step.epoch, row[0], valid_loss, metrics, seconds)
                 items = []
                 start = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that going on needs, while ``epochs`` is under way: after any step, before the next.
+
+        model, optimizer: their own; taken: steps; losses: of the epoch under way, float32 [its steps so far];
+        recorder: losses, lrs and values. Raises DivergedError where a loss is not a number: that is no state to keep.
+        """
+        assert self.optimizer is not None
+        losses = self._losses[: self.taken % len(self.dls.train)].cpu()
+        self._require_finite(losses.double().numpy())
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "taken": self.taken,
+            "losses": losses,
+            "recorder": {name: getattr(self.recorder, name) for name in ("losses", "lrs", "values")},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Be as the learner that gave this state: the next ``epochs``, with the same arguments, goes on from there."""
+        self.model.load_state_dict(state["model"])
+        for name, values in state["recorder"].items():
+            setattr(self.recorder, name, list(values))
+        self._saved = state
+
+    def _require_finite(self, losses: np.ndarray) -> None:
+        """losses: of the last steps."""
+        if not np.isfinite(losses).all():
+            first = int(np.argmin(np.isfinite(losses)))
+            back = first - len(losses)
+            step = self.taken + back + 1
+            epoch, rate = (step - 1) // len(self.dls.train), self.recorder.lrs[back]
+            raise _diverged(losses[first], step, epoch, rate)
 
     def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
         """Train and show the table, a line an epoch."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -22,3 +23,15 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float, momentum: float | None
             group["momentum"] = momentum
         elif "betas" in group:
             group["betas"] = (momentum, group["betas"][1])
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """Take over what an optimizer of the same kind knew of each parameter.
+
+    Each tensor is laid out as its parameter is: torch takes them as stored, and another order may round otherwise.
+    """
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, known in optimizer.state.items():
+        for name, value in known.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                known[name] = torch.empty_like(parameter).copy_(value)

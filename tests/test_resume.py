@@ -1,0 +1,299 @@
+"""A run that is ended anywhere goes on from its last state and ends in the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Outcome, picture
+
+from underhood.errors import InterruptedRunError, RunError, UnderhoodError
+from underhood.jobs import resume, train
+from underhood.listener import Listener
+from underhood.runs import state as states
+
+Command = Callable[..., Outcome]
+SAME = ("weights.safetensors", "metrics.csv", "predictions.csv")
+
+
+class StopAfter(Listener):
+    """Ends the process's training as a SIGKILL would, after so many steps: nothing is cleaned up or saved."""
+
+    class Killed(BaseException):
+        pass
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def watch(self, steps: Any) -> Any:
+        for step in steps:
+            yield step
+            if step.number >= self.steps:
+                raise StopAfter.Killed
+
+
+def killed(steps: int, out: Path, **asked: Any) -> Path:
+    with pytest.raises(StopAfter.Killed):
+        train("digits", out=out, listener=StopAfter(steps), **asked)
+    return out
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in SAME)
+
+
+WAYS = [
+    {"model": "linear", "optimizer": "sgd", "epochs": 3},
+    {"model": "net", "optimizer": "adam", "schedule": "flat", "epochs": 3},
+    {"model": "conv", "epochs": 4},  # augmented
+    {"model": "conv", "optimizer": "sgd", "precision": "bfloat16", "epochs": 3, "effort": "best"},
+    {"model": "vgg", "epochs": 2, "balance": "sampler", "limit": 300},
+    {"model": "resnet18", "epochs": 2, "balance": "weights", "limit": 150},
+]
+
+
+@pytest.mark.parametrize("asked", WAYS, ids=lambda asked: asked["model"] + asked.get("optimizer", ""))
+def test_a_resumed_run_ends_in_the_bytes_of_an_unbroken_one(asked: dict[str, Any], tmp_path: Path) -> None:
+    """Whichever step it stopped at: in its first epoch, at an epoch's end, and twice."""
+    asked = {"batch_size": 128, "save_every": 0} | asked
+    train("digits", out=tmp_path / "whole", **asked)
+    finished = states.load_state(tmp_path / "whole")
+    assert finished
+    total = finished[0]["taken"]
+    each = total // asked["epochs"]
+    for stop in sorted({1, 2, each, each + 1, total - 1, total} & set(range(1, total + 1))):
+        broken = killed(stop, tmp_path / f"broken-{stop}", **asked)
+        resume(broken)
+        assert same_bytes(tmp_path / "whole", broken), stop
+
+
+def test_a_run_can_be_broken_again_and_again(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"model": "net", "epochs": 3, "batch_size": 128, "save_every": 0}
+    train("digits", out=tmp_path / "whole", **asked)
+    broken = killed(3, tmp_path / "broken", **asked)
+    for stop in (7, 12, 13, 25):
+        with pytest.raises(StopAfter.Killed):
+            resume(broken, listener=StopAfter(stop))
+    resume(broken)
+    assert same_bytes(tmp_path / "whole", broken)
+
+
+def test_nothing_is_done_twice_or_left_out(tmp_path: Path) -> None:
+    broken = killed(15, tmp_path / "broken", model="net", epochs=3, batch_size=128, save_every=0)
+    numbers: list[int] = []
+
+    class Count(Listener):
+        def watch(self, steps: Any) -> Any:
+            for step in steps:
+                numbers.append(step.number)
+                yield step
+
+    resume(broken, listener=Count())
+    assert numbers == list(range(16, 37))
+
+
+def test_a_run_killed_before_its_first_state_starts_again_from_config(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"model": "net", "epochs": 2, "seed": 3}
+    train("digits", out=tmp_path / "whole", **asked)
+    broken = killed(1, tmp_path / "broken", **asked)
+    assert not (broken / "state.safetensors").exists()
+    for name in ("data.json", "environment.json"):
+        (broken / name).unlink()
+    resume(broken)
+    assert same_bytes(tmp_path / "whole", broken)
+
+
+def test_a_finished_run_says_so(underhood: Command) -> None:
+    run = underhood("train", "--epochs", 1, "--json").json["run"]
+    before = {path.name: path.read_bytes() for path in Path(run).iterdir()}
+    done = underhood("train", "--resume", run)
+    assert done.code == 0
+    assert "is finished" in done.out
+    assert underhood("train", "--resume", run, "--json").json == {"run": run, "finished": True}
+    assert before == {path.name: path.read_bytes() for path in Path(run).iterdir()}
+
+
+def test_resume_stands_alone(underhood: Command) -> None:
+    assert underhood("train", "--resume", "runs/x", "--epochs", 3).code == 2
+    assert underhood("train", "digits", "--resume", "runs/x").code == 2
+    assert underhood("train", "--resume", "runs/x").code == 1
+
+
+def test_changed_data_are_refused_by_name(small_folder: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"model": "net", "epochs": 2, "save_every": 0, "out": tmp_path / "broken"}
+    with pytest.raises(StopAfter.Killed):
+        train(small_folder, listener=StopAfter(2), **asked)
+    picture(9).save(small_folder / "dark" / "new.png")
+    with pytest.raises(UnderhoodError, match=r"changed since .* 'dark' has"):
+        resume(tmp_path / "broken")
+    (small_folder / "dark" / "new.png").unlink()
+    resume(tmp_path / "broken")
+
+
+def test_another_number_of_threads_is_a_warning(tmp_path: Path) -> None:
+    broken = killed(3, tmp_path / "broken", model="net", epochs=2, save_every=0)
+    environment = json.loads((broken / "environment.json").read_text())
+    (broken / "environment.json").write_text(json.dumps(environment | {"threads": 77}))
+    warnings: list[str] = []
+
+    class Hear(Listener):
+        def warn(self, line: str) -> None:
+            warnings.append(line)
+
+    resume(broken, listener=Hear())
+    assert any("threads was 77" in line for line in warnings)
+
+
+def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
+    broken = killed(3, tmp_path / "broken", model="net", epochs=2, save_every=0)
+    holds = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holds, broken / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another process"):
+            resume(broken)
+        other.kill()
+    resume(broken)
+    assert not (broken / ".lock").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_damaged_state_is_one_line(tmp_path: Path, content: bytes) -> None:
+    broken = killed(3, tmp_path / "broken", model="net", epochs=2, save_every=0)
+    (broken / "state.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match="damaged"):
+        resume(broken)
+
+
+def test_a_state_of_another_model_is_one_line(tmp_path: Path) -> None:
+    one = killed(3, tmp_path / "one", model="net", epochs=2, save_every=0)
+    other = killed(3, tmp_path / "other", model="linear", epochs=2, save_every=0)
+    (one / "state.safetensors").write_bytes((other / "state.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"does not fit config\.json"):
+        resume(one)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up on the fourth save."""
+    saved: list[bytes] = []
+    asked: dict[str, Any] = {"model": "net", "epochs": 2, "save_every": 0}
+
+    def full(folder: Path, *what: Any) -> None:
+        if len(saved) == 3:
+            raise RunError(f"cannot write {folder} (No space left on device): make room")
+        states.save_state(folder, *what)
+        saved.append((folder / "state.safetensors").read_bytes())
+
+    with monkeypatch.context() as patched:
+        patched.setattr("underhood.runs.state.save_state", full)
+        with pytest.raises(RunError, match="No space left"):
+            train("digits", out=tmp_path / "broken", **asked)
+    assert (tmp_path / "broken" / "state.safetensors").read_bytes() == saved[-1]
+    resume(tmp_path / "broken")
+    train("digits", out=tmp_path / "whole", **asked)
+    assert same_bytes(tmp_path / "whole", tmp_path / "broken")
+
+
+def start(out: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "underhood", "train", "--epochs", "30", "--model", "net", "--batch-size", "16"]
+    return subprocess.Popen(
+        [*command, "--save-every", "0", "--out", str(out), *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    out_text, err = start(out).communicate()
+    assert (out / "predictions.csv").exists(), out_text + err
+    return out
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not come")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(seed: int, whole: Path, tmp_path: Path) -> None:
+    """Real processes, SIGKILL, a save after each step, so that most kills fall into one."""
+    out, moments = tmp_path / "run", random.Random(seed)
+    process = start(out)
+    wait_for(out / "config.json")
+    time.sleep(moments.uniform(0, 3))
+    process.kill()
+    process.communicate()
+    done = subprocess.run(
+        [sys.executable, "-m", "underhood", "train", "--resume", out], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert same_bytes(whole, out)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_say_how_to_go_on(sent: signal.Signals, code: int, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for(out / "state.safetensors")
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"underhood train --resume {out}" in err
+    assert len(err.strip().splitlines()) == 1
+    resume(out)
+    assert same_bytes(whole, out)
+
+
+def test_a_stop_within_a_step_is_heeded_after_it(tmp_path: Path) -> None:
+    class Interrupt(Listener):
+        def watch(self, steps: Any) -> Any:
+            for step in steps:
+                if step.number == 5:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield step
+
+    with pytest.raises(InterruptedRunError) as stopped:
+        train("digits", out=tmp_path / "run", model="net", epochs=2, listener=Interrupt())
+    assert stopped.value.code == 130
+    loaded = states.load_state(tmp_path / "run")
+    assert loaded is not None
+    assert loaded[0]["taken"] == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(UnderhoodError, match=r"(nan|inf) at step"):
+        train(
+            "digits",
+            out=tmp_path / "run",
+            model="net",
+            optimizer="sgd",
+            schedule="flat",
+            lr=1000.0,
+            epochs=3,
+            save_every=0,
+        )
+    loaded = states.load_state(tmp_path / "run")
+    if loaded is not None:
+        assert all(torch.isfinite(tensor).all() for tensor in loaded[0]["losses"])
+
+
+def test_metrics_hold_the_epochs_before_the_break_too(tmp_path: Path) -> None:
+    broken = killed(30, tmp_path / "broken", model="net", epochs=4, batch_size=128, save_every=0)
+    resume(broken)
+    rows = (broken / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2", "3"]
