@@ -26,6 +26,8 @@ def train(data: Dataset, **asked: Any) -> tuple[float, float]:
 
     torch is imported here: a child's peak memory counts from its parent's.
     """
+    import torch
+
     from underhood.jobs.learners import choose_recipe, make_learner
     from underhood.jobs.request import Request
     from underhood.training.schedule import SCHEDULES
@@ -36,6 +38,8 @@ def train(data: Dataset, **asked: Any) -> tuple[float, float]:
     learn = make_learner(data, recipe, request).learn
     for _ in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[request.schedule]):
         pass
+    if learn.device.type == "cuda":
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     return seconds, learn.validate()[1]
 

@@ -33,7 +33,7 @@ def main() -> int:
     train(data, effort="fast", epochs=1)  # a first call, to warm up
     runs = [train(data, effort="fast", seed=seed) for seed in range(SEEDS)]
     seconds, accuracies = (list(column) for column in zip(*runs, strict=True))
-    theirs = in_turn(N, warm_up=False, bare=bare)["bare"]
+    theirs = in_turn(N, bare=bare)["bare"]
     figures = summary(ours=seconds, accuracy=accuracies, resnet18_epoch=theirs)
     return report(SEEDS, {"epoch": (mean(seconds) / mean(theirs), 0.1)}, mean(accuracies) >= ACCURACY, **figures)
 

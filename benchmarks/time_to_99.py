@@ -1,8 +1,9 @@
 """``--effort fast`` on all ten digits against Keras' and PyTorch's own MNIST examples, stopped at 99.0 %.
 
 Goals: a mean of 99.0 % over five seeds, in at most 1/60 of the time of the faster. The examples' networks, optimizers,
-batches and schedules are theirs, measured on the 10,000 after each epoch; their data is in memory as floats already,
-which is quicker than what they ship with. Each runs in a process of its own.
+batches and schedules are theirs, measured on the 10,000 after each epoch, which is not timed; their data is in memory
+as floats already, which is quicker than what they ship with. Each runs once, in a process of its own. Nobody warms up.
+Ours multiplies in bfloat16 where the processor has it, as ``--effort fast`` chooses; theirs in float32, as written.
 """
 
 import json
@@ -44,18 +45,21 @@ def pytorch() -> tuple[float, list[float]]:
     optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
     accuracies: list[float] = []
+    measuring = 0.0
     while len(accuracies) < MOST and (not accuracies or accuracies[-1] < ACCURACY):
         model.train()
         for inputs, targets in DataLoader(TensorDataset(x, y), 64, shuffle=True):
             optimizer.zero_grad()
             F.nll_loss(model(inputs), targets).backward()
             optimizer.step()
+        scheduler.step()
+        before = perf_counter()
         model.eval()
         with torch.no_grad():
             batches = DataLoader(TensorDataset(x_test, y_test), 1000)
             accuracies.append(sum((model(a).argmax(1) == b).sum().item() for a, b in batches) / len(y_test))
-        scheduler.step()
-    return perf_counter() - start, accuracies
+        measuring += perf_counter() - before
+    return perf_counter() - start - measuring, accuracies
 
 
 def keras() -> tuple[float, list[float]]:
@@ -82,10 +86,13 @@ def keras() -> tuple[float, list[float]]:
     )
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
     accuracies: list[float] = []
+    measuring = 0.0
     while len(accuracies) < MOST and (not accuracies or accuracies[-1] < ACCURACY):
         model.fit(x, y, batch_size=128, epochs=1, validation_split=0.1, verbose=0)
+        before = perf_counter()
         accuracies.append(model.evaluate(x_test, y_test, verbose=0)[1])
-    return perf_counter() - start, accuracies
+        measuring += perf_counter() - before
+    return perf_counter() - start - measuring, accuracies
 
 
 def main() -> int:
@@ -93,13 +100,14 @@ def main() -> int:
         print(json.dumps(globals()[sys.argv[1]]()))
         return 0
     data = read("mnist")
-    train(data, effort="fast", model="linear")  # a first call, to warm up
     runs = [train(data, effort="fast", seed=seed) for seed in range(SEEDS)]
     seconds, accuracies = (list(column) for column in zip(*runs, strict=True))
     theirs = {}
     for name in ("pytorch", "keras"):
         out = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True, check=True).stdout
         theirs[name], reached = json.loads(out.splitlines()[-1])
+        if reached[-1] < ACCURACY:
+            raise SystemExit(f"{name} did not reach {ACCURACY} in {MOST} epochs: {reached}")
         print(f"{name}: {theirs[name]:.1f} s, {' '.join(f'{accuracy:.4f}' for accuracy in reached)}")
     ratio = mean(seconds) / min(theirs.values())
     figures = summary(ours=seconds, accuracy=accuracies) | {name: round(value, 1) for name, value in theirs.items()}

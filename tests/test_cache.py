@@ -1,6 +1,8 @@
 """Pixels decoded once, and found again only while they are what the pictures would give."""
 
 import os
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ from PIL import Image
 from underhood.data import cache
 from underhood.data.decode import decode_files
 from underhood.data.images import Images
+from underhood.data.prepare import BadPicture, open_picture
 from underhood.data.read import read
-from underhood.jobs import train
+from underhood.jobs import evaluate, train
 from underhood.scratch.similarity import PixelSimilarity
 
 
@@ -27,7 +30,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
 
     def counted(paths, **how):
-        counts.append(len(paths))
+        counts.extend([len(paths)] if paths else [])
         return decode_files(paths, **how)
 
     monkeypatch.setattr(cache, "decode_files", counted)
@@ -76,6 +79,49 @@ def test_another_preparation_is_another_entry(small_folder: Path, decodings: lis
     assert same(read(small_folder, **asked).train, read(small_folder, cache=False, **asked).train)
     read(small_folder)
     assert decodings == [20, 20]
+
+
+def test_evaluate_takes_the_entry_that_training_made(small_folder: Path, decodings: list[int], tmp_path: Path) -> None:
+    train(small_folder, out=tmp_path / "run", epochs=1, model="net")
+    evaluate(tmp_path / "run")
+    assert decodings == [20]
+
+
+def test_a_limit_does_not_push_the_whole_out(small_folder: Path, decodings: list[int]) -> None:
+    read(small_folder)
+    read(small_folder, limit=10)
+    read(small_folder)
+    assert decodings == [20, 10]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(small_folder: Path, cache_folder: Path) -> None:
+    for name, age in (("being-written-old", 100_000), ("being-written-now", 10)):
+        (cache_folder / name).mkdir(parents=True)
+        os.utime(cache_folder / name, (time.time() - age, time.time() - age))
+    read(small_folder)
+    assert [path.name for path in cache_folder.glob("being*")] == ["being-written-now"]
+
+
+def test_a_picture_that_failed_in_passing_is_tried_again(
+    small_folder: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path, **how):
+        if path.endswith("3.png"):
+            raise BadPicture("cannot be opened (too many open files)")
+        return open_picture(path, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("underhood.data.decode.open_picture", failing)
+        assert len(read(small_folder, skip_bad=True).left_out) == 2
+    assert not read(small_folder).left_out
+
+
+def test_bad_pictures_are_named_as_from_here(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (small_folder / "dark" / "3.png").write_text("no picture")
+    monkeypatch.chdir(small_folder.parent)
+    assert list(read("small", skip_bad=True).left_out) == ["small/dark/3.png"]
+    monkeypatch.chdir(small_folder)
+    assert [Path(path) for path in read(".", skip_bad=True).left_out] == [Path("dark/3.png")]
 
 
 def test_an_entry_of_the_pictures_as_they_were_goes(small_folder: Path, cache_folder: Path) -> None:
@@ -154,8 +200,21 @@ class TestLargerThanMemory:
         assert same(data.train, plain.train)
         assert same(data.valid, plain.valid)
 
+    def test_a_part_lies_beside_its_whole(self, small_folder: Path, cache_folder: Path, monkeypatch) -> None:
+        places = []
+        temporary = tempfile.TemporaryFile
+
+        def noted(dir):
+            places.append(dir)
+            return temporary(dir=dir)
+
+        monkeypatch.setattr("underhood.data.images.tempfile.TemporaryFile", noted)
+        read(small_folder)
+        assert places == [next(cache_folder.iterdir())] * 2
+
     def test_nothing_of_it_is_left_behind(self, small_folder: Path, cache_folder: Path) -> None:
         read(small_folder)
+        assert len(list(cache_folder.iterdir())) == 1
         assert {file.name for file in cache_folder.glob("*/*")} == {"record.json", "sizes.npy", "pixels-1.npy"}
 
     def test_the_baseline_is_the_same(self, small_folder: Path) -> None:

@@ -162,6 +162,7 @@ def summary(result: dict[str, Any]) -> str:
     lines = [f"accuracy            {percent(result['valid_accuracy'], result['interval'])}"]
     if "test_accuracy" in result:
         lines.append(f"on the test part    {percent(result['test_accuracy'])}")
+    lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
     lines.append(f"run                 {result['run']}")
@@ -200,7 +201,11 @@ def evaluation_table(result: dict[str, Any]) -> str:
     ]
     whole = percent(result["accuracy"], result["interval"])
     return "\n".join(
-        [*lines, f"accuracy {whole} on {result['images']:,} images ({result['part']} of {result['data']})"]
+        [
+            *lines,
+            f"balanced accuracy {percent(result['balanced_accuracy'])}",
+            f"accuracy {whole} on {result['images']:,} images ({result['part']} of {result['data']})",
+        ]
     )
 
 

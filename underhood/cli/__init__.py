@@ -27,6 +27,10 @@ def _run() -> int:
         return _complain(str(error), getattr(error, "code", 1))
     except MemoryError as error:
         return _complain(f"not enough memory ({error}): choose a smaller --size or a --limit", 1)
+    except RuntimeError as error:  # torch has no class of its own for the processor's memory
+        if "not enough memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        return _complain("not enough memory: choose a smaller --batch-size or --size, or a --limit", 1)
     except BrokenPipeError:  # whoever read our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

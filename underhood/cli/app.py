@@ -54,6 +54,11 @@ RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures. Chosen from their number.")]
 Model = Annotated[str | None, typer.Option(help="linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")]
+Effort = Annotated[str, typer.Option(help="fast, normal or best: how much time may be spent on accuracy.")]
+Precision = Annotated[
+    str | None, typer.Option(help="float32, or bfloat16 for the model's products. Chosen by model and device.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Optimizer = Annotated[str, typer.Option(help="adamw, adam, or sgd with Nesterov's momentum.")]
 Size = Annotated[int | None, typer.Option(min=1, max=1024, help="Pixels a side. Chosen from the pictures.")]
 Channels = Annotated[int | None, typer.Option(callback=_channels, help="1 grey, 3 colour. Chosen from the pictures.")]
@@ -103,21 +108,17 @@ def train(
     lr: Annotated[float | None, typer.Option(callback=_rate, help="Highest learning rate: 0.01.")] = None,
     schedule: Annotated[str, typer.Option(help="onecycle or flat.")] = "onecycle",
     optimizer: Optimizer = "adamw",
-    effort: Annotated[
-        str, typer.Option(help="fast, normal or best: how much time may be spent on accuracy.")
-    ] = "normal",
+    effort: Effort = "normal",
     balance: Annotated[
         str, typer.Option(help="For rare classes: none, weights (in the loss) or sampler (drawn more often).")
     ] = "none",
-    precision: Annotated[
-        str | None, typer.Option(help="float32, or bfloat16 for the model's products. Chosen by model and device.")
-    ] = None,
+    precision: Precision = None,
     size: Size = None,
     channels: Channels = None,
     fit: Fit = None,
     valid: Valid = None,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="The run folder. runs/DATA-MODEL-n.")] = None,
     from_run: Annotated[
         Path | None, typer.Option("--from", metavar="RUN", help="Start from another run's weights.")
@@ -156,6 +157,7 @@ def ladder(
     fit: Fit = None,
     valid: Valid = None,
     seed: Seed = 0,
+    device: Device = "auto",
     limit: Limit = None,
     skip_bad: SkipBad = False,
     no_cache: NoCache = False,
@@ -165,7 +167,7 @@ def ladder(
     from underhood import jobs, show
 
     result = jobs.ladder(
-        data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, limit=limit,
+        data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, device=device, limit=limit,
         skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.ladder_table(result))
@@ -177,11 +179,14 @@ def lr_find(
     model: Model = None,
     batch_size: BatchSize = None,
     optimizer: Optimizer = "adamw",
+    effort: Effort = "normal",
+    precision: Precision = None,
     size: Size = None,
     channels: Channels = None,
     fit: Fit = None,
     valid: Valid = None,
     seed: Seed = 0,
+    device: Device = "auto",
     limit: Limit = None,
     skip_bad: SkipBad = False,
     no_cache: NoCache = False,
@@ -192,8 +197,9 @@ def lr_find(
     from underhood import jobs, show
 
     result = jobs.lr_find(
-        data, model=model, batch_size=batch_size, optimizer=optimizer, size=size, channels=channels, fit=fit,
-        valid=valid, seed=seed, limit=limit, skip_bad=skip_bad, cache=not no_cache, figure=out,
+        data, model=model, batch_size=batch_size, optimizer=optimizer, effort=effort,
+        precision=precision, size=size, channels=channels, fit=fit,
+        valid=valid, seed=seed, device=device, limit=limit, skip_bad=skip_bad, cache=not no_cache, figure=out,
         listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, show.rate_report(result))

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -24,6 +25,8 @@ from underhood.data.decode import SMALL_FILE, WORTH_PROCESSES, Decoded, Progress
 from underhood.data.prepare import Preparation
 
 IN_MEMORY = 2**29  # bytes: up to here pixels are read into memory; beyond, the file is mapped and memory stays free
+WRITING = "being-written-"  # how the name of an entry begins until it is whole
+A_DAY = 86_400  # seconds: nothing is written for so long
 FORMAT = 1  # of an entry; counts up when preparation gives other pixels
 
 
@@ -38,6 +41,7 @@ def decode_cached(
     root: str,
     paths: Sequence[str],
     *,
+    of: tuple[Any, ...] = (),
     size: int | None = None,
     channels: int | None = None,
     fit: str = "pad",
@@ -46,27 +50,28 @@ def decode_cached(
 ) -> Decoded:
     """``decode_files``, or what it gave before, with a note that says where that is kept.
 
-    root: what the pictures are of, the data's folder; the rest as ``decode_files`` has it
+    root: the folder that the pictures lie in; of: which of them are asked for, such as a folder or table and a limit: a
+    newer entry of the same takes an older one's place; the rest as ``decode_files`` has it
     """
     decode = partial(decode_files, paths, size=size, channels=channels, fit=fit, preparation=preparation)
     stamps = [_stamp(path) for path in paths]
     if sum(stamp[0] + SMALL_FILE for stamp in stamps) <= WORTH_PROCESSES:
         return decode(progress=progress)
     names = [path.removeprefix(root) for path in paths]
-    place = _entry(names, stamps, (str(Path(root).resolve()), size, channels, fit, preparation))
-    decoded = _load(place)
+    place = _entry(names, stamps, (*of, size, channels, fit, preparation))
+    decoded = _load(place, paths) or _prepared_alike(place, paths, preparation)
     if decoded is None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=place.parent, prefix="being-written-") as folder:
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=WRITING) as folder:
                 _store(Path(folder), decode(progress=progress, allocate=_Files(Path(folder))))
-                decoded = _load(Path(folder))
                 _replace(Path(folder), place)
+                decoded = _load(place, paths)
         except OSError as error:
             why = f"the cache {place.parent} cannot be written ({error.strerror or error}): pixels are in memory alone"
             return replace(decode(progress=progress), notes=[why])
-    if decoded is None:
-        raise RuntimeError(f"what was just written to {place.parent} cannot be read")
+    if decoded is None:  # another process has taken it away again
+        return decode(progress=progress)
     return replace(decoded, notes=[f"decoded pixels are kept in {place} ({decoded.pixels.nbytes / 1e6:,.0f} MB)"])
 
 
@@ -90,8 +95,8 @@ def _stamp(path: str) -> tuple[int, int, int]:
 
 
 def _entry(names: Sequence[str], stamps: Sequence[tuple[int, ...]], asked: tuple[Any, ...]) -> Path:
-    what = repr((FORMAT, PIL.__version__, *asked))
-    of = "\0".join(names) + repr(stamps)
+    what = repr(asked)
+    of = "\0".join(names) + repr((FORMAT, PIL.__version__, stamps))
     first = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     second = hashlib.sha256(of.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return cache_folder() / f"{first}-{second}"
@@ -121,7 +126,7 @@ def _store(folder: Path, decoded: Decoded) -> None:
     for outgrown in folder.glob("pixels-*.npy"):
         if outgrown.name != f"pixels-{channels}.npy":
             outgrown.unlink()
-    told = {"unreadable": decoded.unreadable, "preparation": asdict(decoded.preparation)}
+    told = {"preparation": asdict(decoded.preparation)}
     (folder / "record.json").write_text(json.dumps(told))
     sizes = np.zeros((len(decoded.readable), 2), np.int64)
     sizes[decoded.readable] = decoded.sizes
@@ -129,15 +134,25 @@ def _store(folder: Path, decoded: Decoded) -> None:
 
 
 def _replace(folder: Path, place: Path) -> None:
-    """Give a finished entry its name; entries of the same data as it was before go."""
-    for earlier in place.parent.glob(f"{place.name.split('-')[0]}-*"):
+    """Give a finished entry its name; entries of the same data as it was before go, and what a killed process left."""
+    left = [path for path in place.parent.glob(f"{WRITING}*") if path.stat().st_mtime < time.time() - A_DAY]
+    for earlier in [*place.parent.glob(f"{place.name.split('-')[0]}-*"), *left]:
         shutil.rmtree(earlier, ignore_errors=True)
     with suppress(OSError):  # another process was as quick
         folder.rename(place)
 
 
-def _load(place: Path) -> Decoded | None:
-    """An entry, or None where there is none, or a damaged one."""
+def _prepared_alike(place: Path, paths: Sequence[str], preparation: Preparation | None) -> Decoded | None:
+    """An entry of the same pictures that came to this preparation: ``evaluate`` asks for what ``train`` chose."""
+    for other in place.parent.glob(f"*-{place.name.split('-')[1]}") if preparation else ():
+        decoded = _load(other, paths)
+        if decoded is not None and decoded.preparation == preparation:
+            return decoded
+    return None
+
+
+def _load(place: Path, paths: Sequence[str]) -> Decoded | None:
+    """An entry, or None where there is none, a damaged one, or one of whose bad pictures can be read by now."""
     try:
         told = json.loads((place / "record.json").read_text())
         preparation = Preparation(**told["preparation"])
@@ -149,4 +164,7 @@ def _load(place: Path) -> Decoded | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     readable = sizes[:, 0] > 0
-    return Decoded(pixels[: readable.sum()], readable, sizes[readable], told["unreadable"], preparation)
+    bad = decode_files([paths[i] for i in np.flatnonzero(~readable).tolist()], preparation=preparation)
+    if bad.readable.any():  # what was wrong with it has passed
+        return None
+    return Decoded(pixels[: readable.sum()], readable, sizes[readable], bad.unreadable, preparation)

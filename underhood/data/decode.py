@@ -33,6 +33,7 @@ from underhood.errors import DataError
 
 LARGEST_COMMON = 64  # pixels: a size that all pictures share is kept up to here; anything else becomes 64 × 64
 CHUNK = 256  # pictures a process takes at a time, at most
+CHUNK_PIXELS = 2**22  # and no more than so many pixels, of large pictures
 TURNS = 8  # chunks that each process gets of a small folder, so that all are busy to the end
 WORTH_PROCESSES = 2_000_000  # bytes: below this, starting processes costs more than it saves
 SMALL_FILE = 8_000  # bytes: what opening a file costs, in bytes decoded
@@ -125,7 +126,7 @@ def _decode_as(
     sizes = np.zeros((len(paths), 2), np.int64)
     unreadable: dict[str, str] = {}
     cores = _cores()
-    length = min(CHUNK, -(-len(paths) // (TURNS * cores)))
+    length = max(1, min(CHUNK, -(-len(paths) // (TURNS * cores)), CHUNK_PIXELS // (shape[0] * shape[1])))
     chunks = [paths[start : start + length] for start in range(0, len(paths), length)]
     work = partial(_decode_chunk, shape=shape, channels=channels, fit=fit, exact=exact)
     done = 0

@@ -101,6 +101,8 @@ def _take(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return pixels[rows]
     place = Path(pixels.filename).parent if pixels.filename else None
     with tempfile.TemporaryFile(dir=place if place and os.access(place, os.W_OK) else None) as file:
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a signal on some later write
+            os.posix_fallocate(file.fileno(), 0, max(1, len(rows)) * math.prod(pixels.shape[1:]))
         taken = np.memmap(file, np.uint8, "w+", shape=(max(1, len(rows)), *pixels.shape[1:]))
     for block in blocks(pixels, len(rows)):
         taken[block] = pixels[rows[block]]

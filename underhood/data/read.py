@@ -178,7 +178,8 @@ def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> 
     names = [file for files in parts.values() for file in files.names]
     root = str(listing.root)
     paths = [f"{root}/{file}" if not file.startswith("/") else file for file in names]
-    decode = partial(decode_cached, root) if options.cache else decode_files
+    of = (str(Path(where).resolve()), options.limit, options.seed if options.limit else None)
+    decode = partial(decode_cached, root, of=of) if options.cache else decode_files
     decoded = decode(
         paths, size=options.size, channels=options.channels, fit=options.fit, preparation=options.preparation,
         progress=options.progress,

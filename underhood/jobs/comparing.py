@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from underhood.errors import DataError, RunError
 from underhood.jobs.learners import choose_recipe, describe, make_learner, make_ready, read_requested
 from underhood.jobs.log import Log
 from underhood.jobs.request import Request
 from underhood.listener import Listener
 from underhood.names import MODELS
+from underhood.paths import expanded
 from underhood.runs.interpret import fixed_and_broken, wilson_interval
-from underhood.runs.run import write_whole
+from underhood.runs.run import require_writable, write_whole
 from underhood.scratch.similarity import PixelSimilarity
 
 
@@ -20,9 +22,10 @@ def ladder(data: str | Path = "digits", *, listener: Listener | None = None, **a
     """Train pixel similarity and each model, plain to deep, on one split, and compare them. Leaves no run folder.
 
     asked: further fields of ``Request``; each model is trained at effort ``fast`` unless another is asked for
-    Returns data, images (how many validate) and rungs, each with model, valid_accuracy, interval (95 %), parameters,
-    seconds (of training), and how many images it fixed and broke: newly right and newly wrong against the rung before
-    (None on the first). Raises UnderhoodError.
+    Returns data, images (how many validate) and rungs, each with model, valid_accuracy, balanced_accuracy, interval
+    (95 %), parameters, seconds (of training), and how many images it fixed and broke: newly right and newly wrong
+    against the rung before (None on the first). A model for which the pictures are too small is left out.
+    Raises UnderhoodError.
     """
     listener = listener or Listener()
     request = Request(data, **{"effort": "fast"} | asked)
@@ -31,28 +34,41 @@ def ladder(data: str | Path = "digits", *, listener: Listener | None = None, **a
     start = time.perf_counter()
     baseline = PixelSimilarity().fit(dataset.train)
     seconds = time.perf_counter() - start
-    right = baseline.predict(dataset.valid.pixels) == dataset.valid.labels
-    rungs = [_rung("similarity", right, None, baseline.ideals.size, seconds)]
+    labels = dataset.valid.labels
+    predicted = baseline.predict(dataset.valid.pixels)
+    right = predicted == labels
+    rungs = [_rung("similarity", predicted, labels, None, baseline.ideals.size, seconds)]
 
     from underhood.models import count_parameters
     from underhood.training.schedule import SCHEDULES
 
     for model in MODELS:
-        listener.say(f"training {model} …")
         recipe = choose_recipe(dataset, request, model)
-        learn = make_learner(dataset, recipe, request).learn
+        try:
+            learn = make_learner(dataset, recipe, request).learn
+        except DataError as error:  # pictures too small for so deep a model
+            listener.warn(f"{model} is left out: {error}")
+            continue
+        listener.say(f"training {model} …")
         rows = list(learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=listener.watch))
-        before, right = right, learn.predict(dataset.valid.pixels).argmax(dim=1).numpy() == dataset.valid.labels
+        before, predicted = right, learn.predict(dataset.valid.pixels).argmax(dim=1).numpy()
+        right = predicted == labels
         seconds = sum(row.seconds for row in rows)
-        rungs.append(_rung(model, right, before, count_parameters(learn.model), seconds))
+        rungs.append(_rung(model, predicted, labels, before, count_parameters(learn.model), seconds))
     return {"data": str(data), "images": len(dataset.valid), "rungs": rungs}
 
 
-def _rung(model: str, right: np.ndarray, before: np.ndarray | None, parameters: int, seconds: float) -> dict[str, Any]:
+def _rung(
+    model: str, predicted: np.ndarray, labels: np.ndarray, before: np.ndarray | None, parameters: int, seconds: float
+) -> dict[str, Any]:
+    from underhood.training.metrics import balanced_accuracy
+
+    right = predicted == labels
     fixed, broken = (None, None) if before is None else fixed_and_broken(before, right)
     return {
         "model": model,
         "valid_accuracy": float(right.mean()),
+        "balanced_accuracy": balanced_accuracy(predicted, labels),
         "interval": wilson_interval(int(right.sum()), len(right)),
         "parameters": parameters,
         "seconds": round(seconds, 3),
@@ -75,13 +91,19 @@ def lr_find(
     losses (smoothed), figure. Raises UnderhoodError.
     """
     listener = listener or Listener()
+    figure = expanded(figure)
+    if figure.is_dir() or not figure.name:
+        raise RunError(f"{figure} is a folder: name the picture to draw, such as lr-find.png")
+    require_writable(figure.parent)  # refuse before the work, not after
+    if not figure.parent.is_dir():
+        raise RunError(f"there is no folder {figure.parent}: create it, or draw elsewhere with --out")
     ready = make_ready(Request(data, **asked), Log(listener), listener)
 
     from underhood.plots import rate_curve
     from underhood.training.find import lr_find as find
 
     curve = find(ready.learn)
-    write_whole(Path(figure), rate_curve(curve.lrs, curve.losses, curve.suggestion))
+    write_whole(figure, rate_curve(curve.lrs, curve.losses, curve.suggestion))
     return {
         "data": str(data),
         "model": ready.recipe.model,

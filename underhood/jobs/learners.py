@@ -47,6 +47,8 @@ def read_requested(request: Request, earlier: Run | None, listener: Listener) ->
 
 def make_ready(request: Request, log: Log, listener: Listener) -> Ready:
     """Read, choose, build. torch is imported after the pictures are read, so that bad input is refused at once."""
+    if request.device == "cuda":
+        choose_device(request.device)  # refuse before the pictures are read
     earlier = load_run(expanded(request.from_run)) if request.from_run is not None else None
     dataset = read_requested(request, earlier, listener)
     describe(dataset, log)
@@ -58,7 +60,8 @@ def make_ready(request: Request, log: Log, listener: Listener) -> Ready:
     ready = make_learner(dataset, recipe, request)
     if earlier is not None:
         log.say(start_from(ready.learn.model, earlier, dataset))
-    log.say(f"{recipe.model}, {count_parameters(ready.learn.model):,} parameters; effort {request.effort}")
+    count = count_parameters(ready.learn.model)
+    log.say(f"{recipe.model}, {count:,} parameters, on {ready.learn.device}; effort {request.effort}")
     log.say(f"{recipe.describe()} ({request.schedule}, {request.optimizer})")
     return ready
 
@@ -121,7 +124,9 @@ def make_learner(dataset: Dataset, recipe: "Recipe", request: Request) -> Ready:
     weight = torch.tensor(rarity, dtype=torch.float32, device=device) if request.balance == "weights" else None
     loss = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
     optimizer = OPTIMIZERS[request.optimizer]
-    learn = Learner(dls, network, loss, optimizer, device=device, precision=recipe.precision)
+    learn = Learner(
+        dls, network, loss, optimizer, device=device, precision=recipe.precision, valid_loss_func=cross_entropy
+    )
     return Ready(dataset, recipe, learn, architecture)
 
 

@@ -33,10 +33,11 @@ def evaluate(
     """Measure a run on the pictures it was validated on, or on other labelled pictures, prepared as the run's own.
 
     Of other DATA its valid part is measured, else its test part, else all of it; classes are matched by name.
-    Returns run, data, part, accuracy, interval (95 %), images (how many), per_class (name → images, correct, accuracy).
-    Raises UnderhoodError.
+    Returns run, data, part, accuracy, interval (95 %), balanced_accuracy, images (how many), per_class (name → images,
+    correct, accuracy). Raises UnderhoodError.
     """
     from underhood.training.learner import predict_probabilities
+    from underhood.training.metrics import balanced_accuracy
 
     loaded = load_run(expanded(run))
     config = read_config(loaded.path)
@@ -49,6 +50,7 @@ def evaluate(
         "part": part,
         "accuracy": float(right.mean()),
         "interval": wilson_interval(int(right.sum()), len(right)),
+        "balanced_accuracy": balanced_accuracy(predicted, images.labels),
         "images": len(images),
         "per_class": per_class(images.labels, predicted, loaded.classes),
     }

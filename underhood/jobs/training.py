@@ -52,7 +52,8 @@ def train_in(
     log.open(folder / "log.txt")
     seconds = fit(folder, request, ready, log, listener, seconds)
     result = measure(folder, ready) | {"data": str(request.data), "seconds": round(seconds, 3)}
-    log.write(f"accuracy {result['valid_accuracy']:.4f}; all took {time.perf_counter() - started:.1f} s")
+    log.write(f"accuracy {result['valid_accuracy']:.4f}, balanced {result['balanced_accuracy']:.4f}")
+    log.write(f"all took {time.perf_counter() - started:.1f} s")
     return result
 
 

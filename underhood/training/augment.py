@@ -51,7 +51,9 @@ def affine_maps(augmentation: Augmentation, count: int, aspect: float, key: tupl
 
 def augment(x: Tensor, augmentation: Augmentation, key: tuple[int, ...]) -> Tensor:
     """The batch, pictures of 0 to 255 [n, c, h, w], each moved a little: float32. The border goes on outside."""
-    maps = affine_maps(augmentation, len(x), x.shape[3] / x.shape[2], key).to(x.device)
+    maps = affine_maps(augmentation, len(x), x.shape[3] / x.shape[2], key)
+    if x.is_cuda:  # from pinned memory the copy waits for nothing
+        maps = maps.pin_memory().to(x.device, non_blocking=True)
     grid = F.affine_grid(maps, list(x.shape), align_corners=False)
     return F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 

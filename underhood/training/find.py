@@ -36,12 +36,13 @@ def lr_find(learn: Learner, start: float = 1e-6, end: float = 10.0, steps: int =
     was_training = learn.model.training
     lrs: list[float] = []
     losses: list[float] = []
-    running = 0.0
+    running, overflow = 0.0, False
     try:
         with torch.random.fork_rng():
             for step in learn.steps(math.ceil(steps / len(learn.dls.train)), end, growing):
                 loss = step.loss.item()
-                if not math.isfinite(loss):
+                overflow = not math.isfinite(loss)
+                if overflow:  # and so are the weights by now
                     break
                 running = SMOOTHING * running + (1 - SMOOTHING) * loss
                 lrs.append(step.lr)
@@ -51,15 +52,17 @@ def lr_find(learn: Learner, start: float = 1e-6, end: float = 10.0, steps: int =
     finally:
         learn.model.load_state_dict(kept)
         learn.model.train(was_training)
-    return RateCurve(lrs, losses, *_judged(lrs, losses))
+    return RateCurve(lrs, losses, *_judged(lrs, losses, overflow))
 
 
-def _judged(lrs: list[float], losses: list[float]) -> tuple[float | None, str]:
+def _judged(lrs: list[float], losses: list[float], overflow: bool) -> tuple[float | None, str]:
     if not losses:
         return None, "the first loss is not a number already: look at the data or the model"
     lowest = min(range(len(losses)), key=losses.__getitem__)
     if losses[lowest] > (1 - CLEAR) * losses[0]:
         return None, "no clear minimum: the loss does not fall at any rate that was tried"
+    if lowest == len(losses) - 1 and overflow:
+        return None, f"no clear minimum: the loss falls until it is not a number, after a rate of {lrs[lowest]:.2g}"
     if lowest == len(losses) - 1:
         return None, "no clear minimum: the loss still falls at the highest rate that was tried"
     return lrs[lowest] / 10, f"the loss is lowest at {lrs[lowest]:.2g}; a tenth of that is a safe highest rate"

@@ -65,6 +65,7 @@ class Learner:
     dls: training and validation batches, each (inputs, targets)
     opt_func: any torch optimizer's class, or a function (parameters, lr=…) that gives one
     loss_func, metrics: functions (predictions, targets) → mean over the batch
+    valid_loss_func: what ``valid_loss`` shows, where it is not loss_func: class weights and smoothing are for training
     precision: ``float32``, or ``bfloat16`` for the products inside the model (weights and losses stay float32)
     """
 
@@ -77,11 +78,13 @@ class Learner:
         metrics: Loss | Sequence[Loss] = accuracy,
         device: str | torch.device = "cpu",
         precision: str = "float32",
+        valid_loss_func: Loss | None = None,
     ):
         if precision not in PRECISIONS:
             raise UnknownNameError("precision", precision, PRECISIONS)
         self.precision = precision
         self.dls, self.loss_func, self.opt_func = dls, loss_func, opt_func
+        self.valid_loss_func = valid_loss_func or loss_func
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.metrics = [metrics] if callable(metrics) else list(metrics)
@@ -207,7 +210,7 @@ class Learner:
         sums = torch.zeros(1 + len(self.metrics), dtype=torch.float64)
         count = 0
         for predictions, targets in self._predictions(dl):
-            values = [function(predictions, targets).double() for function in (self.loss_func, *self.metrics)]
+            values = [function(predictions, targets).double() for function in (self.valid_loss_func, *self.metrics)]
             sums += torch.stack(values).cpu() * len(targets)
             count += len(targets)
         if not count:
