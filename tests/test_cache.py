@@ -21,7 +21,7 @@ from underhood.scratch.similarity import PixelSimilarity
 
 @pytest.fixture(autouse=True)
 def _even_few_pictures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "WORTH_PROCESSES", 0)
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 0)
 
 
 @pytest.fixture

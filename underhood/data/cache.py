@@ -1,8 +1,8 @@
 """Pixels decoded once: a folder's pictures as one memory-mapped file, found again by what they were made of.
 
 An entry's name holds two hashes: of the data's place and the preparation asked for, and of every picture's path, size
-and modification time. When the pictures change the second does; writing the new entry removes the old one. Few or
-small pictures are decoded faster than looked up, and are not kept.
+and modification time. When the pictures change the second does; writing the new entry removes the old one. What
+decodes in half a second is not kept: writing it would cost a third of that again.
 """
 
 import hashlib
@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import PIL
 
-from underhood.data.decode import SMALL_FILE, WORTH_PROCESSES, Decoded, Progress, decode_files
+from underhood.data.decode import SMALL_FILE, Decoded, Progress, decode_files
 from underhood.data.prepare import Preparation
 
+WORTH_KEEPING = 200_000_000  # bytes, a file counted as SMALL_FILE more: what decodes in half a second need not be kept
 IN_MEMORY = 2**29  # bytes: up to here pixels are read into memory; beyond, the file is mapped and memory stays free
 WRITING = "being-written-"  # how the name of an entry begins until it is whole
 A_DAY = 86_400  # seconds: nothing is written for so long
@@ -55,7 +56,7 @@ def decode_cached(
     """
     decode = partial(decode_files, paths, size=size, channels=channels, fit=fit, preparation=preparation)
     stamps = [_stamp(path) for path in paths]
-    if sum(stamp[0] + SMALL_FILE for stamp in stamps) <= WORTH_PROCESSES:
+    if sum(stamp[0] + SMALL_FILE for stamp in stamps) <= WORTH_KEEPING:
         return decode(progress=progress)
     names = [path.removeprefix(root) for path in paths]
     place = _entry(names, stamps, (*of, size, channels, fit, preparation))
