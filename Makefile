@@ -2,6 +2,7 @@
 #
 #   make train                     train on the digits that ship with scikit-learn
 #   make test                      install what the tests need and run them
+#   make fuzz                      hostile input, 10,000 of each kind
 #   make check                     ruff and mypy
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
@@ -20,13 +21,16 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet
 
 ROW ?= all
 
-.PHONY: train test check wheel bench clean
+.PHONY: train test fuzz check wheel bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
 
 test: .venv/installed-test
 	.venv/bin/python -m pytest
+
+fuzz: .venv/installed-test
+	FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
 
 check: .venv/installed-dev
 	.venv/bin/ruff check underhood tests benchmarks

@@ -215,7 +215,9 @@ class TestLargerThanMemory:
     def test_nothing_of_it_is_left_behind(self, small_folder: Path, cache_folder: Path) -> None:
         read(small_folder)
         assert len(list(cache_folder.iterdir())) == 1
-        assert {file.name for file in cache_folder.glob("*/*")} == {"record.json", "sizes.npy", "pixels-1.npy"}
+        assert {file.name for file in cache_folder.glob("*/*")} == {
+            "record.json", "sizes.npy", "hashes.npy", "pixels-1.npy"
+        }  # fmt: skip
 
     def test_the_baseline_is_the_same(self, small_folder: Path) -> None:
         mapped, plain = (PixelSimilarity().fit(read(small_folder, cache=kept).train) for kept in (True, False))

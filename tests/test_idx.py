@@ -59,7 +59,7 @@ def test_without_the_10000_a_fifth_is_held_out(tmp_path: Path) -> None:
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS)[:-1]), "holds fewer"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS) + b"\0"), "holds more"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS)[:10]), "too short"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, *[2**31] * 3)), "too short"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, *[2**31] * 3)), "so small"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS[:-1])), "39 pictures but .* 40 labels"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS[:0])), "holds no pictures"),
         ("train-images-idx3-ubyte.gz", None, "labels but no train-images"),

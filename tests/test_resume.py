@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from conftest import Outcome, picture
 
 from underhood.errors import InterruptedRunError, RunError, UnderhoodError
 from underhood.jobs import resume, train
 from underhood.listener import Listener
 from underhood.runs import state as states
-from underhood.training.losses import cross_entropy
 
 Command = Callable[..., Outcome]
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv")
@@ -133,7 +131,7 @@ def test_changed_data_are_refused_by_name(small_folder: Path, tmp_path: Path) ->
     with pytest.raises(StopAfter.Killed):
         train(small_folder, listener=StopAfter(2), **asked)
     picture(9).save(small_folder / "dark" / "new.png")
-    with pytest.raises(UnderhoodError, match=r"changed since .*'dark' has 9 pictures, not 8"):
+    with pytest.raises(UnderhoodError, match=r"changed since .*dark/new.png is new"):
         resume(tmp_path / "broken")
     (small_folder / "dark" / "new.png").unlink()
     resume(tmp_path / "broken")
@@ -184,28 +182,6 @@ def test_a_state_of_another_model_is_one_line(tmp_path: Path) -> None:
     (one / "state.safetensors").write_bytes((other / "state.safetensors").read_bytes())
     with pytest.raises(RunError, match=r"does not fit config\.json"):
         resume(one)
-
-
-def test_a_state_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up on the fourth save."""
-    saved: list[bytes] = []
-    save = states.save_state
-    asked: dict[str, Any] = {"model": "net", "epochs": 2, "save_every": 0}
-
-    def full(folder: Path, *what: Any) -> None:
-        if len(saved) == 3:
-            raise RunError(f"cannot write {folder} (No space left on device): make room")
-        save(folder, *what)
-        saved.append((folder / "state.safetensors").read_bytes())
-
-    with monkeypatch.context() as patched:
-        patched.setattr("underhood.runs.state.save_state", full)
-        with pytest.raises(RunError, match="No space left"):
-            train("digits", out=tmp_path / "broken", **asked)
-    assert (tmp_path / "broken" / "state.safetensors").read_bytes() == saved[-1]
-    resume(tmp_path / "broken")
-    train("digits", out=tmp_path / "whole", **asked)
-    assert same_bytes(tmp_path / "whole", tmp_path / "broken")
 
 
 def start(out: Path, *flags: str) -> subprocess.Popen[str]:
@@ -277,21 +253,6 @@ def test_a_stop_within_a_step_is_heeded_after_it(tmp_path: Path) -> None:
     assert loaded is not None
     assert loaded[0]["taken"] == 5
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = iter(range(1, 1000))
-
-    def breaks(*what: Any, **how: Any) -> torch.Tensor:
-        return cross_entropy(*what, **how) * (float("nan") if next(calls) > 20 else 1)
-
-    monkeypatch.setattr("underhood.training.losses.cross_entropy", breaks)
-    with pytest.raises(UnderhoodError, match=r"nan at step \d+ \(epoch 1"):
-        train("digits", out=tmp_path / "run", model="net", batch_size=128, epochs=3, save_every=0)
-    loaded = states.load_state(tmp_path / "run")
-    assert loaded is not None
-    assert 12 < loaded[0]["taken"] < 24
-    assert torch.isfinite(loaded[0]["losses"]).all()
 
 
 def test_metrics_hold_the_epochs_before_the_break_too(tmp_path: Path) -> None:

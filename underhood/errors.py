@@ -45,7 +45,11 @@ class InterruptedRunError(UnderhoodError):
 
 
 class DivergedError(UnderhoodError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number. ``step``: of the run, from 1 on."""
+
+    def __init__(self, message: str, step: int):
+        self.step = step
+        super().__init__(message)
 
 
 class UnknownNameError(UnderhoodError):

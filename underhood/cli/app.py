@@ -3,6 +3,7 @@
 import atexit
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,21 +94,36 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
-    from underhood import jobs, show
+    from underhood import jobs, tables
 
     if resume is not None:
         given = [name for name in context.params if name not in ("resume", "as_json") and _was_given(context, name)]
         if given:
             raise typer.BadParameter("stands alone: the run knows the rest", param_hint="--resume")
         resumed = jobs.resume(resume, listener=_listener(as_json))
-        _finish(resumed, as_json, show.summary(resumed))
+        _finish(resumed, as_json, tables.summary)
     result = jobs.train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
         seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
         save_every=save_every, listener=_listener(as_json),
     )  # fmt: skip
-    _finish(result, as_json, show.summary(result))
+    _finish(result, as_json, tables.summary)
+
+
+@app.command()
+def rerun(
+    run: RunFolder,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Another than the run's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The new run folder. runs/DATA-MODEL-n.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train again from a run's record, and say what differs: exit code 1 where a figure does."""
+    from underhood import jobs, tables
+
+    result = jobs.rerun(run, seed=seed, out=out, listener=_listener(as_json))
+    code = 1 if any(one["what"] == "figure" for one in result.get("differs", ())) else 0
+    _finish(result, as_json, tables.differences_table, code=code)
 
 
 @app.command()
@@ -126,13 +142,13 @@ def ladder(
     as_json: Json = False,
 ) -> None:
     """Train pixel similarity, linear, net, conv, vgg and resnet18 on one split, and compare them."""
-    from underhood import jobs, show
+    from underhood import jobs, tables
 
     result = jobs.ladder(
         data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, device=device, limit=limit,
         skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json),
     )  # fmt: skip
-    _finish(result, as_json, show.ladder_table(result))
+    _finish(result, as_json, tables.ladder_table)
 
 
 @app.command("lr-find")
@@ -156,7 +172,7 @@ def lr_find(
     as_json: Json = False,
 ) -> None:
     """Look for a learning rate: train briefly while it grows, and draw the loss."""
-    from underhood import jobs, show
+    from underhood import jobs, tables
 
     result = jobs.lr_find(
         data, model=model, batch_size=batch_size, optimizer=optimizer, effort=effort,
@@ -164,16 +180,16 @@ def lr_find(
         valid=valid, seed=seed, device=device, limit=limit, skip_bad=skip_bad, cache=not no_cache, figure=out,
         listener=_listener(as_json),
     )  # fmt: skip
-    _finish(result, as_json, show.rate_report(result))
+    _finish(result, as_json, tables.rate_report)
 
 
 @app.command()
 def check(data: Data = "digits", no_cache: NoCache = False, as_json: Json = False) -> None:
     """Look for unreadable files, one picture in two classes, copies, and leaks between parts."""
-    from underhood import jobs, show
+    from underhood import jobs, tables
 
     result = jobs.check(data, cache=not no_cache, listener=_listener(as_json))
-    _finish(result, as_json, show.check_report(result), code=1 if result["unreadable"] or result["conflicts"] else 0)
+    _finish(result, as_json, tables.check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
 
 
 @app.command()
@@ -185,10 +201,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run on the pictures it was validated on, or on other labelled pictures."""
-    from underhood import jobs, show
+    from underhood import jobs, tables
 
     result = jobs.evaluate(run, data, skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json))
-    _finish(result, as_json, show.evaluation_table(result))
+    _finish(result, as_json, tables.evaluation_table)
 
 
 @app.command()
@@ -198,12 +214,12 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Say what each picture shows."""
-    from underhood import jobs, show
+    from underhood import jobs, tables
 
     result = jobs.predict(run, paths, listener=_listener(as_json))
     for path, reason in result["unreadable"].items():
         typer.echo(f"error: {path} {reason}", err=True)
-    _finish(result, as_json, show.predictions_table(result), code=1 if result["unreadable"] else 0)
+    _finish(result, as_json, tables.predictions_table, code=1 if result["unreadable"] else 0)
 
 
 @app.command()
@@ -227,14 +243,14 @@ def get(
         if name or folder or form:
             raise typer.BadParameter("stands alone: underhood get --clear-cache", param_hint="--clear-cache")
         cleared = jobs.clear_cache()
-        _finish(cleared, as_json, f"removed {cleared['bytes'] / 1e6:,.1f} MB from {cleared['path']}")
+        _finish(cleared, as_json, lambda of: f"removed {of['bytes'] / 1e6:,.1f} MB from {of['path']}")
     if name is None:
         raise typer.BadParameter("write which data set to fetch, or --clear-cache", param_hint="NAME")
     if (form is None) != (folder is None):
         raise typer.BadParameter("write `--as folder DIR`, with both", param_hint="--as")
     result = jobs.get(name, folder, listener=_listener(as_json))
     wrote = f"{result['images']:,} pictures in " if "images" in result else ""
-    _finish(result, as_json, f"{name}: {wrote}{result['path']}")
+    _finish(result, as_json, lambda of: f"{name}: {wrote}{of['path']}")
 
 
 @app.command()
@@ -243,14 +259,14 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Compute every figure that the books print, and compare. Needs mnist."""
-    from underhood import show
+    from underhood import tables
     from underhood.books.reproduce import reproduce as compute
 
     result = compute(full, listener=_listener(as_json))
     if "interrupted" in result:
         typer.echo(f"error: interrupted; reached: {result['interrupted']}", err=True)
     code = 130 if "interrupted" in result else 1 if result["differs"] else 0
-    _finish(result, as_json, show.reproduction_table(result), code=code)
+    _finish(result, as_json, tables.reproduction_table, code=code)
 
 
 def _listener(as_json: bool) -> Any:
@@ -261,7 +277,9 @@ def _listener(as_json: bool) -> Any:
     return terminal
 
 
-def _finish(result: dict[str, Any], as_json: bool, text: str, code: int = 0) -> None:
-    """Print the result, as JSON or as words, and exit with the code."""
-    typer.echo(json.dumps(result, allow_nan=False) if as_json else text)
+def _finish(result: dict[str, Any], as_json: bool, words: Callable[[dict[str, Any]], str], code: int = 0) -> None:
+    """Print the result, as JSON or as words, and exit with the code. Of several processes only the first has one."""
+    if not result:
+        raise typer.Exit
+    typer.echo(json.dumps(result, allow_nan=False) if as_json else words(result))
     raise typer.Exit(code)

@@ -28,7 +28,7 @@ WORTH_KEEPING = 200_000_000  # bytes, a file counted as SMALL_FILE more: what de
 IN_MEMORY = 2**29  # bytes: up to here pixels are read into memory; beyond, the file is mapped and memory stays free
 WRITING = "being-written-"  # how the name of an entry begins until it is whole
 A_DAY = 86_400  # seconds: nothing is written for so long
-FORMAT = 1  # of an entry; counts up when preparation gives other pixels
+FORMAT = 2  # of an entry; counts up when preparation gives other pixels
 
 
 def cache_folder() -> Path:
@@ -132,6 +132,7 @@ def _store(folder: Path, decoded: Decoded) -> None:
     sizes = np.zeros((len(decoded.readable), 2), np.int64)
     sizes[decoded.readable] = decoded.sizes
     np.save(folder / "sizes.npy", sizes)
+    np.save(folder / "hashes.npy", decoded.hashes)
 
 
 def _replace(folder: Path, place: Path) -> None:
@@ -159,13 +160,15 @@ def _load(place: Path, paths: Sequence[str]) -> Decoded | None:
         preparation = Preparation(**told["preparation"])
         path = place / f"pixels-{preparation.channels}.npy"
         pixels = np.load(path, mmap_mode="r" if path.stat().st_size > IN_MEMORY else None)
-        sizes = np.load(place / "sizes.npy")
+        sizes, hashes = np.load(place / "sizes.npy"), np.load(place / "hashes.npy")
         if pixels.shape != (len(sizes), preparation.channels, preparation.height, preparation.width):
             return None
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     readable = sizes[:, 0] > 0
+    if len(hashes) != readable.sum():
+        return None
     bad = decode_files([paths[i] for i in np.flatnonzero(~readable).tolist()], preparation=preparation)
     if bad.readable.any():  # what was wrong with it has passed
         return None
-    return Decoded(pixels[: readable.sum()], readable, sizes[readable], bad.unreadable, preparation)
+    return Decoded(pixels[: len(hashes)], hashes, readable, sizes[readable], bad.unreadable, preparation)

@@ -17,7 +17,7 @@ def find_copies(parts: dict[str, Images]) -> dict[str, list[dict[str, Any]]]:
     duplicates: one picture twice in the same class and part
     """
     images = list(parts.values())
-    group = copies(*(part.pixels for part in images))
+    group = copies(np.concatenate([part.hashes for part in images]))
     repeated = np.flatnonzero(np.bincount(group)[group] > 1)
     if not len(repeated):
         return {"conflicts": [], "leaks": [], "duplicates": []}

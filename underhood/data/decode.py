@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
+from underhood.data.images import hash_pictures
 from underhood.data.prepare import (
     BadPicture,
     Preparation,
@@ -45,10 +46,11 @@ Allocate = Callable[[tuple[int, ...]], np.ndarray]  # shape → zeros, uint8
 
 @dataclass
 class Decoded:
-    """pixels: uint8 [n, c, h, w] of the pictures that could be read; readable: bool, one for each path;
-    sizes: int [n, 2], width and height as stored; unreadable: path to reason; notes: what to tell."""
+    """pixels: uint8 [n, c, h, w] of the pictures that could be read; hashes: of them, uint64 [n]; readable: bool, one
+    for each path; sizes: int [n, 2], width and height as stored; unreadable: path to reason; notes: what to tell."""
 
     pixels: np.ndarray
+    hashes: np.ndarray
     readable: np.ndarray
     sizes: np.ndarray
     unreadable: dict[str, str]
@@ -59,6 +61,7 @@ class Decoded:
 @dataclass
 class _Chunk:
     pixels: np.ndarray  # [k, c, h, w]; rows of unreadable pictures are zero
+    hashes: np.ndarray  # [k]
     sizes: np.ndarray  # [k, 2] width, height; 0, 0 where unreadable
     unreadable: list[tuple[int, str]]
 
@@ -123,6 +126,7 @@ def _decode_as(
     allocate: Allocate,
 ) -> Decoded:
     pixels = allocate((len(paths), channels or 1, *shape))
+    hashes = np.zeros(len(paths), np.uint64)
     sizes = np.zeros((len(paths), 2), np.int64)
     unreadable: dict[str, str] = {}
     cores = _cores()
@@ -136,7 +140,10 @@ def _decode_as(
             if part.pixels.shape[1] > pixels.shape[1]:  # the first coloured picture: what was grey so far is repeated
                 grey, pixels = pixels, allocate((len(paths), 3, *shape))
                 pixels[:done] = grey[:done]
+                hashes[:done] = hash_pictures(pixels[:done])
             pixels[rows] = part.pixels
+            alike = part.pixels.shape[1] == pixels.shape[1]
+            hashes[rows] = part.hashes if alike else hash_pictures(pixels[rows])
             sizes[rows] = part.sizes
             unreadable.update((chunk[i], reason) for i, reason in part.unreadable)
             done += len(chunk)
@@ -144,8 +151,8 @@ def _decode_as(
                 progress(done, len(paths))
     readable = sizes[:, 0] > 0
     if unreadable:
-        pixels, sizes = _move_up(pixels, readable), sizes[readable]
-    return Decoded(pixels, readable, sizes, unreadable, Preparation(pixels.shape[1], *shape, fit))
+        pixels, hashes, sizes = _move_up(pixels, readable), hashes[readable], sizes[readable]
+    return Decoded(pixels, hashes, readable, sizes, unreadable, Preparation(pixels.shape[1], *shape, fit))
 
 
 def _move_up(pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -185,7 +192,7 @@ def _decode_chunk(
     pixels = np.zeros((len(paths), channels, height, width), np.uint8)
     if prepared:
         pixels[readable] = images_to_pixels(prepared, channels)
-    return _Chunk(pixels, sizes, unreadable)
+    return _Chunk(pixels, hash_pictures(pixels), sizes, unreadable)
 
 
 def _cores() -> int:

@@ -18,7 +18,8 @@ from underhood.errors import DataError
 
 STEMS = {"train": "train", "valid": "t10k"}  # the 10,000 are the validation images
 FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")  # the last two are torchvision's
-LARGEST_GZIP_RATIO = 1032  # deflate cannot pack tighter, so a small file that declares more is lying
+LARGEST_GZIP_RATIO = 100  # MNIST packs to a fifth; what is packed so much tighter is a bomb
+SMALL = 16_000_000  # bytes: as much may come of any file
 
 
 def find_idx(root: Path) -> Path | None:
@@ -67,24 +68,27 @@ def read_idx(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            room = path.stat().st_size * (LARGEST_GZIP_RATIO if packed else 1)
+            size = path.stat().st_size
+            room = max(SMALL, size * LARGEST_GZIP_RATIO) if packed else size
             if packed:
                 with gzip.GzipFile(fileobj=file) as unpacked:
-                    return _read_body(unpacked, path, room)
-            return _read_body(file, path, room)
+                    return _read_body(unpacked, path, room, packed)
+            return _read_body(file, path, room, packed)
     except PermissionError:
         raise DataError(f"{path} may not be read (permission denied)") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 
 
-def _read_body(file: io.BufferedIOBase, path: Path, room: int) -> np.ndarray:
+def _read_body(file: io.BufferedIOBase, path: Path, room: int, packed: bool) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] not in (1, 3):
         raise DataError(f"{path} is not an IDX file of bytes: it begins with {magic.hex(' ') or 'nothing'}")
     header = file.read(4 * magic[3])
     shape = tuple(np.frombuffer(header[: len(header) // 4 * 4], ">u4").tolist())
     declared = math.prod(shape)
+    if declared > room and packed:
+        raise DataError(f"{path} declares {declared:,} bytes, but at most {room:,} are unpacked from so small a file")
     if len(shape) < magic[3] or declared > room:
         raise DataError(f"{path} is too short for what its header declares: fetch it again")
     body = np.empty(declared, np.uint8)

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ class Images:
     labels:  int64 [n], each an index into ``classes``
     classes: the names, in natural order
     names:   n file names, relative to the data's folder
+    known:   what ``hashes`` gives, from whoever looked at the pixels before
     """
 
     pixels: np.ndarray  # [n, c, h, w]
     labels: np.ndarray  # [n]
     classes: tuple[str, ...]
     names: Sequence[str]
+    known: np.ndarray | None = None  # [n]
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -50,17 +53,26 @@ class Images:
     def take(self, rows: np.ndarray) -> "Images":
         """The pictures at these indices (or where this mask is true), in that order."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return Images(_take(self.pixels, rows), self.labels[rows], self.classes, [self.names[i] for i in rows.tolist()])
+        hashes = self.__dict__.get("hashes", self.known)
+        return Images(
+            _take(self.pixels, rows), self.labels[rows], self.classes, [self.names[i] for i in rows.tolist()],
+            None if hashes is None else hashes[rows],
+        )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
         """How many pictures each class has."""
         per_class = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, per_class.tolist(), strict=True))
 
+    @cached_property
+    def hashes(self) -> np.ndarray:
+        """A number for each picture, equal for equal pixels: uint64 [n]. Each picture is looked at once."""
+        return hash_pictures(self.pixels) if self.known is None else self.known
+
     def digest(self) -> str:
-        """SHA-256 of pixels, labels, classes and names: equal if and only if the pictures are."""
+        """SHA-256 of the pictures' hashes, labels, classes and names: equal if and only if the pictures are."""
         whole = hashlib.sha256(repr((self.pixels.shape, self.classes)).encode())
-        whole.update(np.ascontiguousarray(self.pixels).data)
+        whole.update(np.ascontiguousarray(self.hashes, dtype="<u8").data)
         whole.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         whole.update("\0".join(self.names).encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
@@ -86,6 +98,13 @@ class Images:
             means.append(mean)
             deviations.append(deviation or 1.0)
         return np.array(means), np.array(deviations)
+
+
+def hash_pictures(pixels: np.ndarray) -> np.ndarray:
+    """64 bits of BLAKE2b of each picture's pixels [n, c, h, w]: uint64 [n]."""
+    rows = np.ascontiguousarray(pixels).reshape(len(pixels), math.prod(pixels.shape[1:]))
+    digests = b"".join([hashlib.blake2b(row.data, digest_size=8).digest() for row in rows])
+    return np.frombuffer(digests, "<u8")
 
 
 def blocks(pixels: np.ndarray, count: int | None = None) -> Iterator[slice]:

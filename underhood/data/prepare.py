@@ -16,7 +16,7 @@ from underhood.errors import UnknownNameError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
-MAX_PIXELS = 89_478_485  # Pillow's own bound against decompression bombs: 268 MB as red, green and blue
+MAX_PIXELS = 8192 * 6144  # a photograph of 50 megapixels, whatever its kind: less than 1 GB while it is decoded
 FITS = ("pad", "crop", "stretch")
 
 Source = str | os.PathLike[str] | IO[bytes]
@@ -132,11 +132,13 @@ def flatten(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64)
+        deep = np.asarray(image)
         if deep.min() < 0 or deep.max() > 65535:
             raise BadPicture("has 32 bits a pixel: save it with 8 or 16")
-        see_through = deep == image.info.get("transparency", -1)
-        return Image.fromarray(np.where(see_through, 255, deep >> 8).astype(np.uint8))
+        shallow = (deep >> 8).astype(np.uint8)
+        if (see_through := image.info.get("transparency")) is not None:
+            shallow[deep == see_through] = 255
+        return Image.fromarray(shallow)
     if image.mode == "1":
         see_through = image.info.get("transparency")
         grey = image.convert("L")

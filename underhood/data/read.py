@@ -188,8 +188,8 @@ def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> 
     for part, files in parts.items():
         readable = decoded.readable[row : row + len(files.names)]
         files = files if readable.all() else files.take(np.flatnonzero(readable))
-        pixels = decoded.pixels[kept : kept + len(files.names)]
-        images[part] = Images(pixels, files.labels, listing.classes, files.names)
+        rows = slice(kept, kept + len(files.names))
+        images[part] = Images(decoded.pixels[rows], files.labels, listing.classes, files.names, decoded.hashes[rows])
         row, kept = row + len(readable), kept + len(files.names)
     notes = listing.notes + decoded.notes
     return Parts(name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, notes, listing.warnings)

@@ -6,8 +6,21 @@ Nothing here prints. Who wants to follow passes a ``Listener``; the command line
 from underhood.jobs.comparing import ladder, lr_find
 from underhood.jobs.measuring import evaluate, predict
 from underhood.jobs.pictures import check, clear_cache, get
+from underhood.jobs.rerunning import rerun
 from underhood.jobs.resuming import resume
 from underhood.jobs.training import train
 from underhood.listener import Listener
 
-__all__ = ["Listener", "check", "clear_cache", "evaluate", "get", "ladder", "lr_find", "predict", "resume", "train"]
+__all__ = [
+    "Listener",
+    "check",
+    "clear_cache",
+    "evaluate",
+    "get",
+    "ladder",
+    "lr_find",
+    "predict",
+    "rerun",
+    "resume",
+    "train",
+]

@@ -14,6 +14,7 @@ from underhood.jobs.request import Request
 from underhood.listener import Listener
 from underhood.paths import expanded
 from underhood.runs.run import Run, load_run
+from underhood.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,23 +46,25 @@ def read_requested(request: Request, earlier: Run | None, listener: Listener) ->
     )  # fmt: skip
 
 
-def make_ready(request: Request, log: Log, listener: Listener) -> Ready:
+def make_ready(request: Request, log: Log, listener: Listener, ranks: Ranks = ALONE) -> Ready:
     """Read, choose, build. torch is imported after the pictures are read, so that bad input is refused at once."""
     if request.device == "cuda":
         choose_device(request.device)  # refuse before the pictures are read
     earlier = load_run(expanded(request.from_run)) if request.from_run is not None else None
-    dataset = read_requested(request, earlier, listener)
+    with ranks.in_order():  # what one decodes is kept for the others
+        dataset = read_requested(request, earlier, listener)
     describe(dataset, log)
 
     from underhood.models import count_parameters
 
     model = request.model or (earlier.architecture.model if earlier else None)
     recipe = choose_recipe(dataset, request, model)
-    ready = make_learner(dataset, recipe, request)
+    ready = make_learner(dataset, recipe, request, ranks)
     if earlier is not None:
         log.say(start_from(ready.learn.model, earlier, dataset))
     count = count_parameters(ready.learn.model)
-    log.say(f"{recipe.model}, {count:,} parameters, on {ready.learn.device}; effort {request.effort}")
+    where = f"{ranks.size} processes, each on " if ranks.size > 1 else "on "
+    log.say(f"{recipe.model}, {count:,} parameters, {where}{ready.learn.device}; effort {request.effort}")
     log.say(f"{recipe.describe()} ({request.schedule}, {request.optimizer})")
     return ready
 
@@ -99,7 +102,7 @@ def choose_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def make_learner(dataset: Dataset, recipe: "Recipe", request: Request) -> Ready:
+def make_learner(dataset: Dataset, recipe: "Recipe", request: Request, ranks: Ranks = ALONE) -> Ready:
     """A learner with fresh weights from the seed; torch's own random state is left as it was."""
     import torch
 
@@ -120,13 +123,14 @@ def make_learner(dataset: Dataset, recipe: "Recipe", request: Request) -> Ready:
     labels = dataset.train.labels
     rarity = len(labels) / (len(dataset.classes) * np.bincount(labels))  # 1 where all classes are equally common
     drawn = rarity[labels] if request.balance == "sampler" else None
-    dls = DataLoaders.from_dataset(dataset, recipe.batch_size, request.seed, device, recipe.augmentation, drawn)
+    dls = DataLoaders.from_dataset(dataset, recipe.batch_size, request.seed, device, recipe.augmentation, drawn, ranks)
     weight = torch.tensor(rarity, dtype=torch.float32, device=device) if request.balance == "weights" else None
     loss = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
     optimizer = OPTIMIZERS[request.optimizer]
     learn = Learner(
-        dls, network, loss, optimizer, device=device, precision=recipe.precision, valid_loss_func=cross_entropy
-    )
+        dls, network, loss, optimizer, device=device, precision=recipe.precision, valid_loss_func=cross_entropy,
+        ranks=ranks,
+    )  # fmt: skip
     return Ready(dataset, recipe, learn, architecture)
 
 

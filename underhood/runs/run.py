@@ -3,6 +3,7 @@
     config.json        what was asked for and what was chosen
     environment.json   versions, machine, threads, device
     data.json          counts, classes, a hash of each part, what was left out
+    pictures.csv       part, path, label and a hash of each picture's pixels
     augmented.png      the first batch as the model sees it, where pictures are augmented
     metrics.csv        a row an epoch, no durations: equal runs write equal bytes
     log.txt            messages and durations
@@ -14,6 +15,7 @@ Each file is written beside its place, synced, and renamed: it is there whole, o
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -88,13 +90,18 @@ def free_folder(out: Path | None, name: str) -> Path:
         numbers = [int(end) for other in taken if (end := other[len(name) + 1 :]).isdecimal()]
         return Path("runs") / f"{name}-{max(numbers, default=0) + 1}"
     try:
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and not all(_is_left_over(path.name) for path in out.iterdir()):
             raise RunError(f"{out} is not empty: choose another folder with --out, or remove it")
     except PermissionError:
         raise RunError(f"{out} may not be read (permission denied): choose another folder with --out") from None
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: choose a folder with --out")
     return out
+
+
+def _is_left_over(name: str) -> bool:
+    """What a run that was killed before it wrote anything may leave."""
+    return name == ".lock" or (name.startswith(".") and name.endswith(".part"))
 
 
 def require_writable(folder: Path) -> None:
@@ -218,8 +225,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Versions and machine, as stored in ``environment.json``."""
+def environment(device: str, processes: int = 1) -> dict[str, Any]:
+    """Versions, code and machine, as stored in ``environment.json``."""
     import platform
 
     import numpy
@@ -230,6 +237,7 @@ def environment(device: str) -> dict[str, Any]:
 
     return {
         "underhood": underhood.__version__,
+        "code": _code(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -237,5 +245,17 @@ def environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "device": device,
     }
+
+
+def _code() -> str:
+    """A hash of this package's own code."""
+    import underhood
+
+    whole = hashlib.sha256()
+    folder = Path(underhood.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        whole.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:16]

@@ -49,9 +49,14 @@ def affine_maps(augmentation: Augmentation, count: int, aspect: float, key: tupl
     return torch.stack([x, y], dim=1)
 
 
-def augment(x: Tensor, augmentation: Augmentation, key: tuple[int, ...]) -> Tensor:
-    """The batch, pictures of 0 to 255 [n, c, h, w], each moved a little: float32. The border goes on outside."""
-    maps = affine_maps(augmentation, len(x), x.shape[3] / x.shape[2], key)
+def augment(
+    x: Tensor, augmentation: Augmentation, key: tuple[int, ...], first: int = 0, count: int | None = None
+) -> Tensor:
+    """The batch, pictures of 0 to 255 [n, c, h, w], each moved a little: float32. The border goes on outside.
+
+    first, count: where x begins in a batch of ``count``, if it is only a part of one: it moves as it would there
+    """
+    maps = affine_maps(augmentation, count or len(x), x.shape[3] / x.shape[2], key)[first : first + len(x)]
     if x.is_cuda:  # from pinned memory the copy waits for nothing
         maps = maps.pin_memory().to(x.device, non_blocking=True)
     grid = F.affine_grid(maps, list(x.shape), align_corners=False)

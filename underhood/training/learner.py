@@ -21,6 +21,7 @@ from underhood.training.loader import DataLoader, DataLoaders, validation_batch
 from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
 from underhood.training.optim import load_optimizer, set_rate
+from underhood.training.ranks import ALONE, Ranks
 from underhood.training.schedule import Schedule, flat, one_cycle
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -35,7 +36,7 @@ class Step(NamedTuple):
     epoch: int
     lr: float
     loss: Tensor  # [] mean over the batch
-    items: int  # in the batch
+    items: int  # in the batch, on all processes together
     last: bool  # of its epoch
 
 
@@ -67,6 +68,7 @@ class Learner:
     loss_func, metrics: functions (predictions, targets) → mean over the batch
     valid_loss_func: what ``valid_loss`` shows, where it is not loss_func: class weights and smoothing are for training
     precision: ``float32``, or ``bfloat16`` for the products inside the model (weights and losses stay float32)
+    ranks: which process this is, where several train together (``ranks.py``)
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class Learner:
         device: str | torch.device = "cpu",
         precision: str = "float32",
         valid_loss_func: Loss | None = None,
+        ranks: Ranks = ALONE,
     ):
         if precision not in PRECISIONS:
             raise UnknownNameError("precision", precision, PRECISIONS)
-        self.precision = precision
+        self.precision, self.ranks = precision, ranks
         self.dls, self.loss_func, self.opt_func = dls, loss_func, opt_func
         self.valid_loss_func = valid_loss_func or loss_func
         self.device = torch.device(device)
@@ -112,20 +115,23 @@ class Learner:
     def _steps(self, epochs: int, lr: float, schedule: Schedule, optimizer: torch.optim.Optimizer) -> Iterator[Step]:
         train, taken = self.dls.train, self.taken
         total = epochs * len(train)
+        model = self.ranks.wrap(self.model)
         first = len(self.recorder.values) - taken // len(train)  # a second fit goes on with the next epochs' orders
         self.model.train()
         for epoch in range(taken // len(train), epochs):
-            for batch in train.batches(first + epoch, self.taken % len(train)):
+            for batch in train.batches(first + epoch, range(self.taken % len(train), len(train))):
                 x, y = self._move(batch)
                 pace = schedule(self.taken, total)
                 set_rate(optimizer, lr * pace.rate, pace.momentum)
-                loss = self.loss_func(self.outputs(x), y)
+                items = train.items(self.taken % len(train))
+                loss = self.ranks.weigh(self.loss_func(self.outputs(x, model), y), items)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
                 self.taken += 1
                 last = self.taken == (epoch + 1) * len(train)
-                yield Step(self.taken, total, epoch, lr * pace.rate, loss.detach(), len(y), last)
+                loss = self.ranks.mean(loss.detach())
+                yield Step(self.taken, total, epoch, lr * pace.rate, loss, items, last)
         self.model.eval()
 
     def epochs(
@@ -206,41 +212,50 @@ class Learner:
         self.fit(epochs, lr, one_cycle)
 
     def validate(self, dl: DataLoader | None = None) -> list[float]:
-        """[loss, metric, …] over the validation part, or over another loader's items, each item counted once."""
-        sums = torch.zeros(1 + len(self.metrics), dtype=torch.float64)
-        count = 0
-        for predictions, targets in self._predictions(dl):
-            values = [function(predictions, targets).double() for function in (self.valid_loss_func, *self.metrics)]
-            sums += torch.stack(values).cpu() * len(targets)
-            count += len(targets)
-        if not count:
+        """[loss, metric, …] over the validation part, or over another loader's items.
+
+        Each item is counted once: of several processes each takes whole batches, every so many, and what they find is
+        put together batch by batch, so that any number of them comes to the same figures.
+        """
+        dl = self.dls.valid if dl is None else dl
+        if not dl.count:
             raise ValueError("there is nothing to validate on: the loader is empty")
-        return (sums / count).tolist()
+        sums = torch.zeros(len(dl), 1 + len(self.metrics), dtype=torch.float64, device=self.device)
+        mine = range(self.ranks.rank, len(dl), self.ranks.size)
+        for number, (predictions, targets) in zip(mine, self._predictions(dl, mine), strict=True):
+            values = [function(predictions, targets).double() for function in (self.valid_loss_func, *self.metrics)]
+            sums[number] = torch.stack(values) * len(targets)
+        return (self.ranks.total(sums).sum(dim=0) / dl.count).tolist()
 
     def get_preds(self, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
         """The model's outputs and the targets of the validation part, or of another loader: [n, …], [n, …]."""
-        outputs = [(p.cpu(), y.cpu()) for p, y in self._predictions(dl)]
+        dl = self.dls.valid if dl is None else dl
+        outputs = [(p.cpu(), y.cpu()) for p, y in self._predictions(dl, range(len(dl)))]
         return torch.cat([p for p, _ in outputs]), torch.cat([y for _, y in outputs])
 
     def predict(self, pixels: np.ndarray | Tensor) -> Tensor:
         """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes]."""
         return predict_probabilities(self.model, pixels, self.device)
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """The model's outputs for a batch, float32, its products at the learner's precision."""
+    def outputs(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
+        """The model's outputs for a batch, float32, its products at the learner's precision.
+
+        model: the same, wrapped
+        """
+        model = model or self.model
         if self.precision == "float32":
-            return self.model(x)
+            return model(x)
         with torch.autocast(self.device.type, torch.bfloat16):
-            return self.model(x).float()
+            return model(x).float()
 
     def _move(self, batch: Any) -> tuple[Tensor, Tensor]:
         x, y = batch
         return x.to(self.device), y.to(self.device)
 
     @torch.inference_mode()
-    def _predictions(self, dl: DataLoader | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _predictions(self, dl: DataLoader, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
         with evaluating(self.model):
-            for batch in (self.dls.valid if dl is None else dl).batches():
+            for batch in dl.batches(0, numbers):
                 x, y = self._move(batch)
                 yield self.model(x), y  # in float32 whatever the precision: what is measured is what is saved
 
@@ -275,7 +290,7 @@ def predict_probabilities(model: nn.Module, pixels: np.ndarray | Tensor, device:
 
 def _diverged(loss: float, step: int, epoch: int, rate: float) -> DivergedError:
     return DivergedError(
-        f"the loss is {loss} at step {step} (epoch {epoch}, rate {rate:.3g}): start again with a lower --lr"
+        f"the loss is {loss} at step {step} (epoch {epoch}, rate {rate:.3g}): start again with a lower --lr", step
     )
 
 

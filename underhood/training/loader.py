@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset, default_collate
 
 from underhood.data.images import Dataset, Images
 from underhood.training.augment import Augmentation, augment
+from underhood.training.ranks import ALONE, Ranks
 
 
 class DataLoader:
@@ -23,6 +24,8 @@ class DataLoader:
     shuffle: a new order each epoch, from (seed, epoch)
     augmentation: how the pictures, which are then the first tensor, are moved about, from (seed, epoch, batch)
     weights: how often each item is drawn, with replacement, in place of each once: float [count]
+    ranks: which process this is, if batches are shared among several: each gets its part of each batch, or one item
+        that will not count where there are fewer than processes. ``len``, ``order`` and ``items`` are of all
 
     The last batch is short where the count does not divide; it is never dropped.
 
@@ -39,12 +42,13 @@ class DataLoader:
         device: str | torch.device = "cpu",
         augmentation: Augmentation | None = None,
         weights: np.ndarray | None = None,
+        ranks: Ranks = ALONE,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
         self.device = torch.device("cpu" if _in_a_file(dataset) else device)
-        self.augmentation, self.weights = augmentation, weights
+        self.augmentation, self.weights, self.ranks = augmentation, weights, ranks
         self._tensors = _as_tensors(dataset, self.device)
         self._passes = 0
 
@@ -56,6 +60,10 @@ class DataLoader:
     def __len__(self) -> int:
         """How many batches a pass has."""
         return -(-self.count // self.batch_size)
+
+    def items(self, number: int) -> int:
+        """How many items batch ``number`` of a pass has: only the last has fewer."""
+        return min(self.batch_size, self.count - number * self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         """One pass; each further pass takes the next epoch's order."""
@@ -69,20 +77,24 @@ class DataLoader:
             return rng.choice(self.count, self.count, p=self.weights / self.weights.sum())
         return rng.permutation(self.count) if self.shuffle else np.arange(self.count)
 
-    def batches(self, epoch: int = 0, first: int = 0) -> Iterator[Any]:
-        """The batches of one epoch, from batch ``first`` on."""
+    def batches(self, epoch: int = 0, numbers: Iterable[int] | None = None) -> Iterator[Any]:
+        """The batches of one epoch, or those of these numbers, from 0 on."""
         order = torch.from_numpy(self.order(epoch)).to(self.device)
-        for start in range(first * self.batch_size, self.count, self.batch_size):
-            rows = order[start : start + self.batch_size]
+        for number in range(len(self)) if numbers is None else numbers:
+            items = self.items(number)
+            mine = self.ranks.part(items)
+            begin, length = min(mine.start, items - 1), max(1, mine.stop - mine.start)
+            start = number * self.batch_size + begin
+            rows = order[start : start + length]
             if self._tensors is None:
                 yield default_collate([self.dataset[i] for i in rows.tolist()])
                 continue
             if self.shuffle or self.weights is not None:
                 batch = [tensor[rows] for tensor in self._tensors]
             else:
-                batch = [tensor[start : start + self.batch_size] for tensor in self._tensors]
+                batch = [tensor[start : start + length] for tensor in self._tensors]
             if self.augmentation:
-                batch[0] = augment(batch[0], self.augmentation, (self.seed, epoch, start // self.batch_size))
+                batch[0] = augment(batch[0], self.augmentation, (self.seed, epoch, number), begin, items)
             yield tuple(batch) if len(batch) > 1 else batch[0]
 
 
@@ -104,9 +116,10 @@ class DataLoaders:
         device: str | torch.device = "cpu",
         augmentation: Augmentation | None = None,
         weights: np.ndarray | None = None,
+        ranks: Ranks = ALONE,
     ) -> "DataLoaders":
         """Shuffled training batches, as ``DataLoader`` has them, and ordered validation batches of a read data set."""
-        train = DataLoader(data.train, batch_size, True, seed, device, augmentation, weights)
+        train = DataLoader(data.train, batch_size, True, seed, device, augmentation, weights, ranks)
         valid = DataLoader(data.valid, validation_batch(data.valid.pixels.shape), device=device)
         return cls(train, valid, data.classes)
 

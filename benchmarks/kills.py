@@ -1,0 +1,58 @@
+"""Runs killed with SIGKILL at random moments, and resumed until they end: in the bytes of a run that nobody disturbed.
+
+A state is saved after each step, so that most kills fall into a save. ``ratio`` is the fraction of runs that ended in
+other bytes; the goal is none.
+"""
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measure import report
+
+KILLS = 100
+FILES = ("weights.safetensors", "metrics.csv", "predictions.csv")
+UNDERHOOD = [sys.executable, "-m", "underhood", "train"]
+FLAGS = ["--model", "conv", "--epochs", "4", "--batch-size", "64", "--save-every", "0"]
+
+
+def killed(command: list[str], after: float) -> tuple[bool, bool]:
+    """Start it, kill it so many seconds later: (whether it was still running, whether it was writing a file)."""
+    folder = Path(command[-1])
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        time.sleep(after)
+        alive = process.poll() is None
+        process.kill()
+    return alive, bool(list(folder.glob(".*.part")))
+
+
+def main() -> int:
+    moments = random.Random(0)
+    with tempfile.TemporaryDirectory() as place:
+        whole = Path(place) / "whole"
+        start = time.perf_counter()
+        subprocess.run([*UNDERHOOD, *FLAGS, "--out", str(whole)], stdout=subprocess.DEVNULL, check=True)
+        lasts = time.perf_counter() - start
+        kills = writing = runs = other = 0
+        while kills < KILLS:
+            run = Path(place) / str(runs)
+            runs += 1
+            command = [*UNDERHOOD, *FLAGS, "--out", str(run)]
+            for _ in range(moments.randint(1, 5)):
+                alive, part = killed(command, moments.uniform(0.2, lasts))
+                kills, writing = kills + alive, writing + part
+                if (run / "config.json").exists():
+                    command = [*UNDERHOOD, "--resume", str(run)]
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+            same = done.returncode == 0
+            same = same and all((whole / name).read_bytes() == (run / name).read_bytes() for name in FILES)
+            other += not same
+            print(f"run {runs}: {kills} kills so far, {writing} while writing; {'same' if same else 'OTHER'} bytes")
+    return report(kills, {"other": (other / runs, 0.0)}, runs=runs, while_writing=writing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

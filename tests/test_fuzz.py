@@ -1,0 +1,362 @@
+"""Hostile input: whatever a file holds, the answer is a result or one of our own errors, soon, in little memory.
+
+    make fuzz                       10,000 of each kind; `make test` tries 200
+
+What once failed is kept as an ``example`` of its test, or as a test of its own below.
+"""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import resource
+import shutil
+import signal
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from underhood import evaluate, predict, train
+from underhood.data.idx import read_idx
+from underhood.data.images import Dataset
+from underhood.data.prepare import BadPicture, Preparation, open_picture, picture_to_pixels
+from underhood.data.table import list_table
+from underhood.errors import DataError, UnderhoodError
+from underhood.jobs import rerun, resume
+from underhood.jobs.records import changes
+from underhood.jobs.resuming import stored_request
+from underhood.runs.run import load_run, read_config
+from underhood.runs.state import load_state
+
+TRIES = int(os.environ.get("FUZZ", "200"))
+PATIENCE = 5  # seconds for each
+MEMORY = 10**9  # bytes more than before
+many = settings(max_examples=TRIES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """Raise AssertionError in what takes longer than it should."""
+
+    def late(*_: int | FrameType | None) -> None:
+        raise AssertionError(f"took longer than {PATIENCE} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_memory() -> Iterator[None]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
+
+
+@st.composite
+def damaged(draw: st.DrawFn, *specimens: bytes) -> bytes:
+    """A specimen with some bytes replaced, taken out or put in, most near its beginning; or any bytes whatever."""
+    content = bytearray(draw(st.sampled_from(specimens)))
+    if draw(st.integers(0, 19)) == 0:
+        return draw(st.binary(max_size=200))
+    for _ in range(draw(st.integers(1, 4))):
+        end = draw(st.sampled_from([16, 64, 256, len(content)]))
+        place = draw(st.integers(0, max(0, min(end, len(content)) - 1)))
+        how = draw(st.integers(0, 4))
+        if how == 0:
+            content[place : place + 1] = draw(st.binary(min_size=1, max_size=1))
+        elif how == 1:
+            content[place : place + 4] = draw(st.sampled_from([b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0" * 4]))
+        elif how == 2:
+            del content[place : place + draw(st.integers(1, 40))]
+        elif how == 3:
+            content[place:place] = draw(st.binary(min_size=1, max_size=8))
+        else:
+            del content[place:]
+    return bytes(content)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+IDX = [idx(np.arange(480, dtype=np.uint8).reshape(6, 8, 10)), idx(np.arange(40, dtype=np.uint8))]
+
+
+@many
+@given(content=damaged(*IDX), packed=st.sampled_from([lambda b: b, gzip.compress, lambda b: gzip.compress(b)[:-9]]))
+def test_idx(content: bytes, packed: Callable[[bytes], bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz-idx"
+    path.write_bytes(packed(content))
+    with soon():
+        try:
+            assert read_idx(path).dtype == np.uint8
+        except DataError as error:
+            assert "\n" not in str(error)
+
+
+@many
+@given(content=damaged(gzip.compress(IDX[0]), gzip.compress(IDX[1])))
+def test_idx_packed(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz-idx.gz"
+    path.write_bytes(content)
+    with soon():
+        try:
+            read_idx(path)
+        except DataError as error:
+            assert "\n" not in str(error)
+
+
+def pictures() -> list[bytes]:
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8))
+    kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (grey, "PNG", {}), (grey.convert("RGB"), "PNG", {}), (grey.convert("RGBA"), "PNG", {}),
+        (grey.convert("P"), "PNG", {"transparency": 3}), (grey.convert("1"), "PNG", {}),
+        (Image.fromarray(np.arange(63, dtype=np.uint16).reshape(9, 7)), "PNG", {}),
+        (grey, "JPEG", {}), (grey.convert("CMYK"), "JPEG", {}), (grey.convert("RGB"), "JPEG", {"progressive": True}),
+        (grey, "GIF", {}), (grey, "BMP", {}), (grey.convert("RGB"), "WEBP", {}),
+        (grey, "TIFF", {}), (grey, "TIFF", {"compression": "tiff_lzw"}), (grey.convert("F"), "TIFF", {}),
+    ]  # fmt: skip
+    specimens = []
+    for image, form, how in kinds:
+        file = io.BytesIO()
+        image.save(file, form, **how)
+        specimens.append(file.getvalue())
+    return specimens
+
+
+@many
+@given(content=damaged(*pictures()), fit=st.sampled_from(["pad", "crop", "stretch"]), channels=st.sampled_from([1, 3]))
+@pytest.mark.filterwarnings("ignore")  # of Pillow, about what it reads past
+def test_pictures(content: bytes, fit: str, channels: int) -> None:
+    with soon():
+        try:
+            pixels = picture_to_pixels(io.BytesIO(content), Preparation(channels, 8, 6, fit))
+            assert pixels.shape == (channels, 8, 6)
+            assert pixels.dtype == np.uint8
+        except BadPicture as bad:
+            assert str(bad)
+
+
+TABLE = b'path,label,split\na/1.png,cat,train\n"b,2.png",dog,valid\n../../c.png,cat,test\n/etc/x.png,dog,train\n'
+
+
+@many
+@given(content=damaged(TABLE, TABLE.replace(b",", b"\t"), b"\xef\xbb\xbf" + TABLE, b"path,label\n" + b"a,b\n" * 30))
+def test_tables(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.csv"
+    path.write_bytes(content)
+    with soon():
+        try:
+            assert list_table(path).parts["train"].names
+        except DataError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of each kind of file, one."""
+    out = tmp_path_factory.mktemp("fuzz") / "run"
+    train("digits", model="linear", epochs=1, limit=40, save_every=0, out=out)
+    return out
+
+
+def whatever_it_holds(folder: Path, data: Dataset) -> None:
+    """All that reads a run folder, short of training."""
+    with soon():
+        for read in (load_run, lambda f: stored_request(f, read_config(f)), load_state, lambda f: changes(f, data)):
+            try:
+                read(folder)
+            except UnderhoodError as error:
+                assert "\n" not in str(error)
+
+
+NAMES = ["weights.safetensors", "state.safetensors", "config.json", "data.json", "pictures.csv"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@many
+@given(what=st.data())
+def test_run_folders(what: st.DataObject, run: Path, digits: Dataset) -> None:
+    name = what.draw(st.sampled_from(NAMES))
+    kept = (run / name).read_bytes()
+    if name.endswith(".json") and what.draw(st.booleans()):
+        told = json.loads(kept)
+        told[what.draw(st.sampled_from(sorted(told)))] = what.draw(VALUES)
+        content = json.dumps(told).encode()
+    else:
+        content = what.draw(damaged(kept))
+    try:
+        (run / name).write_bytes(content)
+        whatever_it_holds(run, digits)
+    finally:
+        (run / name).write_bytes(kept)
+
+
+def with_header(content: bytes, header: bytes) -> bytes:
+    (length,) = struct.unpack("<Q", content[:8])
+    return struct.pack("<Q", len(header)) + header + content[8 + length :]
+
+
+@many
+@given(what=st.data())
+def test_safetensors_headers(what: st.DataObject, run: Path, digits: Dataset) -> None:
+    """Of weights and state: a field of the header, or of what underhood writes into it, is something else."""
+    name = what.draw(st.sampled_from(NAMES[:2]))
+    kept = (run / name).read_bytes()
+    (length,) = struct.unpack("<Q", kept[:8])
+    header = json.loads(kept[8 : 8 + length])
+    told = json.loads(header["__metadata__"]["underhood"])
+    place = what.draw(st.sampled_from(["tensor", "metadata", "told", "deep", "bytes"]))
+    if place == "tensor":
+        tensor = header[what.draw(st.sampled_from(sorted(set(header) - {"__metadata__"})))]
+        tensor[what.draw(st.sampled_from(["dtype", "shape", "data_offsets"]))] = what.draw(VALUES)
+    elif place == "metadata":
+        header["__metadata__"] = what.draw(VALUES)
+    else:
+        where = told
+        if place == "deep":
+            where = told.get(what.draw(st.sampled_from(["architecture", "preparation"])), told)
+        where[what.draw(st.sampled_from(sorted(where)))] = what.draw(VALUES)
+        header["__metadata__"]["underhood"] = json.dumps(told)
+    text = json.dumps(header).encode()
+    if place == "bytes":
+        text = what.draw(damaged(text))
+    try:
+        (run / name).write_bytes(with_header(kept, text))
+        whatever_it_holds(run, digits)
+    finally:
+        (run / name).write_bytes(kept)
+
+
+class Planted:
+    """Unpickling this would create a file."""
+
+    def __init__(self, path: Path):
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "environment.json", "metrics.csv", "predictions.csv"])
+def test_a_pickle_under_any_name_is_refused_and_never_run(name: str, run: Path, tmp_path: Path) -> None:
+    stranger, mark = tmp_path / "stranger", tmp_path / "mark"
+    shutil.copytree(run, stranger)
+    (stranger / name).write_bytes(pickle.dumps(Planted(mark)))
+    refused = 0
+    jobs: list[Callable[[], object]] = [
+        lambda: evaluate(stranger), lambda: predict(stranger, [tmp_path]), lambda: resume(stranger),
+        lambda: rerun(stranger, out=tmp_path / "again"),
+    ]  # fmt: skip
+    for _ in range(2):
+        for job in jobs:
+            try:
+                job()
+            except UnderhoodError as error:
+                assert "\n" not in str(error)
+                refused += 1
+        (stranger / "predictions.csv").unlink(missing_ok=True)  # so that resume looks at all of it
+    assert refused
+    assert not mark.exists()
+
+
+def test_a_bomb_of_gzip_is_refused_by_what_it_declares(tmp_path: Path) -> None:
+    for count in (10**6, 10**7):  # a gigabyte of black pictures in a megabyte, and a header that only says so
+        body = gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, count, 32, 32) + bytes(10**6))
+        path = tmp_path / "train-images-idx3-ubyte.gz"
+        path.write_bytes(body)
+        with soon(), pytest.raises(DataError, match="so small a file"):
+            read_idx(path)
+
+
+def test_a_bomb_of_gzip_is_refused_by_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 40) + bytes(3 * 10**8)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with soon(), pytest.raises(DataError, match="holds more"):
+        read_idx(path)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 10**8
+
+
+def png(width: int, height: int, depth: int = 8, colour: int = 0, body: bytes = b"") -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def tiff(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "TIFF")
+    content = file.getvalue()
+    for tag, value in ((256, width), (257, height)):
+        at = content.index(struct.pack("<HHI", tag, 4, 1)) if struct.pack("<HHI", tag, 4, 1) in content else -1
+        at = at if at >= 0 else content.index(struct.pack("<HHI", tag, 3, 1))
+        content = content[:at] + struct.pack("<HHII", tag, 4, 1, value) + content[at + 12 :]
+    return content
+
+
+@pytest.mark.parametrize("content", [png(100_000, 100_000), png(2**31 - 1, 1), tiff(100_000, 100_000)])
+def test_a_bomb_of_a_picture_is_refused_by_what_it_declares(content: bytes) -> None:
+    with soon(), pytest.raises(BadPicture, match="too large to decode"):
+        open_picture(io.BytesIO(content))
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(8, 0), (16, 0), (8, 2), (8, 6), (8, 4)])
+def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colour: int) -> None:
+    """7,000 × 7,000 in each kind of pixel, in a process of its own: what it takes is its own peak."""
+    import subprocess
+    import sys
+
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    row = b"\0" + bytes(7000 * channels * depth // 8)
+    packer = zlib.compressobj(1)
+    body = b"".join([packer.compress(row) for _ in range(7000)]) + packer.flush()
+    script = (
+        "import io, resource, sys; from underhood.data.prepare import Preparation, picture_to_pixels; "
+        "picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), Preparation(3, 64, 64)); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=png(7000, 7000, depth, colour, body), capture_output=True, check=True
+    )
+    assert int(done.stdout) < MEMORY
+
+
+def test_no_path_in_a_table_or_a_configuration_makes_a_write_outside(
+    tmp_path: Path, small_folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    rows = [f"../small/{label}/{i}.png,../../{label},train" for label in ("dark", "light") for i in range(10)]
+    (here / "..csv").write_text("\n".join(["path,label,split", *rows]))
+    before = {path for path in tmp_path.rglob("*") if here not in path.parents}
+    train(here / "..csv", model="linear", epochs=1)
+    stranger = here / "stranger"
+    shutil.copytree(run, stranger)
+    config = json.loads((stranger / "config.json").read_text())
+    (stranger / "config.json").write_text(json.dumps(config | {"data": str(here / "..csv"), "out": "../../out"}))
+    rerun(stranger)
+    assert {path for path in tmp_path.rglob("*") if here not in path.parents} == before

@@ -1,0 +1,157 @@
+"""Fit and measure, in a run folder that has its record: what ``train`` and ``resume`` share."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from underhood.data.images import Images
+from underhood.errors import DivergedError
+from underhood.jobs.learners import Ready, make_learner, start_from
+from underhood.jobs.log import Log
+from underhood.jobs.request import Request
+from underhood.jobs.stopping import stopping
+from underhood.listener import Listener
+from underhood.paths import expanded
+from underhood.runs import run as runs
+from underhood.runs.interpret import wilson_interval
+from underhood.scratch.similarity import PixelSimilarity
+
+if TYPE_CHECKING:
+    from underhood.training.learner import Learner, Step
+
+MOST = 0.02  # of the time, for what is saved as epochs end
+
+
+def fit_and_measure(
+    folder: Path | None,
+    request: Request,
+    ready: Ready,
+    log: Log,
+    listener: Listener,
+    started: float,
+    seconds: float = 0.0,
+) -> dict[str, Any]:
+    """seconds: trained before; started: when the command began. Returns what ``train`` does.
+
+    folder: None in all but the first of several processes: they only train, and return {}
+    """
+    if folder is None:
+        from underhood.training.schedule import SCHEDULES
+
+        for _ in ready.learn.epochs(ready.recipe.epochs, ready.recipe.lr, SCHEDULES[request.schedule]):
+            pass
+        return {}
+    log.open(folder / "log.txt")
+    try:
+        seconds = fit(folder, request, ready, log, listener, seconds)
+    except DivergedError as error:
+        raise DivergedError(f"{error}; {_where(folder, request, ready, error.step)}", error.step) from None
+    result = measure(folder, ready) | {"data": str(request.data), "seconds": round(seconds, 3)}
+    log.write(f"accuracy {result['valid_accuracy']:.4f}, balanced {result['balanced_accuracy']:.4f}")
+    log.write(f"all took {time.perf_counter() - started:.1f} s")
+    return result
+
+
+def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listener, seconds: float = 0.0) -> float:
+    """Train, writing the state and metrics.csv on the way, and the weights at the end.
+
+    They are written every ``save_every`` seconds, and as each epoch ends, unless epochs are so short that this would
+    take more than ``MOST`` of the time.
+    seconds: of training before. Returns the seconds that training took in all. Raises InterruptedRunError.
+    """
+    from underhood.runs.state import save_state
+    from underhood.training.schedule import SCHEDULES
+
+    learn, recipe = ready.learn, ready.recipe
+
+    def save(seconds: float) -> None:
+        state = learn.state_dict()
+        header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
+        runs.write_csv(folder / "metrics.csv", header, ([i, *row] for i, row in enumerate(learn.recorder.values)))
+        save_state(folder, state, seconds)  # last: who goes on after the last step finds the whole table
+
+    def saved(steps: "Iterator[Step]") -> "Iterator[Step]":
+        last = began = time.monotonic()
+        took = 0.0  # seconds, to save a state
+        for step in listener.watch(steps):
+            yield step  # whoever takes the steps has done with this one when the next line is reached
+            now = time.monotonic()
+            if step.last:
+                began = now
+            since = now - last
+            done = step.number == step.total
+            if since >= request.save_every or (step.last and since * MOST >= took) or done or wish.signal:
+                save(seconds + now - began)
+                last = time.monotonic()
+                took = last - now
+            wish.heed(folder)
+
+    with stopping() as wish:
+        for epoch in learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=saved):
+            listener.row(epoch)
+            log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
+            seconds += epoch.seconds
+    runs.save_weights(folder, learn.model, ready.architecture, ready.dataset.classes, ready.dataset.preparation)
+    return seconds
+
+
+def _where(folder: Path, request: Request, ready: Ready, step: int) -> str:
+    """In which layer a loss stopped being a number, found by taking the steps since the last state again."""
+    from underhood.runs.state import load_state
+    from underhood.training.diverged import first_not_finite
+    from underhood.training.schedule import SCHEDULES
+
+    recipe = ready.recipe
+    learn = make_learner(ready.dataset, recipe, request).learn
+    saved = load_state(folder)
+    if saved is not None:
+        learn.load_state_dict(saved[0])
+    elif request.from_run is not None:
+        start_from(learn.model, runs.load_run(expanded(request.from_run)), ready.dataset)
+    layer = first_not_finite(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[request.schedule]), step)
+    state = f"the last good state, of step {saved[0]['taken']:,}, is kept" if saved else "no state was saved before"
+    return f"taken again, it is {layer}; {state}"
+
+
+def measure(folder: Path, ready: Ready) -> dict[str, Any]:
+    """What the trained model and the baseline reach on the validation pictures; writes predictions.csv."""
+    from underhood.models import count_parameters
+    from underhood.training.metrics import balanced_accuracy
+
+    dataset, learn = ready.dataset, ready.learn
+    predicted = save_predictions(folder, learn, dataset.valid)
+    right = predicted == dataset.valid.labels
+    baseline = PixelSimilarity().fit(dataset.train).predict(dataset.valid.pixels) == dataset.valid.labels
+    result = {
+        "run": str(folder),
+        "model": ready.recipe.model,
+        "epochs": ready.recipe.epochs,
+        "valid_accuracy": float(right.mean()),
+        "interval": wilson_interval(int(right.sum()), len(right)),
+        "balanced_accuracy": balanced_accuracy(predicted, dataset.valid.labels),
+        "baseline_accuracy": float(baseline.mean()),
+        "parameters": count_parameters(learn.model),
+        "left_out": list(dataset.left_out),
+    }
+    if dataset.test is not None:
+        guesses = learn.predict(dataset.test.pixels).argmax(dim=1).numpy()
+        result["test_accuracy"] = float((guesses == dataset.test.labels).mean())
+    return result
+
+
+def save_predictions(folder: Path, learn: "Learner", images: Images) -> np.ndarray:
+    """Write ``predictions.csv``, a row for each validation picture; returns the predicted labels: int64 [n]."""
+    probabilities = learn.predict(images.pixels).numpy()  # [n, classes]
+    labels, predicted = images.labels, probabilities.argmax(axis=1)
+    every = np.arange(len(images))
+    losses = 0.0 - np.log(np.maximum(probabilities[every, labels], np.finfo(np.float32).tiny))
+    columns = zip(images.names, labels, predicted, probabilities[every, predicted], losses, strict=True)
+    rows = [
+        [name, images.classes[label], images.classes[guess], f"{probability:.6f}", f"{loss:.6f}"]
+        for name, label, guess, probability, loss in columns
+    ]
+    runs.write_csv(folder / "predictions.csv", ["path", "label", "predicted", "probability", "loss"], rows)
+    return predicted

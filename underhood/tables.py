@@ -1,0 +1,143 @@
+"""What a job returns, in words: plain functions from its dictionary to the lines that the command line prints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def percent(fraction: float, interval: Sequence[float] | None = None) -> str:
+    """0.9871 as ``98.71 %``, with its interval where there is one."""
+    text = f"{fraction:.2%}".replace("%", " %")
+    return text + (f" ({interval[0]:.2%} to {interval[1]:.2%})".replace("%", " %") if interval else "")
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The end of ``train``, in words."""
+    if result.get("finished"):
+        return f"{result['run']} is finished: there is nothing left to do"
+    lines = [f"accuracy            {percent(result['valid_accuracy'], result['interval'])}"]
+    if "test_accuracy" in result:
+        lines.append(f"on the test part    {percent(result['test_accuracy'])}")
+    lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
+    lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
+    lines.append(f"trained in          {result['seconds']:.1f} s")
+    lines.append(f"run                 {result['run']}")
+    return "\n".join(lines)
+
+
+def ladder_table(result: dict[str, Any]) -> str:
+    """The rungs of ``ladder``, a line each."""
+    lines = [
+        f"{'model':<12}{'accuracy':>10}   {'95 % interval':<20}"
+        f"{'fixed':>7}{'broken':>8}{'parameters':>12}{'seconds':>9}"
+    ]
+    for rung in result["rungs"]:
+        low, high = (percent(end) for end in rung["interval"])
+        fixed, broken = ("–" if rung[key] is None else rung[key] for key in ("fixed", "broken"))
+        lines.append(
+            f"{rung['model']:<12}{percent(rung['valid_accuracy']):>10}   {f'{low} to {high}':<20}"
+            f"{fixed:>7}{broken:>8}{rung['parameters']:>12,}{rung['seconds']:>9.1f}"
+        )
+    return "\n".join(lines)
+
+
+def rate_report(result: dict[str, Any]) -> str:
+    """What the learning-rate finder found, and where its curve is drawn."""
+    found = "none" if result["suggestion"] is None else f"{result['suggestion']:.2g}"
+    return f"{result['verdict']}\nsuggested --lr      {found}\ncurve               {result['figure']}"
+
+
+def evaluation_table(result: dict[str, Any]) -> str:
+    """The classes of ``evaluate``, worst first, and the whole."""
+    width = max(len(name) for name in result["per_class"])
+    worst_first = sorted(result["per_class"].items(), key=lambda item: item[1]["accuracy"])
+    lines = [
+        f"{name:<{width}}  {percent(row['accuracy']):>9}  {row['correct']:,} of {row['images']:,}"
+        for name, row in worst_first
+    ]
+    whole = percent(result["accuracy"], result["interval"])
+    return "\n".join(
+        [
+            *lines,
+            f"balanced accuracy {percent(result['balanced_accuracy'])}",
+            f"accuracy {whole} on {result['images']:,} images ({result['part']} of {result['data']})",
+        ]
+    )
+
+
+def check_report(result: dict[str, Any]) -> str:
+    """What ``check`` found, in words."""
+    parts = ", ".join(f"{count:,} {part}" for part, count in result["parts"].items())
+    sizes = list(result["sizes"].items())
+    more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
+    lines = [
+        f"{result['data']}: {result['images']:,} images ({parts})",
+        f"sizes: {', '.join(f'{size} ({count:,})' for size, count in sizes[:5])}{more}; become {result['prepared']}",
+        "classes: " + ", ".join(f"{name} ({count:,})" for name, count in result["classes"].items()),
+        *result["notes"],
+    ]
+    for path, reason in result["reasons"].items():
+        lines.append(f"unreadable: {path} {reason}")
+    for kind in ("conflicts", "leaks", "duplicates"):
+        for entry in result[kind]:
+            where = entry.get("classes") or entry.get("parts")
+            lines.append(f"{kind[:-1]}: {' = '.join(entry['paths'])}" + (f" (in {', '.join(where)})" if where else ""))
+    found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
+    return "\n".join([*lines, "nothing amiss" if not found else f"{found} findings"])
+
+
+def predictions_table(result: dict[str, Any]) -> str:
+    """The rows of ``predict``."""
+    width = max((len(row["label"]) for row in result["predictions"]), default=0)
+    return "\n".join(f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}" for row in result["predictions"])
+
+
+def reproduction_table(result: dict[str, Any]) -> str:
+    """The figures of ``reproduce``, by book and section, and how many agree."""
+    rows = [
+        (row, shortened(row["book"]), shortened(row["here"]) if row["verdict"] != "in range" else span(row["here"]))
+        for row in result["rows"]
+    ]
+    width, book = max(len(row["what"]) for row, _, _ in rows), max(len(printed) for _, printed, _ in rows)
+    lines: list[str] = []
+    section = None
+    for row, printed, here in rows:
+        if (row["source"], row["section"]) != section:
+            section = row["source"], row["section"]
+            lines += ["", f"{row['source']}: {row['section']}", f"{'':<12}{'':<{width}}  {'book':<{book}}  here"]
+        lines.append(f"  {row['verdict']:<9} {row['what']:<{width}}  {printed:<{book}}  {here}")
+    counts = f"{result['equal']} equal, {result['in_range']} in range, {result['differs']} differ"
+    return "\n".join([*lines, "", f"{len(result['rows'])} figures: {counts}"])
+
+
+def shortened(value: Any, most: int = 3) -> str:
+    """A figure on one line: the first few and the last of many numbers."""
+    texts = [f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in flat_cells(value)]
+    return " ".join(texts if len(texts) <= most + 1 else [*texts[:most], "…", texts[-1]])
+
+
+def span(value: Any) -> str:
+    """A range [low, high], each a number or a list of numbers of which the last is shown; or a figure of its own."""
+    if len(value) != 2 or isinstance(value[0], list) != isinstance(value[1], list):
+        return shortened(value)
+    low, high = (flat_cells(end) for end in value)
+    return ("… " if len(low) > 1 else "") + f"{low[-1]:.6g} to {high[-1]:.6g}"
+
+
+def flat_cells(value: Any) -> list[Any]:
+    """Nested lists as one list."""
+    return [cell for item in value for cell in flat_cells(item)] if isinstance(value, list) else [value]
+
+
+def differences_table(result: dict[str, Any], most: int = 10) -> str:
+    """What ``rerun`` found: a line for each difference, of changed pictures the first few."""
+    pictures = [one["now"] for one in result["differs"] if one["what"] == "data"]
+    lines = [f"data       {line}" for line in pictures[:most]]
+    if len(pictures) > most:
+        lines.append(f"data       {len(pictures) - most:,} more")
+    lines += [
+        f"{one['what']:<10} {one['name']}: {one['before']} → {one['now']}"
+        for one in result["differs"]
+        if one["what"] != "data"
+    ]
+    verdict = "weights, metrics and predictions are equal, byte for byte" if result["same"] else "the results differ"
+    return "\n".join([*lines, f"{verdict}: {result['original']} and {result['run']}"])
