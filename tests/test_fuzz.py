@@ -187,10 +187,10 @@ def whatever_it_holds(folder: Path, data: Dataset) -> None:
 
 
 NAMES = ["weights.safetensors", "state.safetensors", "config.json", "data.json", "pictures.csv"]
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=4,
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+LISTS = st.lists(SCALARS, max_size=3)
+VALUES = (
+    SCALARS | LISTS | st.lists(LISTS, max_size=3) | st.dictionaries(st.text(max_size=4), SCALARS | LISTS, max_size=3)
 )
 
 
@@ -323,6 +323,7 @@ def test_a_bomb_of_a_picture_is_refused_by_what_it_declares(content: bytes) -> N
         open_picture(io.BytesIO(content))
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read as Linux tells it")
 @pytest.mark.parametrize(("depth", "colour"), [(8, 0), (16, 0), (8, 2), (8, 6), (8, 4)])
 def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colour: int) -> None:
     """7,000 × 7,000 in each kind of pixel, in a process of its own: what it takes is its own peak."""
@@ -334,14 +335,14 @@ def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colo
     packer = zlib.compressobj(1)
     body = b"".join([packer.compress(row) for _ in range(7000)]) + packer.flush()
     script = (
-        "import io, resource, sys; from underhood.data.prepare import Preparation, picture_to_pixels; "
+        "import io, re, sys; from pathlib import Path; from underhood.data.prepare import Preparation, picture_to_pixels; "
         "picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), Preparation(3, 64, 64)); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"  # not its parent's
     )
     done = subprocess.run(
         [sys.executable, "-c", script], input=png(7000, 7000, depth, colour, body), capture_output=True, check=True
     )
-    assert int(done.stdout) < MEMORY
+    assert int(done.stdout) * 1024 < MEMORY
 
 
 def test_no_path_in_a_table_or_a_configuration_makes_a_write_outside(

@@ -25,6 +25,7 @@ FILES = [
     "environment.json",
     "log.txt",
     "metrics.csv",
+    "pictures.csv",
     "predictions.csv",
     "state.safetensors",
     "weights.safetensors",

@@ -55,7 +55,7 @@ def decode_cached(
     newer entry of the same takes an older one's place; the rest as ``decode_files`` has it
     """
     decode = partial(decode_files, paths, size=size, channels=channels, fit=fit, preparation=preparation)
-    stamps = [_stamp(path) for path in paths]
+    stamps = _stamps(paths)
     if sum(stamp[0] + SMALL_FILE for stamp in stamps) <= WORTH_KEEPING:
         return decode(progress=progress)
     names = [path.removeprefix(root) for path in paths]
@@ -84,15 +84,19 @@ def clear_cache() -> int:
     return taken
 
 
-def _stamp(path: str) -> tuple[int, int, int]:
-    """(bytes, modification time, change time: in ns) of a file; zeros where there is none, which decoding will say.
+def _stamps(paths: Sequence[str]) -> list[tuple[int, int, int]]:
+    """(bytes, modification time, change time: in ns) of files; zeros where there is none, which decoding will say.
 
     The change time tells of a picture that was unreadable for its permissions only.
     """
-    with suppress(OSError):
-        status = os.stat(path)  # noqa: PTH116 (a Path for each costs seconds)
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return 0, 0, 0
+    stamps, look = [], os.stat
+    for path in paths:
+        try:
+            status = look(path)
+            stamps.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        except OSError:
+            stamps.append((0, 0, 0))
+    return stamps
 
 
 def _entry(names: Sequence[str], stamps: Sequence[tuple[int, ...]], asked: tuple[Any, ...]) -> Path:

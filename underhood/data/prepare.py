@@ -4,6 +4,7 @@ Training, ``predict`` and whatever serves a model come through ``picture_to_pixe
 prepared cannot drift apart between them.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from underhood.errors import UnknownNameError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_PIXELS = 8192 * 6144  # a photograph of 50 megapixels, whatever its kind: less than 1 GB while it is decoded
+AT_ONCE = 65_536  # bytes: smaller files are read in one go
 FITS = ("pad", "crop", "stretch")
 
 Source = str | os.PathLike[str] | IO[bytes]
@@ -82,10 +84,13 @@ def open_picture(source: Source, at_least: int = MAX_PIXELS) -> Picture:
     ``at_least``), which is many times faster. Raises BadPicture with the reason.
     """
     try:
-        if isinstance(source, (str, os.PathLike)):
-            with open(source, "rb") as file:  # noqa: PTH123 (a Path for each of a million files costs seconds)
-                return _decode(file, at_least)
-        return _decode(source, at_least)
+        if not isinstance(source, (str, os.PathLike)):
+            return _decode(source, at_least)
+        start = _first_bytes(source)
+        if len(start) < AT_ONCE:  # all of it
+            return _decode(io.BytesIO(start), at_least)
+        with open(source, "rb") as file:  # noqa: PTH123 (a Path for each of a million files costs seconds)
+            return _decode(file, at_least)
     except BadPicture:
         raise
     except FileNotFoundError:
@@ -96,6 +101,15 @@ def open_picture(source: Source, at_least: int = MAX_PIXELS) -> Picture:
         raise BadPicture(f"has more than {MAX_PIXELS:,} pixels: too large to decode") from None
     except Exception as error:  # Pillow meets broken data with errors of a dozen kinds; each is a reason
         raise BadPicture(f"is broken ({str(error) or type(error).__name__})") from None
+
+
+def _first_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Up to ``AT_ONCE`` bytes of a file, without Python's file objects: a fifth of the time of a small picture."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return os.read(file, AT_ONCE)
+    finally:
+        os.close(file)
 
 
 def header_size(path: str) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from underhood.names import PRECISIONS
 from underhood.training.loader import DataLoader, DataLoaders, validation_batch
 from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
-from underhood.training.optim import load_optimizer, set_rate
+from underhood.training.optim import OPTIMIZERS, load_optimizer, set_rate
 from underhood.training.ranks import ALONE, Ranks
 from underhood.training.schedule import Schedule, flat, one_cycle
 
@@ -76,7 +76,7 @@ class Learner:
         dls: DataLoaders,
         model: nn.Module,
         loss_func: Loss = cross_entropy,
-        opt_func: Optimizer = torch.optim.AdamW,
+        opt_func: Optimizer = OPTIMIZERS["adamw"],
         metrics: Loss | Sequence[Loss] = accuracy,
         device: str | torch.device = "cpu",
         precision: str = "float32",

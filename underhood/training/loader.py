@@ -90,7 +90,7 @@ class DataLoader:
                 yield default_collate([self.dataset[i] for i in rows.tolist()])
                 continue
             if self.shuffle or self.weights is not None:
-                batch = [tensor[rows] for tensor in self._tensors]
+                batch = [tensor.index_select(0, rows) for tensor in self._tensors]
             else:
                 batch = [tensor[start : start + length] for tensor in self._tensors]
             if self.augmentation:
