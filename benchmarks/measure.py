@@ -58,7 +58,7 @@ def report(n: int, ratios: dict[str, tuple[float, float]], met: bool = True, **f
 
     met: whether what is not a ratio meets its goal. Returns an exit code: 1 where a goal is missed.
     """
-    worst = max(ratios, key=lambda name: ratios[name][0] / ratios[name][1])
+    worst = max(ratios, key=lambda name: ratios[name][0] / (ratios[name][1] or 1))
     met = met and all(ratio <= goal for ratio, goal in ratios.values())
     said = {
         name: {"ratio": float(f"{ratio:.3g}"), "goal": float(f"{goal:.3g}")} for name, (ratio, goal) in ratios.items()

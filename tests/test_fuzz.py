@@ -335,7 +335,8 @@ def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colo
     packer = zlib.compressobj(1)
     body = b"".join([packer.compress(row) for _ in range(7000)]) + packer.flush()
     script = (
-        "import io, re, sys; from pathlib import Path; from underhood.data.prepare import Preparation, picture_to_pixels; "
+        "import io, re, sys; from pathlib import Path; "
+        "from underhood.data.prepare import Preparation, picture_to_pixels; "
         "picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), Preparation(3, 64, 64)); "
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"  # not its parent's
     )

@@ -1,11 +1,13 @@
 """Several processes train one model: the same losses, each picture counted once, and none left behind."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -61,6 +63,18 @@ def test_each_batch_is_divided_and_augmented_as_a_whole(count: int, batch: int, 
         assert torch.allclose(torch.cat([everyone[rank][number][0] for rank in counted]), pictures, atol=1e-3)
         for rank in set(range(size)) - set(counted):  # it joins with one picture that does not count
             assert len(everyone[rank][number][1]) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="which pages were touched is read as Linux tells it")
+def test_each_process_reads_only_its_share_of_pictures_in_a_file(tmp_path: Path) -> None:
+    shape = (4000, 1, 64, 64)  # a page each
+    np.lib.format.open_memmap(tmp_path / "pixels.npy", "w+", np.uint8, shape).flush()
+    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    for _ in DataLoader((pixels, np.zeros(4000, np.int64)), 1000, ranks=Ranks(1, 4)).batches():
+        pass
+    maps = Path("/proc/self/smaps").read_text().split("pixels.npy")[1]
+    touched = int(re.search(r"Rss: +(\d+) kB", maps)[1])  # type: ignore[index]
+    assert 3900 < touched < 1.1 * 4000  # of 16,000 kB
 
 
 def test_losses_of_one_two_and_three_processes_agree(mnist_3v7: Dataset, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from underhood.scratch.similarity import PixelSimilarity
 if TYPE_CHECKING:
     from underhood.training.learner import Learner, Step
 
-MOST = 0.02  # of the time, for what is saved as epochs end
+MOST = 0.01  # of the time, for states that are saved as epochs end; those every ``save_every`` come on top
 
 
 def fit_and_measure(
@@ -67,26 +67,26 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
 
     learn, recipe = ready.learn, ready.recipe
 
-    def save(seconds: float) -> None:
-        state = learn.state_dict()
+    def write_metrics() -> None:
         header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
         runs.write_csv(folder / "metrics.csv", header, ([i, *row] for i, row in enumerate(learn.recorder.values)))
-        save_state(folder, state, seconds)  # last: who goes on after the last step finds the whole table
 
     def saved(steps: "Iterator[Step]") -> "Iterator[Step]":
-        last = began = time.monotonic()
-        took = 0.0  # seconds, to save a state
+        first = last = began = time.monotonic()
+        took = spent = 0.0  # seconds, to save a state, and all of them
         for step in listener.watch(steps):
             yield step  # whoever takes the steps has done with this one when the next line is reached
             now = time.monotonic()
             if step.last:
                 began = now
-            since = now - last
-            done = step.number == step.total
-            if since >= request.save_every or (step.last and since * MOST >= took) or done or wish.signal:
-                save(seconds + now - began)
+            cheap = step.last and spent + took <= MOST * (now - first)
+            if cheap or now - last >= request.save_every or wish.signal:
+                state = learn.state_dict()
+                write_metrics()
+                save_state(folder, state, seconds + now - began)
                 last = time.monotonic()
                 took = last - now
+                spent += took
             wish.heed(folder)
 
     with stopping() as wish:
@@ -94,6 +94,7 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
             listener.row(epoch)
             log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
             seconds += epoch.seconds
+    write_metrics()
     runs.save_weights(folder, learn.model, ready.architecture, ready.dataset.classes, ready.dataset.preparation)
     return seconds
 

@@ -116,7 +116,9 @@ def make_learner(dataset: Dataset, recipe: "Recipe", request: Request, ranks: Ra
     preparation = dataset.preparation
     shape = preparation.channels, preparation.height, preparation.width
     architecture = Architecture(recipe.model, *shape, len(dataset.classes))
-    mean, deviation = dataset.train.pixel_statistics()
+    mean = deviation = np.ones(preparation.channels)  # the first process tells the others, who need not look
+    if ranks.first:
+        mean, deviation = dataset.train.pixel_statistics()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         network = build_model(architecture, mean.tolist(), deviation.tolist())
