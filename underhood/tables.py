@@ -141,3 +141,22 @@ def differences_table(result: dict[str, Any], most: int = 10) -> str:
     ]
     verdict = "weights, metrics and predictions are equal, byte for byte" if result["same"] else "the results differ"
     return "\n".join([*lines, f"{verdict}: {result['original']} and {result['run']}"])
+
+
+def comparison_table(result: dict[str, Any], most: int = 5) -> str:
+    """Runs beside the first, and the first few pictures on which they differ."""
+    width = max(len(run["run"]) for run in result["runs"])
+    lines = [f"{'run':<{width}}  {'accuracy':>9}   {'95 % interval':<20}{'fixed':>7}{'broken':>8}{'p':>9}  verdict"]
+    for run in result["runs"]:
+        low, high = (percent(end) for end in run["interval"])
+        line = f"{run['run']:<{width}}  {percent(run['accuracy']):>9}   {f'{low} to {high}':<20}"
+        if "p" in run:
+            line += f"{len(run['fixed']):>7}{len(run['broken']):>8}{run['p']:>9.2g}  {run['verdict']}"
+        lines.append(line.rstrip())
+    for run in result["runs"][1:]:
+        for what in ("fixed", "broken"):
+            names = run[what]
+            more = f" and {len(names) - most:,} more" if len(names) > most else ""
+            if names:
+                lines.append(f"{what} by {run['run']}: {', '.join(names[:most])}{more}")
+    return "\n".join([*lines, f"on the same {result['images']:,} images; p: McNemar's exact test against the first"])

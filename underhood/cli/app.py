@@ -208,6 +208,17 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.", metavar="RUN RUN...")],
+    as_json: Json = False,
+) -> None:
+    """Runs side by side on the same pictures: better, worse than the first, or cannot tell."""
+    from underhood import jobs, tables
+
+    _finish(jobs.compare(*runs), as_json, tables.comparison_table)
+
+
+@app.command()
 def predict(
     run: RunFolder,
     paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", metavar="PATH...")],

@@ -4,6 +4,7 @@ Nothing here prints. Who wants to follow passes a ``Listener``; the command line
 """
 
 from underhood.jobs.comparing import ladder, lr_find
+from underhood.jobs.looking import compare
 from underhood.jobs.measuring import evaluate, predict
 from underhood.jobs.pictures import check, clear_cache, get
 from underhood.jobs.rerunning import rerun
@@ -15,6 +16,7 @@ __all__ = [
     "Listener",
     "check",
     "clear_cache",
+    "compare",
     "evaluate",
     "get",
     "ladder",
