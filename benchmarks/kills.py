@@ -1,9 +1,10 @@
 """Runs killed with SIGKILL at random moments, and resumed until they end: in the bytes of a run that nobody disturbed.
 
-A state is saved after each step, so that most kills fall into a save. ``ratio`` is the fraction of runs that ended in
-other bytes; the goal is none.
+A state is saved after each step. Every other kill is aimed: at its moment it waits until a file is being written.
+``ratio`` is the fraction of runs that ended in other bytes; the goal is none.
 """
 
+import os
 import random
 import subprocess
 import sys
@@ -19,14 +20,20 @@ UNDERHOOD = [sys.executable, "-m", "underhood", "train"]
 FLAGS = ["--model", "conv", "--epochs", "4", "--batch-size", "64", "--save-every", "0"]
 
 
-def killed(command: list[str], after: float) -> tuple[bool, bool]:
+def killed(command: list[str], after: float, aimed: bool) -> tuple[bool, bool]:
     """Start it, kill it so many seconds later: (whether it was still running, whether it was writing a file)."""
-    folder = Path(command[-1])
+    folder = command[-1]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         time.sleep(after)
+        while aimed and process.poll() is None and not is_writing(folder):
+            pass
         alive = process.poll() is None
         process.kill()
-    return alive, bool(list(folder.glob(".*.part")))
+    return alive, is_writing(folder)
+
+
+def is_writing(folder: str) -> bool:
+    return os.path.isdir(folder) and any(name.endswith(".part") for name in os.listdir(folder))  # noqa: PTH112, PTH208
 
 
 def main() -> int:
@@ -42,7 +49,7 @@ def main() -> int:
             runs += 1
             command = [*UNDERHOOD, *FLAGS, "--out", str(run)]
             for _ in range(moments.randint(1, 5)):
-                alive, part = killed(command, moments.uniform(0.2, lasts))
+                alive, part = killed(command, moments.uniform(0.2, lasts), aimed=kills % 2 == 1)
                 kills, writing = kills + alive, writing + part
                 if (run / "config.json").exists():
                     command = [*UNDERHOOD, "--resume", str(run)]

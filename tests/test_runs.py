@@ -27,7 +27,9 @@ FILES = [
     "metrics.csv",
     "pictures.csv",
     "predictions.csv",
+    "report.html",
     "state.safetensors",
+    "steps.csv",
     "weights.safetensors",
 ]
 

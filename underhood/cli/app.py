@@ -91,6 +91,7 @@ def train(
     no_cache: NoCache = False,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between two saved states within an epoch.")] = 30.0,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was ended; alone.")] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
@@ -106,7 +107,7 @@ def train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
         seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
-        save_every=save_every, listener=_listener(as_json),
+        save_every=save_every, report=not no_report, listener=_listener(as_json),
     )  # fmt: skip
     _finish(result, as_json, tables.summary)
 
@@ -124,6 +125,15 @@ def rerun(
     result = jobs.rerun(run, seed=seed, out=out, listener=_listener(as_json))
     code = 1 if any(one["what"] == "figure" for one in result.get("differs", ())) else 0
     _finish(result, as_json, tables.differences_table, code=code)
+
+
+@app.command()
+def report(run: RunFolder, as_json: Json = False) -> None:
+    """Write a run's report.html again: how good it is, where it is wrong, what is inside."""
+    from underhood import jobs
+
+    written = jobs.report(run, listener=_listener(as_json))
+    _finish(written, as_json, lambda of: f"wrote {of['report']} ({of['bytes'] / 1e6:.1f} MB)")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from underhood.jobs.comparing import ladder, lr_find
 from underhood.jobs.looking import compare
 from underhood.jobs.measuring import evaluate, predict
 from underhood.jobs.pictures import check, clear_cache, get
+from underhood.jobs.reporting import report
 from underhood.jobs.rerunning import rerun
 from underhood.jobs.resuming import resume
 from underhood.jobs.training import train
@@ -22,6 +23,7 @@ __all__ = [
     "ladder",
     "lr_find",
     "predict",
+    "report",
     "rerun",
     "resume",
     "train",

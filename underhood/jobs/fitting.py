@@ -20,7 +20,7 @@ from underhood.runs.interpret import wilson_interval
 from underhood.scratch.similarity import PixelSimilarity
 
 if TYPE_CHECKING:
-    from underhood.training.learner import Learner, Step
+    from underhood.training.learner import Learner, Recorder, Step
 
 MOST = 0.01  # of the time, for states that are saved as epochs end; those every ``save_every`` come on top
 
@@ -50,6 +50,10 @@ def fit_and_measure(
     except DivergedError as error:
         raise DivergedError(f"{error}; {_where(folder, request, ready, error.step)}", error.step) from None
     result = measure(folder, ready) | {"data": str(request.data), "seconds": round(seconds, 3)}
+    if request.report:
+        from underhood.runs.report import write_report
+
+        result["report"] = str(write_report(folder, ready.dataset))
     log.write(f"accuracy {result['valid_accuracy']:.4f}, balanced {result['balanced_accuracy']:.4f}")
     log.write(f"all took {time.perf_counter() - started:.1f} s")
     return result
@@ -95,8 +99,17 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
             log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
             seconds += epoch.seconds
     write_metrics()
+    runs.write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
     runs.save_weights(folder, learn.model, ready.architecture, ready.dataset.classes, ready.dataset.preparation)
     return seconds
+
+
+def _thinned(recorder: "Recorder", most: int = 2000) -> list[tuple[int, float, float]]:
+    """(step, loss, rate) of each step; of more than ``most`` the mean of a few at a time, under the last's number."""
+    block = -(-len(recorder.losses) // most)
+    starts = range(0, len(recorder.losses), block)
+    parts = ((recorder.losses[at : at + block], recorder.lrs[at : at + block], at) for at in starts)
+    return [(at + len(losses), float(np.mean(losses)), lrs[-1]) for losses, lrs, at in parts]
 
 
 def _where(folder: Path, request: Request, ready: Ready, step: int) -> str:

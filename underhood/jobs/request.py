@@ -38,6 +38,7 @@ class Request:
     skip_bad: bool = False
     cache: bool = True
     save_every: float = 30.0  # seconds
+    report: bool = True
 
     def __post_init__(self) -> None:
         for name, known in (

@@ -6,6 +6,7 @@
     pictures.csv       part, path, label and a hash of each picture's pixels
     augmented.png      the first batch as the model sees it, where pictures are augmented
     metrics.csv        a row an epoch, no durations: equal runs write equal bytes
+    steps.csv          step, train_loss, lr
     log.txt            messages and durations
     state.safetensors  what a resume needs (``state.py``)
     weights.safetensors  the model; one metadata key, ``underhood``, with architecture, classes and preparation
@@ -163,6 +164,7 @@ def save_contact_sheet(path: Path, loader: "DataLoader", columns: int = 16) -> N
 
 def load_run(folder: Path) -> Run:
     """Load a run's model. Raises RunError where the folder is not a run, is damaged, or is of a newer format."""
+    import torch
     from safetensors import SafetensorError, safe_open
 
     from underhood.models import Architecture, build_model
@@ -193,7 +195,8 @@ def load_run(folder: Path) -> Run:
         shapes = [(a.channels, a.height, a.width) for a in (architecture, preparation)]
         if len(set(classes)) != architecture.classes or shapes[0] != shapes[1]:
             raise ValueError("classes or preparation do not fit the architecture")
-        model = build_model(architecture)
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, for nothing
+            model = build_model(architecture)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnderhoodError) as error:
         reason = str(error).strip().splitlines()[0]

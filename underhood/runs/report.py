@@ -1,0 +1,232 @@
+"""``report.html``: one page that tells how good a run's model is, where it is wrong, and what is inside.
+
+Self-contained (no script, nothing from the network), for a phone, a desk or a printer, light or dark. What it says is
+computed here, from the run's own files and its pictures; ``report.html`` beside this file is the template.
+"""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from underhood import plots
+from underhood.data.images import Dataset, Images
+from underhood.errors import RunError
+from underhood.runs.interpret import Confused, Interpretation, Mistake, wilson_interval
+from underhood.runs.run import load_run, read_json, write_whole
+from underhood.runs.thumbnails import as_pixels, first_of_each, spread, strip, thumbnail
+from underhood.scratch.similarity import PixelSimilarity
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STRIP, WORST, PAIRS, OF_A_PAIR, FILTERS = 12, 24, 6, 6, 64  # how many are shown, at most
+TO_LOOK_INSIDE = 512  # validation pictures
+
+
+def write_report(folder: Path, dataset: Dataset) -> Path:
+    """Write a finished run's page; returns its path. dataset: what it was trained and validated on. Raises RunError."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("underhood.runs", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("report.html").render(**_content(folder, dataset, load_run(folder).model))
+    write_whole(folder / "report.html", page.encode("utf-8", "backslashreplace"))
+    return folder / "report.html"
+
+
+def _content(folder: Path, dataset: Dataset, model: "nn.Module") -> dict[str, Any]:
+    it, baseline = Interpretation.from_run(folder), PixelSimilarity().fit(dataset.train)
+    config, environment = read_json(folder, "config.json"), read_json(folder, "environment.json")
+    similar = baseline.predict(dataset.valid.pixels) == dataset.valid.labels
+    recorded = read_json(folder, "data.json")
+    return {
+        "title": f"{config['model']} on {dataset.name}",
+        "subtitle": f"{folder}, underhood {environment.get('underhood')}, torch {environment.get('torch')}",
+        **_verdict(it, float(similar.mean())),
+        "warnings": recorded.get("warnings", []),
+        **_trained_on(folder, dataset, baseline, recorded.get("notes", [])),
+        "recipe": _recipe(config),
+        "curves": _curves(folder, config, len(dataset.train)),
+        **_classes(it, dataset.valid),
+        **_sureness(it),
+        "worst": [_mistake(row, dataset.valid) for row in it.top_losses(WORST) if row.label != row.predicted],
+        **_inside(model, dataset.valid),
+        "footer": "Written by underhood report; every figure is computed from the files of the run and its pictures.",
+    }  # fmt: skip
+
+
+def _verdict(it: Interpretation, similarity: float) -> dict[str, Any]:
+    right, total = int(it.right.sum()), len(it)
+    low, high = wilson_interval(right, total)
+    accuracy = right / total
+    balanced = float(np.mean([recall for *_, recall in it.precision_and_recall() if recall is not None]))
+    better = (
+        f"The baseline, which only compares pictures with each class's average, gets {similarity:.1%}: "
+        + ("the model is far ahead of it." if low > similarity + (1 - similarity) / 2 else
+           "the model is better." if low > similarity else
+           "whether the model is better cannot be told from so few pictures." if high > similarity else
+           "the model has learned less than that. Something is wrong.")
+    )  # fmt: skip
+    words = (
+        f"Of {total:,} pictures that it did not train on, the model tells {right:,} right. On others like these, "
+        f"expect between {low:.1%} and {high:.1%}. {better}"
+    )
+    return {
+        "verdict": words,
+        "headline": [
+            ("accuracy", f"{accuracy:.2%}"),
+            ("95 % interval", f"{low:.1%} to {high:.1%}"),
+            ("balanced accuracy", f"{balanced:.2%}"),
+            ("pixel similarity", f"{similarity:.2%}"),
+        ],
+    }
+
+
+def _trained_on(folder: Path, dataset: Dataset, baseline: PixelSimilarity, notes: list[str]) -> dict[str, Any]:
+    counts = {part: images.counts() for part, images in dataset.parts.items()}
+    strips = []
+    for name, rows in zip(dataset.classes, first_of_each(dataset.train.labels, dataset.classes, STRIP), strict=True):
+        shown = strip(dataset.train.pixels[rows])
+        told = ", ".join(f"{count[name]:,} {part}" for part, count in counts.items())
+        strips.append(
+            {"name": name, "counts": told, "image": shown.address, "width": shown.width, "height": shown.height}
+        )
+    augmented = None
+    if (folder / "augmented.png").is_file():
+        import base64
+
+        augmented = f"data:image/png;base64,{base64.b64encode((folder / 'augmented.png').read_bytes()).decode()}"
+    total = ", ".join(f"{len(images):,} {part}" for part, images in dataset.parts.items())
+    ideals = (baseline.ideals * 255).astype(np.uint8)
+    return {
+        "notes": [f"{len(dataset.classes)} classes, {total}", *notes],
+        "strips": strips,
+        "augmented": augmented,
+        "ideals": [_card(ideal, name) for ideal, name in zip(ideals, dataset.classes, strict=True)],
+    }
+
+
+def _recipe(config: dict[str, Any]) -> str:
+    words = f"{config['epochs']} epoch{'s' if config['epochs'] > 1 else ''} of batches of {config['batch_size']} with {config['optimizer']} "
+    words += (
+        f"at a rate of up to {config['lr']:g} ({config['schedule']}), effort {config['effort']}, seed {config['seed']}"
+    )
+    words += ", products in bfloat16" if config["precision"] == "bfloat16" else ""
+    return words + "."
+
+
+def _curves(folder: Path, config: dict[str, Any], pictures: int) -> list[str]:
+    from underhood.training.schedule import SCHEDULES
+
+    names, epochs = _numbers(folder / "metrics.csv")
+    _, steps = _numbers(folder / "steps.csv")
+    an_epoch = -(-pictures // config["batch_size"])
+    total = config["epochs"] * an_epoch
+    at = [(row[0] + 1) * an_epoch for row in epochs]
+    figures = [plots.loss_curve([row[:2] for row in steps], list(zip(at, (row[2] for row in epochs), strict=True)))]
+    for column, name in enumerate(names[3:], start=3) if len(epochs) > 1 else ():
+        figures.append(plots.metric_curve(name, [row[column] for row in epochs]))
+    places = spread(total, 300)
+    paces = [SCHEDULES[config["schedule"]](step, total) for step in places]
+    rates, momenta = [config["lr"] * pace.rate for pace in paces], [pace.momentum for pace in paces]
+    return [*figures, plots.schedule_curve(places, rates, momenta)]
+
+
+def _numbers(path: Path) -> tuple[list[str], list[list[float]]]:
+    """A table of numbers, its header apart. Raises RunError."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+            return header, [[float(value) for value in row] for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(f"{path} is damaged or may not be read ({error})") from None
+
+
+def _classes(it: Interpretation, images: Images) -> dict[str, Any]:
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    rows = sorted(it.precision_and_recall(), key=lambda row: 2.0 if row[3] is None else row[3])
+    return {
+        "classes": [
+            {"name": name, "pictures": f"{count:,}", "precision": percent(precision), "recall": percent(recall)}
+            for name, count, precision, recall in rows
+        ],
+        "confusion": plots.confusion_figure(it.confusion_matrix(), it.classes),
+        "confused": [_pair(pair, it, images) for pair in it.most_confused()[:PAIRS]],
+    }
+
+
+def _pair(pair: Confused, it: Interpretation, images: Images) -> dict[str, Any]:
+    surest = sorted(pair.indices, key=lambda i: -it.loss[i])[:OF_A_PAIR]
+    cards = [_card(images.pixels[i], it.names[i], f"{it.probability[i]:.0%} sure") for i in surest]
+    return {"label": pair.label, "predicted": pair.predicted, "count": f"{pair.count:,}", "pictures": cards}
+
+
+def _sureness(it: Interpretation) -> dict[str, Any]:
+    rows, error = it.calibration()
+    rejected, accuracy = it.rejection()
+    places = spread(len(it), 300)
+    sure, right = float(it.probability.mean()), float(it.right.mean())
+    habit = "about as sure as it is right" if error < 0.02 else "too sure" if sure > right else "not sure enough"
+    at = int(np.argmin(np.abs(rejected - 0.05)))
+    return {
+        "calibration": (
+            f"On average it is {sure:.1%} sure and {right:.1%} right: {habit} (expected calibration error "
+            f"{error:.3f}). If it may refuse the {rejected[at]:.1%} of which it is least sure, "
+            f"{accuracy[at]:.2%} of the rest are right."
+        ),
+        "sureness": [
+            plots.reliability_figure(rows),
+            plots.rejection_figure(rejected[places].tolist(), accuracy[places].tolist()),
+        ],
+    }
+
+
+def _inside(model: "nn.Module", images: Images) -> dict[str, Any]:
+    import torch
+    from torch import nn
+
+    from underhood.training.learner import predict_probabilities
+    from underhood.training.watch import watch
+
+    with watch(model) as seen:
+        predict_probabilities(model, images.pixels[spread(len(images), TO_LOOK_INSIDE)])
+    dead = seen.dead()
+    layers = []
+    for name, passes in seen.activations.items():
+        mean, deviation, zeros = torch.stack(passes).mean(dim=0).tolist()
+        features = len(seen.alive[name])
+        told = f"{len(dead[name])} of {features}" if name in dead else ""
+        layers.append({
+            "layer": f"{name} {seen.kinds[name]}", "mean": f"{mean:.3f}", "deviation": f"{deviation:.3f}",
+            "zeros": f"{zeros:.0%}", "dead": told,
+        })  # fmt: skip
+    first = next(module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    values = first.weight.detach().numpy()
+    shape = images.pixels.shape[1:]
+    linear = isinstance(first, nn.Linear)
+    if linear:
+        values = values.reshape(-1, *shape)
+        whole = len(values) == len(images.classes)
+        words = "Its weights, one picture for each " + ("class" if whole else "of its features")
+    else:
+        words, whole = f"The {len(values)} filters of its first convolution", False
+    values = values if values.shape[1] in (1, 3) else values[:, :1]
+    cards = [
+        _card(as_pixels(value), images.classes[i] if whole else f"{i}") for i, value in enumerate(values[:FILTERS])
+    ]
+    words += ": light where ink speaks for it, dark where against."
+    return {"first_layer": words, "weights": cards, "layers": layers}
+
+
+def _mistake(row: Mistake, images: Images) -> dict[str, Any]:
+    told = f"{row.label}, taken for {row.predicted} ({row.probability:.0%})"
+    return _card(images.pixels[row.index], row.name, told, f"loss {row.loss:.2f}")
+
+
+def _card(pixels: np.ndarray, name: str, *lines: str) -> dict[str, Any]:
+    return {"image": thumbnail(pixels).address, "name": name, "lines": lines}
