@@ -20,9 +20,9 @@ def summary(result: dict[str, Any]) -> str:
     lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
-    lines.append(f"run                 {result['run']}")
     if "report" in result:
         lines.append(f"report              {result['report']}")
+    lines.append(f"run                 {result['run']}")
     return "\n".join(lines)
 
 

@@ -110,10 +110,9 @@ def _trained_on(folder: Path, dataset: Dataset, baseline: PixelSimilarity, notes
 
 
 def _recipe(config: dict[str, Any]) -> str:
-    words = f"{config['epochs']} epoch{'s' if config['epochs'] > 1 else ''} of batches of {config['batch_size']} with {config['optimizer']} "
-    words += (
-        f"at a rate of up to {config['lr']:g} ({config['schedule']}), effort {config['effort']}, seed {config['seed']}"
-    )
+    epochs = f"{config['epochs']} epoch{'s' if config['epochs'] > 1 else ''}"
+    words = f"{epochs} of batches of {config['batch_size']} with {config['optimizer']} at a rate of up to "
+    words += f"{config['lr']:g} ({config['schedule']}), effort {config['effort']}, seed {config['seed']}"
     words += ", products in bfloat16" if config["precision"] == "bfloat16" else ""
     return words + "."
 

@@ -7,6 +7,7 @@ DistributedDataParallel averages their gradients. Only the first says and writes
 anything. docs/scaling.md has what it gains and costs.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,7 +129,9 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         raise UnderhoodError("another process of this run has ended: its own message says why") from error
     finally:
         if distributed.is_initialized():
+            gc.collect()  # a wrapped model holds the group in a circle, and gloo's threads must end before Python does
             distributed.destroy_process_group()
+            gc.collect()
 
 
 def _meeting(restarted: bool) -> dict[str, Any]:
