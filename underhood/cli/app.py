@@ -1,14 +1,11 @@
 """The commands and their flags."""
 
-import atexit
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from underhood.cli.answers import finish, listener
 from underhood.cli.flags import (
     DATA_HELP,
     BatchSize,
@@ -101,15 +98,15 @@ def train(
         given = [name for name in context.params if name not in ("resume", "as_json") and _was_given(context, name)]
         if given:
             raise typer.BadParameter("stands alone: the run knows the rest", param_hint="--resume")
-        resumed = jobs.resume(resume, listener=_listener(as_json))
-        _finish(resumed, as_json, tables.summary)
+        resumed = jobs.resume(resume, listener=listener(as_json))
+        finish(resumed, as_json, tables.summary)
     result = jobs.train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
         seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
-        save_every=save_every, report=not no_report, listener=_listener(as_json),
+        save_every=save_every, report=not no_report, listener=listener(as_json),
     )  # fmt: skip
-    _finish(result, as_json, tables.summary)
+    finish(result, as_json, tables.summary)
 
 
 @app.command()
@@ -122,9 +119,9 @@ def rerun(
     """Train again from a run's record, and say what differs: exit code 1 where a figure does."""
     from underhood import jobs, tables
 
-    result = jobs.rerun(run, seed=seed, out=out, listener=_listener(as_json))
+    result = jobs.rerun(run, seed=seed, out=out, listener=listener(as_json))
     code = 1 if any(one["what"] == "figure" for one in result.get("differs", ())) else 0
-    _finish(result, as_json, tables.differences_table, code=code)
+    finish(result, as_json, tables.differences_table, code=code)
 
 
 @app.command()
@@ -132,8 +129,8 @@ def report(run: RunFolder, as_json: Json = False) -> None:
     """Write a run's report.html again: how good it is, where it is wrong, what is inside."""
     from underhood import jobs
 
-    written = jobs.report(run, listener=_listener(as_json))
-    _finish(written, as_json, lambda of: f"wrote {of['report']} ({of['bytes'] / 1e6:.1f} MB)")
+    written = jobs.report(run, listener=listener(as_json))
+    finish(written, as_json, lambda of: f"wrote {of['report']} ({of['bytes'] / 1e6:.1f} MB)")
 
 
 @app.command()
@@ -156,9 +153,9 @@ def ladder(
 
     result = jobs.ladder(
         data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, device=device, limit=limit,
-        skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json),
+        skip_bad=skip_bad, cache=not no_cache, listener=listener(as_json),
     )  # fmt: skip
-    _finish(result, as_json, tables.ladder_table)
+    finish(result, as_json, tables.ladder_table)
 
 
 @app.command("lr-find")
@@ -188,9 +185,9 @@ def lr_find(
         data, model=model, batch_size=batch_size, optimizer=optimizer, effort=effort,
         precision=precision, size=size, channels=channels, fit=fit,
         valid=valid, seed=seed, device=device, limit=limit, skip_bad=skip_bad, cache=not no_cache, figure=out,
-        listener=_listener(as_json),
+        listener=listener(as_json),
     )  # fmt: skip
-    _finish(result, as_json, tables.rate_report)
+    finish(result, as_json, tables.rate_report)
 
 
 @app.command()
@@ -198,8 +195,8 @@ def check(data: Data = "digits", no_cache: NoCache = False, as_json: Json = Fals
     """Look for unreadable files, one picture in two classes, copies, and leaks between parts."""
     from underhood import jobs, tables
 
-    result = jobs.check(data, cache=not no_cache, listener=_listener(as_json))
-    _finish(result, as_json, tables.check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
+    result = jobs.check(data, cache=not no_cache, listener=listener(as_json))
+    finish(result, as_json, tables.check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
 
 
 @app.command()
@@ -213,8 +210,8 @@ def evaluate(
     """Measure a run on the pictures it was validated on, or on other labelled pictures."""
     from underhood import jobs, tables
 
-    result = jobs.evaluate(run, data, skip_bad=skip_bad, cache=not no_cache, listener=_listener(as_json))
-    _finish(result, as_json, tables.evaluation_table)
+    result = jobs.evaluate(run, data, skip_bad=skip_bad, cache=not no_cache, listener=listener(as_json))
+    finish(result, as_json, tables.evaluation_table)
 
 
 @app.command()
@@ -225,7 +222,7 @@ def compare(
     """Runs side by side on the same pictures: better, worse than the first, or cannot tell."""
     from underhood import jobs, tables
 
-    _finish(jobs.compare(*runs), as_json, tables.comparison_table)
+    finish(jobs.compare(*runs), as_json, tables.comparison_table)
 
 
 @app.command()
@@ -237,10 +234,10 @@ def predict(
     """Say what each picture shows."""
     from underhood import jobs, tables
 
-    result = jobs.predict(run, paths, listener=_listener(as_json))
+    result = jobs.predict(run, paths, listener=listener(as_json))
     for path, reason in result["unreadable"].items():
         typer.echo(f"error: {path} {reason}", err=True)
-    _finish(result, as_json, tables.predictions_table, code=1 if result["unreadable"] else 0)
+    finish(result, as_json, tables.predictions_table, code=1 if result["unreadable"] else 0)
 
 
 @app.command()
@@ -264,14 +261,14 @@ def get(
         if name or folder or form:
             raise typer.BadParameter("stands alone: underhood get --clear-cache", param_hint="--clear-cache")
         cleared = jobs.clear_cache()
-        _finish(cleared, as_json, lambda of: f"removed {of['bytes'] / 1e6:,.1f} MB from {of['path']}")
+        finish(cleared, as_json, lambda of: f"removed {of['bytes'] / 1e6:,.1f} MB from {of['path']}")
     if name is None:
         raise typer.BadParameter("write which data set to fetch, or --clear-cache", param_hint="NAME")
     if (form is None) != (folder is None):
         raise typer.BadParameter("write `--as folder DIR`, with both", param_hint="--as")
-    result = jobs.get(name, folder, listener=_listener(as_json))
+    result = jobs.get(name, folder, listener=listener(as_json))
     wrote = f"{result['images']:,} pictures in " if "images" in result else ""
-    _finish(result, as_json, lambda of: f"{name}: {wrote}{of['path']}")
+    finish(result, as_json, lambda of: f"{name}: {wrote}{of['path']}")
 
 
 @app.command()
@@ -283,24 +280,8 @@ def reproduce(
     from underhood import tables
     from underhood.books.reproduce import reproduce as compute
 
-    result = compute(full, listener=_listener(as_json))
+    result = compute(full, listener=listener(as_json))
     if "interrupted" in result:
         typer.echo(f"error: interrupted; reached: {result['interrupted']}", err=True)
     code = 130 if "interrupted" in result else 1 if result["differs"] else 0
-    _finish(result, as_json, tables.reproduction_table, code=code)
-
-
-def _listener(as_json: bool) -> Any:
-    from underhood.show import Terminal
-
-    terminal = Terminal(sys.stderr if as_json else sys.stdout)
-    atexit.register(terminal.close)  # a bar that an error cuts short gives the cursor back
-    return terminal
-
-
-def _finish(result: dict[str, Any], as_json: bool, words: Callable[[dict[str, Any]], str], code: int = 0) -> None:
-    """Print the result, as JSON or as words, and exit with the code. Of several processes only the first has one."""
-    if not result:
-        raise typer.Exit
-    typer.echo(json.dumps(result, allow_nan=False) if as_json else words(result))
-    raise typer.Exit(code)
+    finish(result, as_json, tables.reproduction_table, code=code)
