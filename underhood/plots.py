@@ -1,6 +1,7 @@
 """Figures: PNG bytes, or SVG for the report's page. matplotlib is imported when one is drawn, and needs no screen."""
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -138,4 +139,8 @@ def _drawing(width: float, height: float) -> "Iterator[tuple[Axes, Callable[[], 
             return text[text.index("<svg") :].replace(INK, "currentColor")
 
         yield axes, svg
-        figure.savefig(content, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Glyph"
+            )  # the page's reader has the letters that are missing here
+            figure.savefig(content, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
