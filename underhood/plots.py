@@ -77,7 +77,7 @@ def confusion_figure(matrix: "np.ndarray", classes: Sequence[str]) -> str:
     fraction = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     side = min(10.5, 2.2 + 0.42 * count)
     texts = [name.encode("utf-8", "replace").decode() for name in classes]  # a file name may hold what is not text
-    names = [name if len(name) <= 14 else name[:13] + "…" for name in texts]
+    names = [name if len(name) <= 14 else f"{name[:6]}…{name[-7:]}" for name in texts]
     with _drawing(side + 1, side) as (axes, svg):
         axes.imshow(fraction**0.5, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
         small = 9 if count <= 12 else 7 if count <= 30 else 5
