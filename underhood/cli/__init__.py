@@ -14,6 +14,8 @@ def main() -> None:
         sys.exit(_run())
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted", 130))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from here on there is nothing to clean up
 
 
 def _run() -> int:
