@@ -62,7 +62,7 @@ class Normalize(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = x - self.mean if x.is_floating_point() else x.float().sub_(self.mean)
+        centred = x.float() - self.mean if x.is_floating_point() else x.float().sub_(self.mean)
         return centred.div_(self.deviation)  # [n, c, h, w]; in place: memory for whole batches costs more than this
 
 
