@@ -69,6 +69,26 @@ def schedule_curve(steps: Sequence[int], rates: Sequence[float], momenta: Sequen
     return svg()
 
 
+def layers_figure(title: str, series: dict[str, list[tuple[float, float]]], logarithmic: bool) -> str:
+    """A line a layer over the steps, as SVG, from the first, dark, to the last, light. series: (step, value)."""
+    import matplotlib
+    import numpy as np
+
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.9, len(series)))
+    with _drawing(5.2, 3.2) as (axes, svg):
+        for (name, points), colour in zip(series.items(), colours, strict=True):
+            steps, values = np.array(points).T
+            if logarithmic:
+                values = np.where(values > 0, values, np.nan)
+            axes.plot(steps, values, color=colour, label=name, marker="o", markersize=2, linewidth=1)
+        axes.set(xlabel="step", title=title)
+        if logarithmic:
+            axes.set_yscale("log")
+        if len(series) <= 6:
+            axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    return svg()
+
+
 def confusion_figure(matrix: "np.ndarray", classes: Sequence[str]) -> str:
     """What is taken for what, as SVG: a row a class, in fractions of the row; numbers where there is room."""
     import numpy as np

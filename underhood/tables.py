@@ -66,8 +66,8 @@ def evaluation_table(result: dict[str, Any]) -> str:
     )
 
 
-def check_report(result: dict[str, Any]) -> str:
-    """What ``check`` found, in words."""
+def check_report(result: dict[str, Any], most: int = 20) -> str:
+    """What ``check`` found, in words; of suspect labels the first ``most``."""
     parts = ", ".join(f"{count:,} {part}" for part, count in result["parts"].items())
     sizes = list(result["sizes"].items())
     more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
@@ -83,8 +83,15 @@ def check_report(result: dict[str, Any]) -> str:
         for entry in result[kind]:
             where = entry.get("classes") or entry.get("parts")
             lines.append(f"{kind[:-1]}: {' = '.join(entry['paths'])}" + (f" (in {', '.join(where)})" if where else ""))
+    suspects = result.get("suspects", ())
+    for row in suspects[:most]:
+        looks_like = f"{row['predicted']} ({row['probability']:.0%})"
+        lines.append(f"suspect: {row['path']} is {row['label']}, looks like {looks_like}")
+    if len(suspects) > most:
+        lines.append(f"suspect: {len(suspects) - most:,} more: --json lists them, a report shows them")
     found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
-    return "\n".join([*lines, "nothing amiss" if not found else f"{found} findings"])
+    doubted = f", {len(suspects):,} labels to look at" if "suspects" in result else ""
+    return "\n".join([*lines, (f"{found:,} findings" if found else "nothing amiss") + doubted])
 
 
 def predictions_table(result: dict[str, Any]) -> str:

@@ -191,11 +191,18 @@ def lr_find(
 
 
 @app.command()
-def check(data: Data = "digits", no_cache: NoCache = False, as_json: Json = False) -> None:
-    """Look for unreadable files, one picture in two classes, copies, and leaks between parts."""
+def check(
+    data: Data = "digits",
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Also train five models, and list the labels that they doubt.")
+    ] = False,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> None:
+    """Look for unreadable files, one picture in two classes, copies, leaks between parts, and wrong labels."""
     from underhood import jobs, tables
 
-    result = jobs.check(data, cache=not no_cache, listener=listener(as_json))
+    result = jobs.check(data, labels=labels, cache=not no_cache, listener=listener(as_json))
     finish(result, as_json, tables.check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
 
 

@@ -100,6 +100,16 @@ class Images:
         return np.array(means), np.array(deviations)
 
 
+def join(parts: Sequence[Images]) -> Images:
+    """Pictures of the same classes as one."""
+    if len(parts) == 1:
+        return parts[0]
+    pixels = np.concatenate([part.pixels for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    names = [name for part in parts for name in part.names]
+    return Images(pixels, labels, parts[0].classes, names, np.concatenate([part.hashes for part in parts]))
+
+
 def hash_pictures(pixels: np.ndarray) -> np.ndarray:
     """64 bits of BLAKE2b of each picture's pixels [n, c, h, w]: uint64 [n]."""
     rows = np.ascontiguousarray(pixels).reshape(len(pixels), math.prod(pixels.shape[1:]))

@@ -40,6 +40,24 @@ def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np
     return np.flatnonzero(~validates), np.flatnonzero(validates)
 
 
+def folds(images: Images, count: int, seed: int) -> np.ndarray:
+    """Which of ``count`` parts each picture is in, each class in all of them, exact copies in one: int64 [n].
+
+    −1 for a picture whose class has no other: nothing could be learned of it without.
+    """
+    group = copies(images.hashes)
+    groups = int(group.max()) + 1
+    place = np.random.default_rng(seed).permutation(groups)
+    first = np.unique(group, return_index=True)[1]
+    label = images.labels[first]  # of each group
+    part = np.full(groups, -1)
+    for of_class in range(len(images.classes)):
+        mine = np.flatnonzero(label == of_class)
+        if len(mine) > 1:
+            part[mine[np.argsort(place[mine])]] = np.arange(len(mine)) % count
+    return part[group]
+
+
 def _fill(sizes: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
     """The first free groups that together hold ``wanted`` pictures; one too large for what is left is passed by."""
     chosen = np.zeros(len(sizes), bool)

@@ -20,6 +20,8 @@ from underhood.runs.interpret import wilson_interval
 from underhood.scratch.similarity import PixelSimilarity
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from underhood.training.learner import Learner, Recorder, Step
 
 MOST = 0.01  # of the time, for states that are saved as epochs end; those every ``save_every`` come on top
@@ -66,10 +68,14 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
     take more than ``MOST`` of the time.
     seconds: of training before. Returns the seconds that training took in all. Raises InterruptedRunError.
     """
+    import torch
+
     from underhood.runs.state import save_state
     from underhood.training.schedule import SCHEDULES
+    from underhood.training.watch import look_at
 
-    learn, recipe = ready.learn, ready.recipe
+    learn, recipe, looks = ready.learn, ready.recipe, ready.looks
+    between_looks = max(10, -(-recipe.epochs * len(learn.dls.train) // 100))
 
     def write_metrics() -> None:
         header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
@@ -78,14 +84,14 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
     def saved(steps: "Iterator[Step]") -> "Iterator[Step]":
         first = last = began = time.monotonic()
         took = spent = 0.0  # seconds, to save a state, and all of them
-        for step in listener.watch(steps):
+        for step in listener.watch(look_at(learn, steps, between_looks, looks)):
             yield step  # whoever takes the steps has done with this one when the next line is reached
             now = time.monotonic()
             if step.last:
                 began = now
             cheap = step.last and spent + took <= MOST * (now - first)
             if cheap or now - last >= request.save_every or wish.signal:
-                state = learn.state_dict()
+                state = learn.state_dict() | {"looks": torch.stack(looks) if looks else torch.empty(0)}
                 write_metrics()
                 save_state(folder, state, seconds + now - began)
                 last = time.monotonic()
@@ -100,6 +106,7 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
             seconds += epoch.seconds
     write_metrics()
     runs.write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
+    _write_looks(folder, learn.model, looks)
     runs.save_weights(folder, learn.model, ready.architecture, ready.dataset.classes, ready.dataset.preparation)
     return seconds
 
@@ -110,6 +117,18 @@ def _thinned(recorder: "Recorder", most: int = 2000) -> list[tuple[int, float, f
     starts = range(0, len(recorder.losses), block)
     parts = ((recorder.losses[at : at + block], recorder.lrs[at : at + block], at) for at in starts)
     return [(at + len(losses), float(np.mean(losses)), lrs[-1]) for losses, lrs, at in parts]
+
+
+def _write_looks(folder: Path, model: "nn.Module", looks: "list[Tensor]") -> None:
+    """layers.csv: what was seen of each layer, in steps spread over the training; empty where there is nothing."""
+    from underhood.training.watch import COLUMNS, layers
+
+    rows = [
+        [int(step), layer, *("" if value != value else f"{value:.6g}" for value in values)]
+        for look in looks
+        for layer, (step, *values) in zip(layers(model), look.tolist(), strict=True)
+    ]
+    runs.write_csv(folder / "layers.csv", [COLUMNS[0], "layer", *COLUMNS[1:]], rows)
 
 
 def _where(folder: Path, request: Request, ready: Ready, step: int) -> str:

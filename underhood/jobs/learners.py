@@ -1,6 +1,6 @@
 """From what was asked to a learner that is ready to train: what ``train``, ``ladder`` and ``lr_find`` share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from underhood.runs.run import Run, load_run
 from underhood.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from underhood.models import Architecture
     from underhood.training.learner import Learner
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Ready:
-    """All that a training needs."""
+    """All that a training needs. looks: what ``watch.look_at`` has seen so far, of a run that goes on."""
 
     dataset: Dataset
     recipe: "Recipe"
     learn: "Learner"
     architecture: "Architecture"
+    looks: "list[Tensor]" = field(default_factory=list)
 
 
 def read_requested(request: Request, earlier: Run | None, listener: Listener) -> Dataset:

@@ -8,18 +8,23 @@ from underhood.data import cache as decoded
 from underhood.data.check import find_copies
 from underhood.data.named import NAMES, fetch, read_named
 from underhood.data.read import Reading, read_parts, require_classes
+from underhood.data.suspects import keep_suspects
 from underhood.data.write import write_folder
 from underhood.errors import UnknownNameError
+from underhood.jobs.request import Request
 from underhood.listener import Listener
 from underhood.paths import expanded
 
 
-def check(data: str | Path = "digits", *, cache: bool = True, listener: Listener | None = None) -> dict[str, Any]:
+def check(
+    data: str | Path = "digits", *, labels: bool = False, cache: bool = True, listener: Listener | None = None
+) -> dict[str, Any]:
     """Look for what would spoil a training: unreadable files, one picture in two classes, copies, leaks.
 
     Returns data, images (how many are readable), classes (name → count), parts (name → count), sizes
     ("width x height" → count), prepared (what a picture becomes), unreadable (paths), reasons (path → reason),
-    conflicts, leaks and duplicates (one entry a picture, each with ``paths``), notes. Raises UnderhoodError.
+    conflicts, leaks and duplicates (one entry a picture, each with ``paths``), notes; with ``labels`` suspects, what
+    ``find_suspects`` gives, which a report on the same data then shows. Raises UnderhoodError.
     """
     listener = listener or Listener()
     parts = read_parts(data, Reading(cache=cache, progress=listener.reading(), bar=listener.download))
@@ -29,7 +34,7 @@ def check(data: str | Path = "digits", *, cache: bool = True, listener: Listener
     for images in parts.images.values():
         counts.update(images.counts())
     sizes = Counter(f"{width}x{height}" for width, height in parts.sizes.tolist())
-    return {
+    result: dict[str, Any] = {
         "data": str(data),
         "images": sum(counts.values()),
         "classes": {name: counts[name] for name in parts.images["train"].classes},
@@ -41,6 +46,12 @@ def check(data: str | Path = "digits", *, cache: bool = True, listener: Listener
         **find_copies(parts.images),
         "notes": parts.notes + parts.warnings,
     }
+    if labels:
+        from underhood.jobs.suspects import find_suspects
+
+        result["suspects"] = find_suspects(parts, listener)
+        keep_suspects(Request(data).as_dict()["data"], result["suspects"])
+    return result
 
 
 def get(name: str, as_folder: str | Path | None = None, *, listener: Listener | None = None) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def go_on(folder: Path, ranks: Ranks, listener: Listener, started: float) -> dic
         if saved is not None:
             try:
                 ready.learn.load_state_dict(saved[0])
+                ready.looks = list(saved[0].get("looks", ()))
             except (RuntimeError, KeyError) as error:
                 raise RunError(
                     f"{folder / 'state.safetensors'} does not fit config.json ({str(error).splitlines()[0]})"

@@ -12,17 +12,18 @@ import numpy as np
 
 from underhood import plots
 from underhood.data.images import Dataset, Images
+from underhood.data.suspects import kept_suspects
 from underhood.errors import RunError
+from underhood.runs.inside import card, inside
 from underhood.runs.interpret import Confused, Interpretation, Mistake, wilson_interval
 from underhood.runs.run import load_run, read_json, write_whole
-from underhood.runs.thumbnails import as_pixels, first_of_each, spread, strip, thumbnail
+from underhood.runs.thumbnails import first_of_each, spread, strip
 from underhood.scratch.similarity import PixelSimilarity
 
 if TYPE_CHECKING:
     from torch import nn
 
-STRIP, WORST, PAIRS, OF_A_PAIR, FILTERS = 12, 24, 6, 6, 64  # how many are shown, at most
-TO_LOOK_INSIDE = 512  # validation pictures
+STRIP, WORST, PAIRS, OF_A_PAIR = 12, 24, 6, 6  # how many are shown, at most
 
 
 def write_report(folder: Path, dataset: Dataset) -> Path:
@@ -47,13 +48,14 @@ def _content(folder: Path, dataset: Dataset, model: "nn.Module") -> dict[str, An
         "subtitle": f"{folder}, underhood {environment.get('underhood')}, torch {environment.get('torch')}",
         **_verdict(it, float(similar.mean())),
         "warnings": recorded.get("warnings", []),
+        **_suspects(str(config["data"]), dataset),
         **_trained_on(folder, dataset, baseline, recorded.get("notes", [])),
         "recipe": _recipe(config),
         "curves": _curves(folder, config, len(dataset.train)),
         **_classes(it, dataset.valid),
         **_sureness(it),
         "worst": [_mistake(row, dataset.valid) for row in it.top_losses(WORST) if row.label != row.predicted],
-        **_inside(model, dataset.valid),
+        **inside(folder, it, model, dataset),
         "footer": "Written by underhood report; every figure is computed from the files of the run and its pictures.",
     }  # fmt: skip
 
@@ -105,8 +107,23 @@ def _trained_on(folder: Path, dataset: Dataset, baseline: PixelSimilarity, notes
         "notes": [f"{len(dataset.classes)} classes, {total}", *notes],
         "strips": strips,
         "augmented": augmented,
-        "ideals": [_card(ideal, name) for ideal, name in zip(ideals, dataset.classes, strict=True)],
+        "ideals": [card(ideal, name) for ideal, name in zip(ideals, dataset.classes, strict=True)],
     }
+
+
+def _suspects(data: str, dataset: Dataset) -> dict[str, Any]:
+    """The labels that ``check --labels`` doubts, where it was run on the same data and they still stand."""
+    where = {name: (images, i) for images in dataset.parts.values() for i, name in enumerate(images.names)}
+    shown = []
+    for row in kept_suspects(data):
+        images, i = where.get(row["path"], (dataset.train, 0))
+        if row["path"] in where and images.classes[images.labels[i]] == row["label"]:
+            shown.append((images.pixels[i], row))
+    cards = [
+        card(pixels, row["path"], f"{row['label']}, looks like {row['predicted']} ({float(row['probability']):.0%})")
+        for pixels, row in shown[:WORST]
+    ]
+    return {"suspects": cards, "doubted": f"{len(shown):,}"}
 
 
 def _recipe(config: dict[str, Any]) -> str:
@@ -161,7 +178,7 @@ def _classes(it: Interpretation, images: Images) -> dict[str, Any]:
 
 def _pair(pair: Confused, it: Interpretation, images: Images) -> dict[str, Any]:
     surest = sorted(pair.indices, key=lambda i: -it.loss[i])[:OF_A_PAIR]
-    cards = [_card(images.pixels[i], it.names[i], f"{it.probability[i]:.0%} sure") for i in surest]
+    cards = [card(images.pixels[i], it.names[i], f"{it.probability[i]:.0%} sure") for i in surest]
     return {"label": pair.label, "predicted": pair.predicted, "count": f"{pair.count:,}", "pictures": cards}
 
 
@@ -185,47 +202,6 @@ def _sureness(it: Interpretation) -> dict[str, Any]:
     }
 
 
-def _inside(model: "nn.Module", images: Images) -> dict[str, Any]:
-    import torch
-    from torch import nn
-
-    from underhood.training.learner import predict_probabilities
-    from underhood.training.watch import watch
-
-    with watch(model) as seen:
-        predict_probabilities(model, images.pixels[spread(len(images), TO_LOOK_INSIDE)])
-    dead = seen.dead()
-    layers = []
-    for name, passes in seen.activations.items():
-        mean, deviation, zeros = torch.stack(passes).mean(dim=0).tolist()
-        features = len(seen.alive[name])
-        told = f"{len(dead[name])} of {features}" if name in dead else ""
-        layers.append({
-            "layer": f"{name} {seen.kinds[name]}", "mean": f"{mean:.3f}", "deviation": f"{deviation:.3f}",
-            "zeros": f"{zeros:.0%}", "dead": told,
-        })  # fmt: skip
-    first = next(module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
-    values = first.weight.detach().numpy()
-    shape = images.pixels.shape[1:]
-    linear = isinstance(first, nn.Linear)
-    if linear:
-        values = values.reshape(-1, *shape)
-        whole = len(values) == len(images.classes)
-        words = "Its weights, one picture for each " + ("class" if whole else "of its features")
-    else:
-        words, whole = f"The {len(values)} filters of its first convolution", False
-    values = values if values.shape[1] in (1, 3) else values[:, :1]
-    cards = [
-        _card(as_pixels(value), images.classes[i] if whole else f"{i}") for i, value in enumerate(values[:FILTERS])
-    ]
-    words += ": light where ink speaks for it, dark where against."
-    return {"first_layer": words, "weights": cards, "layers": layers}
-
-
 def _mistake(row: Mistake, images: Images) -> dict[str, Any]:
     told = f"{row.label}, taken for {row.predicted} ({row.probability:.0%})"
-    return _card(images.pixels[row.index], row.name, told, f"loss {row.loss:.2f}")
-
-
-def _card(pixels: np.ndarray, name: str, *lines: str) -> dict[str, Any]:
-    return {"image": thumbnail(pixels).address, "name": name, "lines": lines}
+    return card(images.pixels[row.index], row.name, told, f"loss {row.loss:.2f}")

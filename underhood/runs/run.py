@@ -7,6 +7,7 @@
     augmented.png      the first batch as the model sees it, where pictures are augmented
     metrics.csv        a row an epoch, no durations: equal runs write equal bytes
     steps.csv          step, train_loss, lr
+    layers.csv         what was seen of each layer: step, layer, mean, deviation, zeros, gradient, update
     log.txt            messages and durations
     state.safetensors  what a resume needs (``state.py``)
     weights.safetensors  the model; one metadata key, ``underhood``, with architecture, classes and preparation

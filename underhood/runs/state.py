@@ -1,7 +1,7 @@
 """``state.safetensors``: all that a resume needs, in one file that is there whole or not at all.
 
 Tensors: the model's weights and buffers, what the optimizer knows of each parameter, the losses of the epoch under way,
-and what was recorded before. Metadata: one key, ``underhood``, JSON: format, steps taken, seconds trained.
+what was recorded before, what was seen inside. Metadata: one key, ``underhood``, JSON: format, steps, seconds trained.
 """
 
 import json
@@ -17,14 +17,14 @@ FILE = "state.safetensors"
 
 
 def save_state(folder: Path, state: dict[str, Any], seconds: float) -> None:
-    """Write a learner's ``state_dict``. seconds: of training so far."""
+    """Write a learner's ``state_dict``, with ``looks``, a tensor. seconds: of training so far."""
     from safetensors.torch import save
 
     recorded = state["recorder"]
     tensors = {f"model.{name}": tensor for name, tensor in state["model"].items()}
     for number, known in state["optimizer"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in known.items() if value is not None}
-    tensors["losses"] = state["losses"]
+    tensors |= {name: state[name] for name in ("losses", "looks")}
     tensors |= {f"recorder.{name}": torch.tensor(recorded[name], dtype=torch.float64) for name in recorded}
     header = {"format": FORMAT, "taken": state["taken"], "seconds": seconds}
     content = save(

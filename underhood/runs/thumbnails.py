@@ -54,3 +54,16 @@ def first_of_each(labels: np.ndarray, classes: Sequence[str], most: int) -> list
         mine = np.flatnonzero(labels == label)
         found.append([int(mine[i]) for i in spread(len(mine), most)] if len(mine) else [])
     return found
+
+
+def heat(values: np.ndarray, side: int = 112) -> Thumbnail:
+    """Numbers for each pixel, float [c, h, w], channels added: blue above 0, orange below, see-through at 0."""
+    total = values.sum(axis=0)
+    opaque = np.abs(total) / (np.abs(total).max() or 1.0)
+    colour = np.where(total[..., None] > 0, (59, 130, 196), (224, 138, 46))
+    rgba = np.concatenate([colour, np.round(255 * opaque**0.7)[..., None]], axis=2).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(rgba).save(content, "PNG")
+    address = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    scale = max(1, round(side / len(total)))
+    return Thumbnail(address, total.shape[1] * scale, total.shape[0] * scale)
