@@ -15,7 +15,7 @@ from pathlib import Path
 from measure import report
 
 KILLS = 100
-FILES = ("weights.safetensors", "metrics.csv", "predictions.csv")
+FILES = ("weights.safetensors", "metrics.csv", "predictions.csv", "layers.csv")
 UNDERHOOD = [sys.executable, "-m", "underhood", "train"]
 FLAGS = ["--model", "conv", "--epochs", "4", "--batch-size", "64", "--save-every", "0"]
 

@@ -36,7 +36,12 @@ LABELS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, m
 def test_confusion_precision_and_recall_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = map(list, zip(*pairs, strict=True))
     it = interpretation(labels, predicted)
-    assert (it.confusion_matrix() == confusion_matrix(labels, predicted, labels=[0, 1, 2])).all()
+    matrix = it.confusion_matrix()
+    assert (np.asarray(matrix) == confusion_matrix(labels, predicted, labels=[0, 1, 2])).all()
+    assert matrix.classes == it.classes
+    for row, column in np.ndindex(3, 3):
+        mine = matrix.indices[row][column]
+        assert mine == [i for i, pair in enumerate(pairs) if pair == (row, column)]
     precision, recall, _, there = precision_recall_fscore_support(labels, predicted, labels=[0, 1, 2], zero_division=0)
     for i, (name, count, mine, its) in enumerate(it.precision_and_recall()):
         assert (name, count) == ("abc"[i], there[i])
@@ -92,7 +97,7 @@ def test_top_losses_are_the_worst_with_names_and_places(tmp_path: Path) -> None:
     worst = it.top_losses(5)
     assert [row.loss for row in worst] == sorted(it.loss, reverse=True)[:5]
     assert all(row.name == it.names[row.index] and row.label == row.name.split("/")[0] for row in worst)
-    assert it.confusion_matrix().sum() == 359
+    assert it.confusion_matrix().counts.sum() == 359
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
     with pytest.raises(RunError, match=r"predictions\.csv cannot be read"):
         Interpretation.from_run(run)

@@ -7,18 +7,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-import torch
 from conftest import Outcome, picture
 from PIL import Image
 
-from underhood import RunError, train
+from underhood import Interpretation, RunError, train
 from underhood.jobs import report
-from underhood.models import Architecture, build_model
-from underhood.training.learner import Learner
-from underhood.training.loader import DataLoaders
-from underhood.training.watch import watch
 
 Command = Callable[..., Outcome]
 
@@ -85,6 +79,19 @@ def test_it_says_what_the_files_say(run: Path) -> None:
     assert "4 epochs of batches of 128 with adamw" in words
 
 
+def test_it_explains_pictures_and_names_their_neighbours(run: Path) -> None:
+    text = (run / "report.html").read_text()
+    words = " ".join(Page(text).words.split())
+    worst = Interpretation.from_run(run).top_losses(1)[0]
+    assert f"Taken for {worst.predicted} ({worst.probability:.0%}), and is {worst.label}" in words
+    trained_on = {row.split(",")[1] for row in (run / "pictures.csv").read_text().splitlines() if row[:6] == "train,"}
+    near = re.findall(r"([0-9]/[0-9]+\.png) [0-9]", words[words.index("Why it says so") :])
+    assert len(trained_on & set(near)) >= 12
+    start, pixels, logit = re.search(r"([+-][0-9.]+) and pixels ([+-][0-9.]+) make (-?[0-9.]+)", words).groups()  # type: ignore[union-attr]
+    assert float(start) + float(pixels) == pytest.approx(float(logit), abs=0.01 * abs(float(pixels)) + 0.02)
+    assert "Norm of its weights' gradient" in text
+
+
 def test_written_again_it_is_the_same(run: Path, underhood: Command) -> None:
     before = (run / "report.html").read_bytes()
     (run / "report.html").unlink()
@@ -120,51 +127,3 @@ def test_changed_pictures_are_refused_by_name(small_folder: Path, tmp_path: Path
         report(tmp_path / "run")
     with pytest.raises(RunError):
         report(tmp_path)
-
-
-def test_watch_sees_what_torch_sees_and_leaves_nothing_behind() -> None:
-    torch.manual_seed(0)
-    model = build_model(Architecture("net", 1, 8, 8, 3))
-    x, y = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), torch.arange(40) % 3
-    with torch.no_grad():
-        model[2].bias[:5] = -1e6  # type: ignore[operator, index]
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    with watch(model) as seen:
-        torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    hidden = torch.relu(torch.nn.functional.linear(model[0](x).flatten(1), before["2.weight"], before["2.bias"]))
-    mean, deviation, zeros = seen.activations["3"][0].tolist()
-    assert mean == pytest.approx(hidden.mean().item(), rel=1e-5)
-    assert deviation == pytest.approx(hidden.std(correction=0).item(), rel=1e-5)
-    assert zeros == pytest.approx((hidden == 0).float().mean().item())
-    assert seen.dead() == {"3": [0, 1, 2, 3, 4]}
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        assert seen.gradients[name][0].item() == pytest.approx(parameter.grad.norm().item(), rel=1e-5)
-        by_hand = ((parameter - before[name]).norm() / before[name].norm()).item()
-        assert seen.updates[name][0].item() == pytest.approx(by_hand, rel=1e-4)
-    for module in model.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-    assert all(not parameter._post_accumulate_grad_hooks for parameter in model.parameters())
-
-
-def test_watch_is_removed_by_an_error_too_and_changes_no_training(digits: object) -> None:
-    model = build_model(Architecture("linear", 1, 8, 8, 10))
-    with pytest.raises(ZeroDivisionError), watch(model):
-        raise ZeroDivisionError
-    assert not any(module._forward_hooks for module in model.modules())
-
-    def weights(watched: bool) -> np.ndarray:
-        torch.manual_seed(3)
-        learn = Learner(DataLoaders.from_dataset(digits, 64), build_model(Architecture("net", 1, 8, 8, 10)))  # type: ignore[arg-type]
-        if watched:
-            with watch(learn.model, every=5) as seen:
-                list(learn.steps(1, 0.01))
-            assert len(seen.gradients["1.weight" if "1.weight" in seen.gradients else "2.weight"]) == 23 // 5
-        else:
-            list(learn.steps(1, 0.01))
-        return torch.cat([p.detach().flatten() for p in learn.model.parameters()]).numpy()
-
-    assert (weights(True) == weights(False)).all()

@@ -20,7 +20,7 @@ from underhood.listener import Listener
 from underhood.runs import state as states
 
 Command = Callable[..., Outcome]
-SAME = ("weights.safetensors", "metrics.csv", "predictions.csv")
+SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv")
 
 
 class StopAfter(Listener):

@@ -39,7 +39,9 @@ _HOME = {
     "mse": "underhood.training.losses",
     "predict": "underhood.jobs",
     "read": "underhood.data.read",
+    "plot_function": "underhood.notebook",
     "reproduce": "underhood.books.reproduce",
+    "show_image": "underhood.notebook",
     "train": "underhood.jobs",
 }
 __all__ = sorted(_HOME)

@@ -11,18 +11,22 @@ def copies(hashes: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[which]
 
 
+def _groups(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """The group of copies that each picture is in, int64 [n], and whether two classes claim it, bool [groups]."""
+    group = copies(images.hashes)
+    claims = np.unique(np.stack([group, images.labels]), axis=1)[0]  # a group once for each class that claims it
+    return group, np.bincount(claims, minlength=int(group.max()) + 1) > 1
+
+
 def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split into (training rows, validation rows): this fraction of each class, exact copies on one side.
 
     Every class keeps at least one picture for training and, with two that differ, gives at least one for validation.
     A picture that two classes claim trains. Both results keep the pictures' order.
     """
-    group = copies(images.hashes)
-    groups = int(group.max()) + 1
-    place = np.random.default_rng(seed).permutation(groups)  # whole groups are shuffled
-    claims = np.unique(np.stack([group, images.labels]), axis=1)[0]  # a group once for each class that claims it
-    shared = np.bincount(claims, minlength=groups) > 1
-    taken = np.zeros(groups, bool)  # groups that validate
+    group, shared = _groups(images)
+    place = np.random.default_rng(seed).permutation(len(shared))  # whole groups are shuffled
+    taken = np.zeros(len(shared), bool)  # groups that validate
     for label in range(len(images.classes)):
         mine, sizes = np.unique(group[images.labels == label], return_counts=True)
         if len(mine) < 2:
@@ -43,16 +47,14 @@ def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np
 def folds(images: Images, count: int, seed: int) -> np.ndarray:
     """Which of ``count`` parts each picture is in, each class in all of them, exact copies in one: int64 [n].
 
-    −1 for a picture whose class has no other: nothing could be learned of it without.
+    −1 for a picture that two classes claim, and for one whose class has no other.
     """
-    group = copies(images.hashes)
-    groups = int(group.max()) + 1
-    place = np.random.default_rng(seed).permutation(groups)
-    first = np.unique(group, return_index=True)[1]
-    label = images.labels[first]  # of each group
-    part = np.full(groups, -1)
-    for of_class in range(len(images.classes)):
-        mine = np.flatnonzero(label == of_class)
+    group, shared = _groups(images)
+    place = np.random.default_rng(seed).permutation(len(shared))
+    part = np.full(len(shared), -1)
+    for label in range(len(images.classes)):
+        mine = np.unique(group[images.labels == label])
+        mine = mine[~shared[mine]]
         if len(mine) > 1:
             part[mine[np.argsort(place[mine])]] = np.arange(len(mine)) % count
     return part[group]

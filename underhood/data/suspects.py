@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from underhood.data.cache import cache_folder
+from underhood.data import cache
 
 COLUMNS = ["path", "label", "predicted", "probability", "label_probability"]
 
@@ -36,4 +36,7 @@ def kept_suspects(data: str) -> list[dict[str, str]]:
 
 
 def _place(data: str) -> Path:
-    return cache_folder() / f"suspects-{hashlib.sha256(data.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.csv"
+    return (
+        cache.cache_folder()
+        / f"suspects-{hashlib.sha256(data.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.csv"
+    )

@@ -36,6 +36,22 @@ class Confused:
 
 
 @dataclass(frozen=True)
+class ConfusionMatrix:
+    """What is taken for what. NumPy takes it as its counts.
+
+    classes: the names of rows (what is true) and columns (what was predicted); counts: int64 [classes, classes]
+    indices: of row, of column, which pictures those are
+    """
+
+    classes: tuple[str, ...]
+    counts: np.ndarray
+    indices: list[list[list[int]]]
+
+    def __array__(self, *options: Any, **more: Any) -> np.ndarray:
+        return np.asarray(self.counts, *options, **more)
+
+
+@dataclass(frozen=True)
 class Interpretation:
     """What a model says of labelled pictures, as fastai's ``ClassificationInterpretation`` has it.
 
@@ -90,10 +106,14 @@ class Interpretation:
         """Which pictures are told their class: bool [n]."""
         return self.labels == self.predicted
 
-    def confusion_matrix(self) -> np.ndarray:
-        """How many pictures of each class (row) were taken for each class (column): int64 [classes, classes]."""
+    def confusion_matrix(self) -> ConfusionMatrix:
+        """How many pictures of each class (row) were taken for each class (column), and which."""
         count = len(self.classes)
-        return np.bincount(self.labels * count + self.predicted, minlength=count**2).reshape(count, count)
+        indices: list[list[list[int]]] = [[[] for _ in range(count)] for _ in range(count)]
+        for i, (label, guess) in enumerate(zip(self.labels.tolist(), self.predicted.tolist(), strict=True)):
+            indices[label][guess].append(i)
+        counts = np.array([[len(cell) for cell in row] for row in indices])
+        return ConfusionMatrix(self.classes, counts, indices)
 
     def top_losses(self, most: int = 9) -> list[Mistake]:
         """The pictures that the model is most wrong about, worst first."""
@@ -102,17 +122,18 @@ class Interpretation:
     def most_confused(self, least: int = 1) -> list[Confused]:
         """Pairs of classes by how often the first was taken for the second, most often first."""
         matrix = self.confusion_matrix()
-        np.fill_diagonal(matrix, 0)
         found = []
-        for label, guess in np.argwhere(matrix >= max(1, least)).tolist():
-            indices = np.flatnonzero((self.labels == label) & (self.predicted == guess)).tolist()
+        for label, guess in np.argwhere(matrix.counts >= max(1, least)).tolist():
+            if label == guess:
+                continue
+            indices = matrix.indices[label][guess]
             names = [self.names[i] for i in indices]
             found.append(Confused(self.classes[label], self.classes[guess], len(indices), indices, names))
         return sorted(found, key=lambda pair: -pair.count)
 
     def precision_and_recall(self) -> list[tuple[str, int, float | None, float | None]]:
         """(class, pictures, precision, recall) of each; None where nothing was predicted, or there is no picture."""
-        matrix = self.confusion_matrix()
+        matrix = self.confusion_matrix().counts
         hits, told, there = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
         columns = zip(self.classes, hits.tolist(), told.tolist(), there.tolist(), strict=True)
         return [(name, n, hit / t if t else None, hit / n if n else None) for name, hit, t, n in columns]

@@ -171,7 +171,7 @@ def _classes(it: Interpretation, images: Images) -> dict[str, Any]:
             {"name": name, "pictures": f"{count:,}", "precision": percent(precision), "recall": percent(recall)}
             for name, count, precision, recall in rows
         ],
-        "confusion": plots.confusion_figure(it.confusion_matrix(), it.classes),
+        "confusion": plots.confusion_figure(it.confusion_matrix().counts, it.classes),
         "confused": [_pair(pair, it, images) for pair in it.most_confused()[:PAIRS]],
     }
 

@@ -8,8 +8,7 @@ one of them. Chapter 4 builds the same loop up from ``calc_grad``, ``train_epoch
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,42 +21,11 @@ from underhood.training.losses import cross_entropy
 from underhood.training.metrics import accuracy
 from underhood.training.optim import OPTIMIZERS, load_optimizer, set_rate
 from underhood.training.ranks import ALONE, Ranks
+from underhood.training.recorder import Epoch, Recorder, Step
 from underhood.training.schedule import Schedule, flat, one_cycle
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Optimizer = Callable[..., torch.optim.Optimizer]  # (parameters, lr=…)
-
-
-class Step(NamedTuple):
-    """What just happened: ``loss`` is still on the device, so that nobody waits for it who does not look."""
-
-    number: int  # steps taken so far in the whole run, this one among them
-    total: int
-    epoch: int
-    lr: float
-    loss: Tensor  # [] mean over the batch
-    items: int  # in the batch, on all processes together
-    last: bool  # of its epoch
-
-
-class Epoch(NamedTuple):
-    """A row of the table. ``seconds`` is training alone, without validation."""
-
-    epoch: int
-    train_loss: float
-    valid_loss: float
-    metrics: dict[str, float]
-    seconds: float
-
-
-@dataclass
-class Recorder:
-    """What was seen: ``values`` as fastai has them, a row [train_loss, valid_loss, metric, …] each epoch."""
-
-    metric_names: list[str] = field(default_factory=list)
-    values: list[list[float]] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)  # of each step
-    lrs: list[float] = field(default_factory=list)  # of each step
 
 
 class Learner:
@@ -236,6 +204,12 @@ class Learner:
     def predict(self, pixels: np.ndarray | Tensor) -> Tensor:
         """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes]."""
         return predict_probabilities(self.model, pixels, self.device)
+
+    def show_results(self, max_n: int = 9) -> Any:
+        """Draw validation pictures with their class and what the model takes them for: a matplotlib figure."""
+        from underhood.notebook import show_results
+
+        return show_results(self, max_n)
 
     def outputs(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
         """The model's outputs for a batch, float32, its products at the learner's precision.

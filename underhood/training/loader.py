@@ -123,6 +123,12 @@ class DataLoaders:
         valid = DataLoader(data.valid, validation_batch(data.valid.pixels.shape), device=device)
         return cls(train, valid, data.classes)
 
+    def show_batch(self, max_n: int = 9) -> Any:
+        """Draw the first training pictures with their classes: a matplotlib figure."""
+        from underhood.notebook import show_batch
+
+        return show_batch(self, max_n)
+
 
 def validation_batch(shape: Sequence[int]) -> int:
     """How many pictures of [n, c, h, w] to measure at a time: 256, which a small convolutional net works through

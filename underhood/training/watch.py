@@ -72,7 +72,7 @@ def layers(model: nn.Module) -> dict[str, str]:
 
 
 @contextmanager
-def watch(model: nn.Module, every: int = 20) -> Iterator[Watched]:
+def watch(model: nn.Module, every: int = 50) -> Iterator[Watched]:
     """Within, the first pass and then each ``every``-th is looked at: what the layers give, what the step changes.
 
     Between those passes the model carries no hook but one, which counts them.

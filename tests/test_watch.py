@@ -1,0 +1,146 @@
+"""Looking inside: what layers give and steps change, what pixels add to a logit, and which pictures are near."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from underhood import train
+from underhood.data.images import Dataset
+from underhood.models import Architecture, build_model
+from underhood.runs.explain import contributions, features, multiply_adds, nearest
+from underhood.runs.run import load_run
+from underhood.training.learner import Learner
+from underhood.training.loader import DataLoaders
+from underhood.training.watch import COLUMNS, watch
+
+
+def test_watch_sees_what_torch_sees_and_leaves_nothing_behind() -> None:
+    torch.manual_seed(0)
+    model = build_model(Architecture("net", 1, 8, 8, 3))
+    x, y = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), torch.arange(40) % 3
+    with torch.no_grad():
+        model[2].bias[:5] = -1e6  # type: ignore[operator, index]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    with watch(model, every=1) as seen:
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    hidden = torch.relu(torch.nn.functional.linear(model[0](x).flatten(1), before["2.weight"], before["2.bias"]))
+    mean, deviation, zeros = seen.activations["3"][0].tolist()
+    assert mean == pytest.approx(hidden.mean().item(), rel=1e-5)
+    assert deviation == pytest.approx(hidden.std(correction=0).item(), rel=1e-5)
+    assert zeros == pytest.approx((hidden == 0).float().mean().item())
+    assert seen.dead() == {"3": [0, 1, 2, 3, 4]}
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert seen.gradients[name][0].item() == pytest.approx(parameter.grad.norm().item(), rel=1e-5)
+        by_hand = ((parameter - before[name]).norm() / before[name].norm()).item()
+        assert seen.updates[name][0].item() == pytest.approx(by_hand, rel=1e-4)
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+    assert all(not parameter._post_accumulate_grad_hooks for parameter in model.parameters())
+
+
+def test_watch_is_removed_by_an_error_too_and_changes_no_training(digits: object) -> None:
+    model = build_model(Architecture("linear", 1, 8, 8, 10))
+    with pytest.raises(ZeroDivisionError), watch(model):
+        raise ZeroDivisionError
+    assert not any(module._forward_hooks for module in model.modules())
+
+    def weights(watched: bool) -> np.ndarray:
+        torch.manual_seed(3)
+        learn = Learner(DataLoaders.from_dataset(digits, 64), build_model(Architecture("net", 1, 8, 8, 10)))  # type: ignore[arg-type]
+        if watched:
+            with watch(learn.model, every=5) as seen:
+                list(learn.steps(1, 0.01))
+            assert len(seen.gradients["1.weight" if "1.weight" in seen.gradients else "2.weight"]) == 1 + 22 // 5
+        else:
+            list(learn.steps(1, 0.01))
+        return torch.cat([p.detach().flatten() for p in learn.model.parameters()]).numpy()
+
+    assert (weights(True) == weights(False)).all()
+
+
+def test_the_first_pass_and_each_fiftieth_after_it_is_looked_at() -> None:
+    model = build_model(Architecture("net", 1, 8, 8, 3))
+    x = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    with watch(model) as seen:
+        for _ in range(101):
+            model(x)
+    assert len(seen.activations["3"]) == 3
+
+
+def test_a_run_keeps_what_was_seen_of_each_layer(tmp_path: Path) -> None:
+    run = Path(train("digits", model="net", epochs=3, out=tmp_path / "run", report=False)["run"])
+    header, *rows = [line.split(",") for line in (run / "layers.csv").read_text().splitlines()]
+    assert header == ["step", "layer", *COLUMNS[1:]]
+    assert [row[:2] for row in rows[:4]] == [["10", layer] for layer in "0234"]
+    assert {int(row[0]) for row in rows} == {10, 20, 30}
+    for _, layer, _, deviation, zeros, gradient, update in rows:
+        assert float(deviation) > 0
+        assert (0.05 < float(zeros) < 0.8) == (layer == "3")
+        assert (gradient == update == "") if layer in "03" else (0 < float(update) < 0.5 < 50 * float(gradient))
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_of_a_linear_model_pixels_and_bias_add_up_to_the_logit(seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model(Architecture("linear", 3, 9, 7, 4), [90.0, 100.0, 110.0], [60.0, 70.0, 80.0])
+    picture = np.random.default_rng(seed).integers(0, 256, (3, 9, 7), dtype=np.uint8)
+    for label in range(4):
+        why = contributions(model, picture, label)
+        logit = model(torch.from_numpy(picture[None]))[0, label].item()
+        assert why.start + why.values.sum() == pytest.approx(logit, abs=1e-5)
+        assert abs(why.missing) < 1e-9
+    weight, bias = model[2].weight.detach().double(), model[2].bias.detach().double()
+    normal = model[0](torch.from_numpy(picture[None])).double()[0]
+    from_grey = (weight[3].view(3, 9, 7) * normal).sum() + bias[3]
+    assert why.logit == pytest.approx(from_grey.item())
+    empty = np.median([*picture[0, 0], *picture[0, -1], *picture[0, :, 0], *picture[0, :, -1]])
+    by_hand = weight[3].view(3, 9, 7)[0] * (torch.from_numpy(picture[0]).double() - float(int(empty))) / 60.0
+    assert why.values[0] == pytest.approx(by_hand.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["net", "conv", "vgg", "resnet18"])
+def test_of_others_integrated_gradients_add_up_within_a_hundredth(model: str, digits: Dataset, tmp_path: Path) -> None:
+    train("digits", model=model, epochs=1, limit=300, out=tmp_path / "run", report=False)
+    trained = load_run(tmp_path / "run").model
+    for picture in digits.valid.pixels[:3]:
+        logits = trained(torch.from_numpy(picture[None])).detach()[0]
+        label = int(logits.argmax())
+        why = contributions(trained, picture, label)
+        assert why.logit == pytest.approx(logits[label].item(), abs=1e-4)
+        assert abs(why.start + why.values.sum() - why.logit) <= 0.01 * abs(why.logit - why.start)
+    assert not any(parameter.dtype == torch.float64 for parameter in trained.parameters())
+
+
+def test_an_empty_picture_says_nothing() -> None:
+    why = contributions(build_model(Architecture("conv", 1, 12, 12, 3)), np.full((1, 12, 12), 77, np.uint8), 1)
+    assert (why.values == 0).all()
+    assert why.start == why.logit
+
+
+def test_nearest_are_the_nearest(digits: Dataset) -> None:
+    model = build_model(Architecture("net", 1, 8, 8, 10)).eval()
+    rows = np.arange(0, len(digits.train), 3)
+    found = nearest(model, digits.valid.pixels[:4], digits.train, rows, 6)
+    theirs = features(model, digits.train.pixels)
+    assert theirs.shape == (len(digits.train), 30)
+    for own, mine in zip(features(model, digits.valid.pixels[:4]), found, strict=True):
+        distances = (theirs - own).norm(dim=1).numpy()
+        assert set(mine) <= set(rows)
+        assert distances[mine] == pytest.approx(np.sort(distances[rows])[:6], abs=1e-4)
+    itself = nearest(model, digits.train.pixels[5:6], digits.train, np.arange(50), 1)
+    assert itself.tolist() == [[5]]
+
+
+def test_multiply_adds_are_counted() -> None:
+    picture = np.zeros((1, 8, 8), np.uint8)
+    assert multiply_adds(build_model(Architecture("net", 1, 8, 8, 10)), picture) == 64 * 30 + 30 * 10
