@@ -23,6 +23,7 @@ FILES = [
     "config.json",
     "data.json",
     "environment.json",
+    "layers.csv",
     "log.txt",
     "metrics.csv",
     "pictures.csv",
