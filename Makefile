@@ -6,6 +6,7 @@
 #   make check                     ruff and mypy
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
+#   make serve-env                 install requirements-serve.txt elsewhere, predict there without torch
 #
 # INDEX=URL adds a package index, for instance CPU-only PyTorch (a smaller download on Linux):
 #   make train INDEX=https://download.pytorch.org/whl/cpu
@@ -21,7 +22,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet
 
 ROW ?= all
 
-.PHONY: train test fuzz check wheel bench clean
+.PHONY: train test fuzz check wheel serve-env bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
@@ -42,6 +43,9 @@ bench: .venv-bench/installed
 
 wheel: .venv/installed
 	.ci/wheel
+
+serve-env: .venv/installed-test
+	.ci/serve
 
 clean:
 	rm -rf .venv .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,6 +31,7 @@ _HOME = {
     "cross_entropy": "underhood.training.losses",
     "error_rate": "underhood.training.metrics",
     "evaluate": "underhood.jobs",
+    "export": "underhood.jobs",
     "get": "underhood.jobs",
     "l1": "underhood.training.losses",
     "ladder": "underhood.jobs",

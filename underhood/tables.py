@@ -1,5 +1,7 @@
 """What a job returns, in words: plain functions from its dictionary to the lines that the command line prints."""
 
+import csv
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ def summary(result: dict[str, Any]) -> str:
         lines.append(f"on the test part    {percent(result['test_accuracy'])}")
     lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
+    lines.append(f"not sure            below {percent(result['threshold'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
     if "report" in result:
         lines.append(f"report              {result['report']}")
@@ -97,7 +100,25 @@ def check_report(result: dict[str, Any], most: int = 20) -> str:
 def predictions_table(result: dict[str, Any]) -> str:
     """The rows of ``predict``."""
     width = max((len(row["label"]) for row in result["predictions"]), default=0)
-    return "\n".join(f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}" for row in result["predictions"])
+    return "\n".join(
+        f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}{'  (not sure)' if row['rejected'] else ''}"
+        for row in result["predictions"]
+    )
+
+
+def predictions_csv(result: dict[str, Any]) -> str:
+    """The rows of ``predict`` with a header: path, label, score, rejected."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["path", "label", "score", "rejected"], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result["predictions"])
+    return text.getvalue().rstrip("\n")
+
+
+def certificate(result: dict[str, Any]) -> str:
+    """What ``export`` wrote, and how it was compared."""
+    agree = f"{result['agreement']:.2%} of labels agree on {result['images']:,} images"
+    return f"wrote {result['onnx']}\n{agree}, probabilities within {result['largest_difference']:.1e}"
 
 
 def reproduction_table(result: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from underhood.cli.flags import (
     SkipBad,
     Valid,
     one_of,
+    part,
     rate,
 )
 
@@ -87,6 +88,9 @@ def train(
     skip_bad: SkipBad = False,
     no_cache: NoCache = False,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between two saved states within an epoch.")] = 30.0,
+    reject: Annotated[
+        float, typer.Option(callback=part, help="Of how many validation pictures the model is to say: not sure.")
+    ] = 0.01,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was ended; alone.")] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
     as_json: Json = False,
@@ -104,7 +108,7 @@ def train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
         seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
-        save_every=save_every, report=not no_report, listener=listener(as_json),
+        save_every=save_every, reject=reject, report=not no_report, listener=listener(as_json),
     )  # fmt: skip
     finish(result, as_json, tables.summary)
 
@@ -234,17 +238,29 @@ def compare(
 
 @app.command()
 def predict(
-    run: RunFolder,
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", metavar="PATH...")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", metavar="RUN")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Pictures, folders of pictures, - for standard input.", metavar="PATH...")
+    ],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated: path, label, score, rejected.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what each picture shows."""
+    """Say what each picture shows, or that the model is not sure."""
     from underhood import jobs, tables
 
-    result = jobs.predict(run, paths, listener=listener(as_json))
+    result = jobs.predict(run, paths, listener=listener(as_json or as_csv))
     for path, reason in result["unreadable"].items():
         typer.echo(f"error: {path} {reason}", err=True)
-    finish(result, as_json, tables.predictions_table, code=1 if result["unreadable"] else 0)
+    words = tables.predictions_csv if as_csv else tables.predictions_table
+    finish(result, as_json, words, code=1 if result["unreadable"] else 0)
+
+
+@app.command()
+def export(run: RunFolder, as_json: Json = False) -> None:
+    """Write model.onnx, for other tools and machines without torch, and certify that it says the same."""
+    from underhood import jobs, tables
+
+    finish(jobs.export(run, listener=listener(as_json)), as_json, tables.certificate)
 
 
 @app.command()

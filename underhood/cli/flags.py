@@ -20,6 +20,12 @@ def _fraction(value: float | None) -> float | None:
     return value
 
 
+def part(value: float) -> float:
+    if not 0 <= value < 1:
+        raise typer.BadParameter("must be 0 or more and below 1, such as 0.01")
+    return value
+
+
 def _channels(value: int | None) -> int | None:
     if value not in (None, 1, 3):
         raise typer.BadParameter("must be 1 (grey) or 3 (colour)")
@@ -53,7 +59,8 @@ Channels = Annotated[int | None, typer.Option(callback=_channels, help="1 grey, 
 Fit = Annotated[
     str | None,
     typer.Option(
-        callback=one_of("pad", "crop", "stretch"), help="How a picture of another shape fits: pad, crop or stretch."
+        callback=one_of("pad", "crop", "stretch", "digit"),
+        help="How a picture of another shape fits: pad, crop or stretch; digit: as MNIST's were made.",
     ),
 ]
 Valid = Annotated[

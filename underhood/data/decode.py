@@ -32,6 +32,7 @@ from underhood.data.prepare import (
 )
 from underhood.errors import DataError
 
+DIGIT = 28  # pixels: the side of a digit, where nobody says
 LARGEST_COMMON = 64  # pixels: a size that all pictures share is kept up to here; anything else becomes 64 × 64
 CHUNK = 256  # pictures a process takes at a time, at most
 CHUNK_PIXELS = 2**22  # and no more than so many pixels, of large pictures
@@ -87,6 +88,8 @@ def decode_files(
     allocate: makes the array of zeros that pixels are written to, from its shape: in a file, for instance
     """
     allocate = allocate or partial(np.zeros, dtype=np.uint8)
+    if fit == "digit":
+        size, channels = size or DIGIT, 1
     if preparation is not None:
         shape, channels, fit = (preparation.height, preparation.width), preparation.channels, preparation.fit
         return _decode_as(paths, shape, channels, fit, False, progress, allocate)
@@ -178,7 +181,7 @@ def _decode_chunk(
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files would come once for each process
         for i, path in enumerate(paths):
             try:
-                image, size = open_picture(path, at_least=max(shape))
+                image, size = open_picture(path, at_least=preparation.at_least)
             except BadPicture as bad:
                 unreadable.append((i, str(bad)))
                 continue

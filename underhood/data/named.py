@@ -44,6 +44,7 @@ MD5 = {
     ),
 }  # fmt: skip
 NAMES = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
+DIGIT_SETS = ("digits", "mnist", "mnist-3v7")  # made as MNIST's were
 
 DownloadBar = Callable[[str], Any]  # file name → an object with total, update(n), reset(), close(), as pooch expects
 

@@ -7,19 +7,20 @@ prepared cannot drift apart between them.
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from underhood.data.digit import WORKING, digit_to_pixels
 from underhood.errors import UnknownNameError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_PIXELS = 8192 * 6144  # a photograph of 50 megapixels, whatever its kind: less than 1 GB while it is decoded
 AT_ONCE = 65_536  # bytes: smaller files are read in one go
-FITS = ("pad", "crop", "stretch")
+FITS = ("pad", "crop", "stretch", "digit")
 
 Source = str | os.PathLike[str] | IO[bytes]
 
@@ -41,7 +42,8 @@ class Preparation:
 
     channels: 1 grey or 3 colour
     height, width: of the result, in pixels
-    fit: what happens to a picture of another shape: ``pad`` with the border's colour, ``crop`` the centre, ``stretch``
+    fit: what happens to a picture of another shape: ``pad`` with the border's colour, ``crop`` the centre, ``stretch``;
+        ``digit`` finds the ink of any picture and brings it into MNIST's form (``digit.py``)
     """
 
     channels: int
@@ -55,6 +57,13 @@ class Preparation:
         sizes = self.height, self.width
         if self.channels not in (1, 3) or not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"channels must be 1 or 3, height and width whole numbers above 0, not {self}")
+        if self.fit == "digit" and (self.channels != 1 or self.height != self.width):
+            raise ValueError(f"digits are grey and square, not {self}")
+
+    @property
+    def at_least(self) -> int:
+        """How many pixels a side the preparation wants to see of a large picture."""
+        return WORKING if self.fit == "digit" else max(self.height, self.width)
 
     def describe(self) -> str:
         """For instance ``28 × 28 grey``: width, height, kind."""
@@ -72,7 +81,7 @@ def picture_to_pixels(source: Source | Image.Image, preparation: Preparation) ->
     if isinstance(source, Image.Image):
         image = flatten(ImageOps.exif_transpose(source))
     else:
-        image = open_picture(source, at_least=max(preparation.height, preparation.width)).image
+        image = open_picture(source, preparation.at_least).image
     return images_to_pixels([fit_image(image, preparation)], preparation.channels)[0].copy()
 
 
@@ -166,10 +175,13 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def fit_image(image: Image.Image, preparation: Preparation) -> Image.Image:
-    """An image of mode L or RGB at the preparation's size; one that has it already is returned unchanged."""
+    """An image of mode L or RGB at the preparation's size; one that has it already is returned unchanged, unless the
+    preparation looks for a digit and it has not MNIST's form."""
     target = width, height = preparation.width, preparation.height
     if 0 in image.size:
         raise BadPicture("has no pixels")
+    if preparation.fit == "digit":
+        return Image.fromarray(digit_to_pixels(image, width))
     if image.size == target:
         return image
     if preparation.fit == "stretch":
@@ -217,6 +229,8 @@ def refit(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
     """
     if pixels.shape[1:] == (preparation.channels, preparation.height, preparation.width):
         return pixels
+    if preparation.fit == "digit":  # they are digits already
+        preparation = replace(preparation, fit="pad")
     ready = np.empty((len(pixels), preparation.channels, preparation.height, preparation.width), np.uint8)
     for i, picture in enumerate(pixels):
         image = Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0))

@@ -12,7 +12,7 @@ from underhood.data.decode import Progress, decode_files
 from underhood.data.folder import Listing, list_folder
 from underhood.data.idx import find_idx, read_idx_folder
 from underhood.data.images import Dataset, Images
-from underhood.data.named import NAMES, DownloadBar, read_named
+from underhood.data.named import DIGIT_SETS, NAMES, DownloadBar, read_named
 from underhood.data.prepare import Preparation, refit
 from underhood.data.split import hold_out, sample
 from underhood.data.table import SUFFIXES as TABLES
@@ -47,7 +47,7 @@ def read(
     *,
     size: int | None = None,
     channels: int | None = None,
-    fit: str = "pad",
+    fit: str | None = None,
     preparation: Preparation | None = None,
     valid: float | None = None,
     seed: int = 0,
@@ -60,7 +60,8 @@ def read(
     """Read labelled pictures and say which train and which validate.
 
     data: a name (digits, mnist, mnist-3v7, fashion-mnist), a folder, or a CSV or TSV file
-    size, channels, fit: the pixels to make of each picture; without them they are chosen from the pictures
+    size, channels, fit: the pixels to make of each picture; without them they are chosen from the pictures, which are
+        padded where they fit not; the sets of digits note that later pictures are to be prepared as theirs were
     preparation: take this one instead, such as another run's
     valid: the fraction held out where the data has neither a valid nor a test part, a fifth by default
     limit: use at most this many pictures of the training part, each class in proportion, drawn from the seed
@@ -117,7 +118,7 @@ class Reading:
 
     size: int | None = None
     channels: int | None = None
-    fit: str = "pad"
+    fit: str | None = None
     preparation: Preparation | None = None
     limit: int | None = None
     seed: int = 0
@@ -163,12 +164,14 @@ def _from_arrays(name: str, where: str, images: dict[str, Images], options: Read
     if options.limit is not None:
         images = images | {"train": first.take(sample(first.labels, options.limit, options.seed))}
     _, channels, height, width = first.pixels.shape
-    preparation = options.preparation or Preparation(
-        options.channels or channels, options.size or height, options.size or width, options.fit
-    )
+    channels, height, width = options.channels or channels, options.size or height, options.size or width
+    digits = name in DIGIT_SETS and channels == 1 and height == width
+    fit = options.fit or ("digit" if digits else "pad")
+    preparation = options.preparation or Preparation(channels, height, width, fit)
     ready = {part: replace(these, pixels=refit(these.pixels, preparation)) for part, these in images.items()}
     sizes = np.tile([width, height], (sum(map(len, images.values())), 1))
-    return Parts(name, where, ready, preparation, sizes)
+    notes = ["later pictures become like these: --fit digit"] if preparation.fit == "digit" else []
+    return Parts(name, where, ready, preparation, sizes, notes=notes)
 
 
 def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> Parts:
@@ -181,7 +184,7 @@ def _from_listing(name: str, where: str, listing: Listing, options: Reading) -> 
     of = (str(Path(where).resolve()), options.limit, options.seed if options.limit else None)
     decode = partial(decode_cached, root, of=of) if options.cache else decode_files
     decoded = decode(
-        paths, size=options.size, channels=options.channels, fit=options.fit, preparation=options.preparation,
+        paths, size=options.size, channels=options.channels, fit=options.fit or "pad", preparation=options.preparation,
         progress=options.progress,
     )  # fmt: skip
     images, row, kept = {}, 0, 0

@@ -4,6 +4,7 @@ Nothing here prints. Who wants to follow passes a ``Listener``; the command line
 """
 
 from underhood.jobs.comparing import ladder, lr_find
+from underhood.jobs.exporting import export
 from underhood.jobs.looking import compare
 from underhood.jobs.measuring import evaluate, predict
 from underhood.jobs.pictures import check, clear_cache, get
@@ -19,6 +20,7 @@ __all__ = [
     "clear_cache",
     "compare",
     "evaluate",
+    "export",
     "get",
     "ladder",
     "lr_find",

@@ -22,7 +22,7 @@ from underhood.scratch.similarity import PixelSimilarity
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from underhood.training.learner import Learner, Recorder, Step
+    from underhood.training.learner import Recorder, Step
 
 MOST = 0.01  # of the time, for states that are saved as epochs end; those every ``save_every`` come on top
 
@@ -51,7 +51,7 @@ def fit_and_measure(
         seconds = fit(folder, request, ready, log, listener, seconds)
     except DivergedError as error:
         raise DivergedError(f"{error}; {_where(folder, request, ready, error.step)}", error.step) from None
-    result = measure(folder, ready) | {"data": str(request.data), "seconds": round(seconds, 3)}
+    result = measure(folder, ready, request.reject) | {"data": str(request.data), "seconds": round(seconds, 3)}
     if request.report:
         from underhood.runs.report import write_report
 
@@ -62,7 +62,7 @@ def fit_and_measure(
 
 
 def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listener, seconds: float = 0.0) -> float:
-    """Train, writing the state and metrics.csv on the way, and the weights at the end.
+    """Train, writing the state and metrics.csv on the way.
 
     They are written every ``save_every`` seconds, and as each epoch ends, unless epochs are so short that this would
     take more than ``MOST`` of the time.
@@ -107,7 +107,6 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
     write_metrics()
     runs.write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
     _write_looks(folder, learn.model, looks)
-    runs.save_weights(folder, learn.model, ready.architecture, ready.dataset.classes, ready.dataset.preparation)
     return seconds
 
 
@@ -149,13 +148,19 @@ def _where(folder: Path, request: Request, ready: Ready, step: int) -> str:
     return f"taken again, it is {layer}; {state}"
 
 
-def measure(folder: Path, ready: Ready) -> dict[str, Any]:
-    """What the trained model and the baseline reach on the validation pictures; writes predictions.csv."""
+def measure(folder: Path, ready: Ready, reject: float) -> dict[str, Any]:
+    """What the trained model and the baseline reach on the validation pictures; writes the weights and predictions.csv.
+
+    reject: the fraction of the validation pictures of which the model is to be called not sure
+    """
     from underhood.models import count_parameters
     from underhood.training.metrics import balanced_accuracy
 
     dataset, learn = ready.dataset, ready.learn
-    predicted = save_predictions(folder, learn, dataset.valid)
+    probabilities = learn.predict(dataset.valid.pixels).numpy()  # [n, classes]
+    threshold = threshold_for(probabilities.max(axis=1), reject)
+    runs.save_weights(folder, learn.model, ready.architecture, dataset.classes, dataset.preparation, threshold)
+    predicted = save_predictions(folder, probabilities, dataset.valid)
     right = predicted == dataset.valid.labels
     baseline = PixelSimilarity().fit(dataset.train).predict(dataset.valid.pixels) == dataset.valid.labels
     result = {
@@ -167,6 +172,7 @@ def measure(folder: Path, ready: Ready) -> dict[str, Any]:
         "balanced_accuracy": balanced_accuracy(predicted, dataset.valid.labels),
         "baseline_accuracy": float(baseline.mean()),
         "parameters": count_parameters(learn.model),
+        "threshold": threshold,
         "left_out": list(dataset.left_out),
     }
     if dataset.test is not None:
@@ -175,9 +181,17 @@ def measure(folder: Path, ready: Ready) -> dict[str, Any]:
     return result
 
 
-def save_predictions(folder: Path, learn: "Learner", images: Images) -> np.ndarray:
-    """Write ``predictions.csv``, a row for each validation picture; returns the predicted labels: int64 [n]."""
-    probabilities = learn.predict(images.pixels).numpy()  # [n, classes]
+def threshold_for(sureness: np.ndarray, reject: float) -> float:
+    """The probability below which lie as many of these, float [n], as come next to the fraction; 0 for none."""
+    count = round(reject * len(sureness))
+    return float(np.sort(sureness)[count]) if count else 0.0
+
+
+def save_predictions(folder: Path, probabilities: np.ndarray, images: Images) -> np.ndarray:
+    """Write ``predictions.csv``, a row for each validation picture; returns the predicted labels: int64 [n].
+
+    probabilities: float32 [n, classes]
+    """
     labels, predicted = images.labels, probabilities.argmax(axis=1)
     every = np.arange(len(images))
     losses = 0.0 - np.log(np.maximum(probabilities[every, labels], np.finfo(np.float32).tiny))

@@ -41,7 +41,7 @@ def read_requested(request: Request, earlier: Run | None, listener: Listener) ->
     if earlier is not None and request.size is None and request.channels is None:
         preparation = replace(earlier.preparation, fit=request.fit or earlier.preparation.fit)
     return read(
-        request.data, size=request.size, channels=request.channels, fit=request.fit or "pad", preparation=preparation,
+        request.data, size=request.size, channels=request.channels, fit=request.fit, preparation=preparation,
         valid=request.valid, seed=request.seed, limit=request.limit, skip_bad=request.skip_bad,
         cache=request.cache, progress=listener.reading(), bar=listener.download,
     )  # fmt: skip

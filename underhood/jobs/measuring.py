@@ -1,6 +1,8 @@
 """``evaluate`` and ``predict``: a trained run meets pictures."""
 
+import io
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from underhood.data.decode import decode_files
 from underhood.data.folder import picture_files
 from underhood.data.images import Images
 from underhood.data.named import NAMES
+from underhood.data.prepare import BadPicture, picture_to_pixels
 from underhood.data.read import FIFTH, Reading, read, read_parts
 from underhood.data.split import hold_out
 from underhood.errors import DataError, RunError, UnreadableError
@@ -41,7 +44,7 @@ def evaluate(
 
     loaded = load_run(expanded(run))
     config = read_config(loaded.path)
-    part, images = _pictures_to_measure(loaded, config, data, skip_bad, cache, listener or Listener())
+    part, images = pictures_to_measure(loaded, config, data, skip_bad, cache, listener or Listener())
     predicted = predict_probabilities(loaded.model, images.pixels).argmax(dim=1).numpy()
     right = predicted == images.labels
     return {
@@ -56,7 +59,7 @@ def evaluate(
     }
 
 
-def _pictures_to_measure(
+def pictures_to_measure(
     run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, cache: bool, listener: Listener
 ) -> tuple[str, Images]:
     own = config["data"]
@@ -110,29 +113,51 @@ def _match_classes(images: Images, run: Run) -> Images:
 
 
 def predict(
-    run: str | Path, paths: str | Path | Sequence[str | Path], *, listener: Listener | None = None
+    run: str | Path, paths: str | Path | Sequence[str | Path], *, top: int = 5, listener: Listener | None = None
 ) -> dict[str, Any]:
-    """The class of each picture: files, or folders with every picture below them.
+    """The class of each picture: files, folders with every picture below them, or ``-`` for standard input.
 
-    Returns run, predictions (path, label, score: the label's probability) in the order given, and unreadable
-    (path → reason). Raises UnderhoodError where the run cannot be loaded or a folder holds no picture.
+    run: a run folder, or an exported ``.onnx`` file
+    Returns run, predictions (path, label, score: the label's probability, rejected: whether the model is not sure, and
+    top: the ``top`` most probable labels with their scores) in the order given, and unreadable (path → reason).
+    Raises UnderhoodError where the run cannot be loaded or a folder holds no picture.
     """
     predictor = Predictor.load(run)
     files: list[str] = []
-    for path in map(expanded, [paths] if isinstance(paths, (str, Path)) else paths):
-        inside = picture_files(path) if os.path.isdir(path) else [str(path)]  # noqa: PTH112 (never raises)
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        place = expanded(path)
+        inside = picture_files(place) if os.path.isdir(place) else [str(place)]  # noqa: PTH112 (never raises)
         if not inside:
-            raise DataError(f"{path} holds no pictures")
+            raise DataError(f"{place} holds no pictures")
         files += inside
-    progress = (listener or Listener()).reading()
-    decoded = decode_files(files, preparation=predictor.preparation, progress=progress)
+    names, pixels, unreadable = _prepared(files, predictor, listener or Listener())
     rows: list[dict[str, Any]] = []
-    if len(decoded.pixels):
-        labels, probabilities = predictor.predict_pixels(decoded.pixels)
-        readable = [file for file, ok in zip(files, decoded.readable, strict=True) if ok]
-        scores = probabilities.max(axis=1).tolist()
-        rows = [
-            {"path": path, "label": label, "score": score}
-            for path, label, score in zip(readable, labels, scores, strict=True)
-        ]
-    return {"run": str(run), "predictions": rows, "unreadable": decoded.unreadable}
+    if len(pixels):
+        labels, probabilities = predictor.predict_pixels(pixels)
+        rejected = predictor.rejected(pixels, probabilities).tolist()
+        most = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        scores = np.take_along_axis(probabilities, most, axis=1).tolist()
+        for name, label, not_sure, places, values in zip(names, labels, rejected, most.tolist(), scores, strict=True):
+            ranked = [{"label": predictor.classes[i], "score": value} for i, value in zip(places, values, strict=True)]
+            rows.append({"path": name, "label": label, "score": values[0], "rejected": not_sure, "top": ranked})
+    return {"run": str(run), "predictions": rows, "unreadable": unreadable}
+
+
+def _prepared(
+    files: list[str], predictor: Predictor, listener: Listener
+) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """(names, pixels, unreadable) of files, of which one may be ``-``."""
+    on_disk = [file for file in files if file != "-"]
+    decoded = decode_files(on_disk, preparation=predictor.preparation, progress=listener.reading())
+    unreadable = decoded.unreadable
+    names = [file for file, ok in zip(on_disk, decoded.readable, strict=True) if ok]
+    pixels = decoded.pixels
+    if "-" in files:
+        try:
+            from_stdin = picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), predictor.preparation)
+            place = sum(file in names for file in files[: files.index("-")])
+            pixels = np.insert(pixels[: len(names)], place, from_stdin, axis=0)
+            names.insert(place, "-")
+        except BadPicture as bad:
+            unreadable = unreadable | {"-": str(bad)}
+    return names, pixels, unreadable

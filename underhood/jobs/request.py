@@ -6,7 +6,7 @@ from typing import Any
 
 from underhood.data.named import NAMES
 from underhood.data.prepare import FITS
-from underhood.errors import UnknownNameError
+from underhood.errors import UnderhoodError, UnknownNameError
 from underhood.names import BALANCES, DEVICES, EFFORTS, MODELS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from underhood.paths import expanded
 
@@ -38,6 +38,7 @@ class Request:
     skip_bad: bool = False
     cache: bool = True
     save_every: float = 30.0  # seconds
+    reject: float = 0.01  # of the validation pictures
     report: bool = True
 
     def __post_init__(self) -> None:
@@ -47,9 +48,13 @@ class Request:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, str(getattr(self, name)), [one for one in known if one])
+        if self.fit == "digit" and self.channels == 3:
+            raise UnderhoodError("--fit digit makes grey pictures: leave --channels out")
         for name in ("epochs", "batch_size", "size", "limit"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if not 0 <= self.reject < 1:
+            raise ValueError("reject must be a fraction of the validation pictures, 0 or more and below 1")
         if not self.save_every >= 0:
             raise ValueError("save_every must be a number of seconds, 0 or more")
         if self.lr is not None and not 0 < self.lr <= MAX_RATE:

@@ -26,8 +26,8 @@ def train(
     out: the run folder; without it the next runs/DATA-MODEL-n
     Returns run, data, model, epochs, seconds (training alone, without validation), valid_accuracy, its 95 % interval,
     balanced_accuracy and baseline_accuracy (fractions of the same pictures), test_accuracy where the data has both
-    parts, parameters, left_out (paths). Of several processes, the first returns this and the others {}; one that
-    torchrun started again goes on with ``out``. Raises UnderhoodError.
+    parts, parameters, threshold (what is less probable is not sure), left_out (paths). Of several processes, the first
+    returns this and the others {}; one that torchrun started again goes on with ``out``. Raises UnderhoodError.
     """
     started = time.perf_counter()
     request = Request(data, **asked)

@@ -10,7 +10,7 @@
     layers.csv         what was seen of each layer: step, layer, mean, deviation, zeros, gradient, update
     log.txt            messages and durations
     state.safetensors  what a resume needs (``state.py``)
-    weights.safetensors  the model; one metadata key, ``underhood``, with architecture, classes and preparation
+    weights.safetensors  the model; one metadata key, ``underhood``: architecture, classes, preparation, threshold
     predictions.csv    what the model says of each validation picture
 
 Each file is written beside its place, synced, and renamed: it is there whole, or not at all.
@@ -48,6 +48,7 @@ class Run:
     architecture: "Architecture"
     classes: tuple[str, ...]
     preparation: Preparation
+    threshold: float = 0.0  # what is less probable is not sure
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -131,8 +132,9 @@ def create_folder(out: Path | None, name: str) -> Path:
 
 
 def save_weights(
-    folder: Path, model: "nn.Module", architecture: "Architecture", classes: Sequence[str], preparation: Preparation
-) -> None:
+    folder: Path, model: "nn.Module", architecture: "Architecture", classes: Sequence[str], preparation: Preparation,
+    threshold: float = 0.0,
+) -> None:  # fmt: skip
     """Write ``weights.safetensors``: equal weights give equal bytes."""
     from safetensors.torch import save
 
@@ -141,6 +143,7 @@ def save_weights(
         "architecture": architecture.as_dict(),
         "classes": list(classes),
         "preparation": preparation.as_dict(),
+        "threshold": threshold,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True)})
@@ -193,6 +196,7 @@ def load_run(folder: Path) -> Run:
         architecture = Architecture(**header["architecture"])
         preparation = Preparation(**header["preparation"])
         classes = tuple(str(name) for name in header["classes"])
+        threshold = float(header.get("threshold", 0.0))
         shapes = [(a.channels, a.height, a.width) for a in (architecture, preparation)]
         if len(set(classes)) != architecture.classes or shapes[0] != shapes[1]:
             raise ValueError("classes or preparation do not fit the architecture")
@@ -202,7 +206,7 @@ def load_run(folder: Path) -> Run:
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnderhoodError) as error:
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
-    return Run(folder, model.eval(), architecture, classes, preparation)
+    return Run(folder, model.eval(), architecture, classes, preparation, threshold)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -1,37 +1,53 @@
-"""A trained run at work on pictures, prepared as the run's own were."""
+"""A trained model at work on pictures, prepared as its own were: from a run folder, or from ``model.onnx`` alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood.data.prepare import BadPicture, Source, picture_to_pixels
+from underhood.data.prepare import BadPicture, Preparation, Source, picture_to_pixels
 from underhood.errors import DataError
 from underhood.paths import expanded
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from underhood.runs.run import Run
 
-
+@dataclass(frozen=True)
 class Predictor:
     """Classes and probabilities for pictures.
+
+    classes: names, in the order of the probabilities; preparation: how a picture becomes pixels; threshold: what is
+    less probable is not sure; probabilities: uint8 [n, c, h, w] → float32 [n, classes]
 
     >>> predictor = Predictor.load("runs/digits-conv-1")            # doctest: +SKIP
     >>> labels, probabilities = predictor.predict(["seven.png"])    # doctest: +SKIP
     """
 
-    def __init__(self, run: "Run"):
-        self.run, self.classes, self.preparation = run, run.classes, run.preparation
+    source: Path
+    classes: tuple[str, ...]
+    preparation: Preparation
+    threshold: float
+    probabilities: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
     def load(cls, run: str | Path) -> "Predictor":
-        """Load a run folder. Raises RunError."""
-        from underhood.runs.run import load_run
+        """Load a run folder, or an exported ``.onnx`` file, which needs no torch. Raises RunError."""
+        path = expanded(run)
+        if path.suffix == ".onnx":
+            from underhood.serving.onnx import load_onnx
 
-        return cls(load_run(expanded(run)))
+            return load_onnx(path)
+        from underhood.runs.run import load_run
+        from underhood.training.learner import predict_probabilities
+
+        loaded = load_run(path)
+        return cls(
+            path, loaded.classes, loaded.preparation, loaded.threshold,
+            lambda pixels: predict_probabilities(loaded.model, pixels).numpy(),
+        )  # fmt: skip
 
     def predict(self, pictures: "Sequence[Source | Image.Image]") -> tuple[list[str], np.ndarray]:
         """The class of each picture (a path, an open file or a PIL image), and probabilities, float32 [n, classes].
@@ -52,7 +68,11 @@ class Predictor:
 
     def predict_pixels(self, pixels: np.ndarray) -> tuple[list[str], np.ndarray]:
         """The same for pictures that are prepared already: uint8 [n, c, h, w]."""
-        from underhood.training.learner import predict_probabilities
-
-        probabilities = predict_probabilities(self.run.model, pixels).numpy()
+        probabilities = self.probabilities(pixels)
         return [self.classes[i] for i in probabilities.argmax(axis=1)], probabilities
+
+    def rejected(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Of which pictures the model is not sure: bool [n]. A blank one is never sure."""
+        values = pixels.reshape(len(pixels), -1)
+        blank = values.min(axis=1) == values.max(axis=1)
+        return blank | (probabilities.max(axis=1) < self.threshold)

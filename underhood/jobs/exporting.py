@@ -1,0 +1,60 @@
+"""``export``: a run as one ONNX file, with a certificate that it says the same."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from underhood.errors import RunError, UnderhoodError
+from underhood.jobs.measuring import pictures_to_measure
+from underhood.listener import Listener
+from underhood.paths import expanded
+from underhood.runs.run import load_run, read_config, write_json
+from underhood.serving.onnx import load_onnx, write_onnx
+from underhood.serving.predictor import Predictor
+
+MOST = 1e-4  # by so much a probability may differ
+
+
+def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, Any]:
+    """Write ``model.onnx`` into a run's folder, and ``parity.json``, the certificate.
+
+    Both models are asked about all validation pictures. Returns onnx (the path), largest_difference (of a probability),
+    agreement (the fraction of equal labels), images. Raises RunError, and leaves no file, where a probability differs
+    by more than 1e-4 or one label does.
+    """
+    loaded = load_run(expanded(run))
+    _, images = pictures_to_measure(loaded, read_config(loaded.path), None, False, True, listener or Listener())
+    place, part = loaded.path / "model.onnx", loaded.path / ".model.part.onnx"
+    for earlier in (place, loaded.path / "parity.json"):
+        earlier.unlink(missing_ok=True)
+    try:
+        write_onnx(loaded, part)
+        certificate = _compare(Predictor.load(loaded.path), load_onnx(part), images.pixels)
+        told = (
+            f"a probability by {certificate['largest_difference']:.2g}, {certificate['agreement']:.4%} of labels agree"
+        )
+        if not (certificate["largest_difference"] <= MOST and certificate["agreement"] == 1):
+            raise RunError(f"the exported model differs from {loaded.path} ({told}): nothing is written")
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(place)
+    except OSError as error:
+        raise UnderhoodError(f"cannot write {place} ({error.strerror}): make room") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    result = {"onnx": str(place), **certificate}
+    write_json(loaded.path / "parity.json", result)
+    return result
+
+
+def _compare(one: Predictor, other: Predictor, pixels: np.ndarray) -> dict[str, Any]:
+    (labels, probabilities), (theirs, others) = one.predict_pixels(pixels), other.predict_pixels(pixels)
+    return {
+        "largest_difference": float(np.abs(probabilities - others).max()),
+        "agreement": float(np.mean([label == their for label, their in zip(labels, theirs, strict=True)])),
+        "images": len(pixels),
+    }
