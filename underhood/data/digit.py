@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 STEPS = ("polarity", "crop", "stroke", "antialias", "centre")
-WORKING = 256  # pixels: the longer side of the picture that ink is looked for in
+SMALL, WORKING = 96, 192  # pixels: the longer side of the picture that ink is looked for in, at least and at most
 FINE = 6  # times finer than the result, the outline is moved
 STROKE = 2.1, 3.8  # pixels of 28: how wide a pen is, of eight in ten of MNIST's digits
 SLANT = -0.45, 0.65  # how far they lean, horizontal over vertical
@@ -68,7 +68,8 @@ def find_ink(image: Image.Image, either_polarity: bool = True) -> np.ndarray:
     """
     from scipy import ndimage
 
-    scale = WORKING / max(image.size)
+    longest = min(max(max(image.size), SMALL), WORKING)
+    scale = longest / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     x = np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0), np.float32) / 255
     x = x.reshape(*x.shape[:2], -1)  # [h, w, c]
@@ -78,16 +79,16 @@ def find_ink(image: Image.Image, either_polarity: bool = True) -> np.ndarray:
     paper = np.median(ring, axis=0)
     even = np.percentile(np.abs(ring - paper).max(axis=1), 90) < 0.1
     grey = x.mean(axis=2)
-    around = paper.mean() if even else ndimage.gaussian_filter(grey, WORKING / 8)
+    around = paper.mean() if even else ndimage.gaussian_filter(grey, longest / 8)
     sign = -1 if ((grey - around) ** 3).sum() < 0 else 1  # ink is little and far from its paper
     if not even:  # paper is what is left when everything as narrow as a pen is taken away
-        wide = WORKING // 4
+        wide = longest // 4
         filters = (ndimage.grey_closing, ndimage.grey_opening)
         paper = np.stack([filters[sign > 0](x[..., c], size=(wide, wide)) for c in range(x.shape[2])], axis=2)
-        paper = ndimage.gaussian_filter(paper, (WORKING / 32, WORKING / 32, 0))
-    contrast = ndimage.gaussian_filter(np.clip(sign * (x - paper), 0, 1).mean(axis=2), 1.0)
+        paper = ndimage.gaussian_filter(paper, (longest / 32, longest / 32, 0))
+    contrast = ndimage.gaussian_filter(np.clip(sign * (x - paper), 0, 1).mean(axis=2), longest / WORKING)
     contrast = np.maximum(contrast - np.median(contrast), 0)  # its texture
-    most = np.partition(contrast, -50, axis=None)[-50:].mean()
+    most = np.partition(contrast, -30, axis=None)[-30:].mean()
     if most < FAINT:
         return np.zeros_like(contrast)
     full = np.median(contrast[contrast > 0.6 * most])
@@ -154,10 +155,7 @@ def _scaled(ink: np.ndarray, side: int, to_box: bool, stroke: bool, antialias: b
 
     target = box(side) if to_box else side
     if not stroke or not antialias or not to_box:
-        scale = target / max(ink.shape)
-        size = max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale))
-        way = Image.Resampling.BOX if antialias else Image.Resampling.NEAREST
-        return np.clip(np.asarray(Image.fromarray(ink.astype(np.float32)).resize(size, way)), 0, 1)
+        return _resized(ink, target, Image.Resampling.BOX if antialias else Image.Resampling.NEAREST)
     mask = np.pad(ink, 1) > 0.5
     if not mask.any():
         return ink * 0
@@ -166,16 +164,17 @@ def _scaled(ink: np.ndarray, side: int, to_box: bool, stroke: bool, antialias: b
     low, high = (of_28 * side / 28 for of_28 in STROKE)
     wanted = np.clip(width * target / longest, low, high)
     scale = (target - wanted) / max(longest - width, 1.0)  # what the outline moves by is not scaled
-    rows, columns = (max(1, round(length * scale * FINE)) for length in ink.shape)
-    fine = np.asarray(Image.fromarray(ink.astype(np.float32)).resize((columns, rows), Image.Resampling.BICUBIC))
-    margin = target * FINE
-    mask = np.pad(fine, margin) > 0.5
+    fine = _resized(ink, max(1, round(longest * scale * FINE)), Image.Resampling.BICUBIC)
+    mask = np.pad(fine, round(high * FINE)) > 0.5
     distance = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
     outline = np.clip(distance + (wanted - width * scale) / 2 * FINE + 0.5, 0, 1)
-    outline = _cropped(outline)
-    padded = np.pad(outline, [(0, -length % FINE) for length in outline.shape])
-    rows, columns = (length // FINE for length in padded.shape)
-    return padded.reshape(rows, FINE, columns, FINE).mean(axis=(1, 3))[:side, :side].astype(np.float32)
+    return _resized(_cropped(outline), target, Image.Resampling.BOX)
+
+
+def _resized(ink: np.ndarray, longest: int, way: Image.Resampling) -> np.ndarray:
+    scale = longest / max(ink.shape)
+    rows, columns = (max(1, round(length * scale)) for length in ink.shape)
+    return np.clip(np.asarray(Image.fromarray(ink.astype(np.float32)).resize((columns, rows), way)), 0, 1)
 
 
 def _placed(drawn: np.ndarray, side: int, by_mass: bool) -> np.ndarray:

@@ -189,6 +189,16 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...
     }
 
 
+def not_sure(pixels: np.ndarray, probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Of which pictures, uint8 [n, c, h, w], a model is not sure: bool [n]. Of a blank one it never is.
+
+    probabilities: float [n, classes]; threshold: what the most probable class must reach
+    """
+    values = pixels.reshape(len(pixels), -1)
+    blank = values.min(axis=1) == values.max(axis=1)
+    return blank | (probabilities.max(axis=1) < threshold)
+
+
 def fixed_and_broken(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
     """Of pictures right or wrong under two models, bool [n] each: how many are newly right, and newly wrong."""
     return int((after & ~before).sum()), int((before & ~after).sum())

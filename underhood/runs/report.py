@@ -6,7 +6,7 @@ computed here, from the run's own files and its pictures; ``report.html`` beside
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +16,10 @@ from underhood.data.suspects import kept_suspects
 from underhood.errors import RunError
 from underhood.runs.inside import card, inside
 from underhood.runs.interpret import Confused, Interpretation, Mistake, wilson_interval
-from underhood.runs.run import load_run, read_json, write_whole
+from underhood.runs.run import Run, load_run, read_json, write_whole
+from underhood.runs.strangers import caught
 from underhood.runs.thumbnails import first_of_each, spread, strip
 from underhood.scratch.similarity import PixelSimilarity
-
-if TYPE_CHECKING:
-    from torch import nn
 
 STRIP, WORST, PAIRS, OF_A_PAIR = 12, 24, 6, 6  # how many are shown, at most
 
@@ -33,12 +31,13 @@ def write_report(folder: Path, dataset: Dataset) -> Path:
     environment = Environment(
         loader=PackageLoader("underhood.runs", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("report.html").render(**_content(folder, dataset, load_run(folder).model))
+    page = environment.get_template("report.html").render(**_content(load_run(folder), dataset))
     write_whole(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
 
-def _content(folder: Path, dataset: Dataset, model: "nn.Module") -> dict[str, Any]:
+def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
+    folder = run.path
     it, baseline = Interpretation.from_run(folder), PixelSimilarity().fit(dataset.train)
     config, environment = read_json(folder, "config.json"), read_json(folder, "environment.json")
     similar = baseline.predict(dataset.valid.pixels) == dataset.valid.labels
@@ -54,8 +53,9 @@ def _content(folder: Path, dataset: Dataset, model: "nn.Module") -> dict[str, An
         "curves": _curves(folder, config, len(dataset.train)),
         **_classes(it, dataset.valid),
         **_sureness(it),
+        "threshold": _threshold(run, it, dataset.name),
         "worst": [_mistake(row, dataset.valid) for row in it.top_losses(WORST) if row.label != row.predicted],
-        **inside(folder, it, model, dataset),
+        **inside(folder, it, run.model, dataset),
         "footer": "Written by underhood report; every figure is computed from the files of the run and its pictures.",
     }  # fmt: skip
 
@@ -200,6 +200,18 @@ def _sureness(it: Interpretation) -> dict[str, Any]:
             plots.rejection_figure(rejected[places].tolist(), accuracy[places].tolist()),
         ],
     }
+
+
+def _threshold(run: Run, it: Interpretation, name: str) -> str:
+    """What the run's threshold does: to the validation pictures, and to some that show none of the classes."""
+    sure = it.probability >= run.threshold
+    rest = f", and {it.right[sure].mean():.2%} of the rest are right" if sure.any() else ""
+    told = (
+        f"Its threshold is a probability of {run.threshold:.1%}, set on these pictures: below it the model says "
+        f"that it is not sure, as it does of {1 - sure.mean():.1%} of them{rest}. Of pictures that show none of the "
+        "classes it is not sure of "
+    )
+    return told + ", ".join(f"{n:,} of {total:,} of {kind}" for kind, total, n in caught(run, name)) + "."
 
 
 def _mistake(row: Mistake, images: Images) -> dict[str, Any]:

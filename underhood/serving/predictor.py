@@ -10,6 +10,7 @@ import numpy as np
 from underhood.data.prepare import BadPicture, Preparation, Source, picture_to_pixels
 from underhood.errors import DataError
 from underhood.paths import expanded
+from underhood.runs.interpret import not_sure
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,6 +74,4 @@ class Predictor:
 
     def rejected(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Of which pictures the model is not sure: bool [n]. A blank one is never sure."""
-        values = pixels.reshape(len(pixels), -1)
-        blank = values.min(axis=1) == values.max(axis=1)
-        return blank | (probabilities.max(axis=1) < self.threshold)
+        return not_sure(pixels, probabilities, self.threshold)
