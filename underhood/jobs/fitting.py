@@ -183,7 +183,7 @@ def measure(folder: Path, ready: Ready, reject: float) -> dict[str, Any]:
 
 def threshold_for(sureness: np.ndarray, reject: float) -> float:
     """The probability below which lie as many of these, float [n], as come next to the fraction; 0 for none."""
-    count = round(reject * len(sureness))
+    count = min(round(reject * len(sureness)), len(sureness) - 1)
     return float(np.sort(sureness)[count]) if count else 0.0
 
 

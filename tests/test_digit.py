@@ -1,0 +1,159 @@
+"""A drawn digit, whatever its paper, becomes what MNIST's makers would have made of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from drawing import PAPERS, drawn, on_paper
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from underhood import Predictor, train
+from underhood.data.digit import STEPS, box, digit_to_pixels, in_form
+from underhood.data.images import Dataset
+from underhood.data.named import read_named
+from underhood.data.prepare import Preparation, picture_to_pixels
+from underhood.data.write import write_folder
+
+Command = Callable[..., Outcome]
+DIGIT = Preparation(1, 28, 28, "digit")
+
+
+@pytest.fixture(scope="module")
+def run(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MNIST at default effort."""
+    out = tmp_path_factory.mktemp("drawn") / "run"
+    train("mnist", out=out, report=False)
+    return out
+
+
+def test_every_picture_of_mnist_has_its_form_and_passes_unchanged(mnist: Dataset) -> None:
+    for images in (mnist.train, mnist.valid):
+        assert all(in_form(pixels[0]) for pixels in images.pixels)
+    for pixels in mnist.valid.pixels[:100]:
+        assert (picture_to_pixels(Image.fromarray(pixels[0]), DIGIT) == pixels).all()
+        assert (picture_to_pixels(Image.fromarray(pixels[0]).convert("RGB"), DIGIT) == pixels).all()
+
+
+def test_predict_on_mnists_own_pngs_equals_evaluate(
+    run: Path, mnist: Dataset, tmp_path: Path, underhood: Command
+) -> None:
+    write_folder({"valid": mnist.valid}, tmp_path / "mnist")
+    told: Outcome = underhood("predict", run, tmp_path / "mnist", "--json")
+    rows = told.json["predictions"]
+    right = sum(Path(row["path"]).parent.name == row["label"] for row in rows)
+    evaluated = underhood("evaluate", run, "--json").json
+    assert len(rows) == evaluated["images"] == 10_000
+    assert right / len(rows) == evaluated["accuracy"]
+    assert 0.005 < sum(row["rejected"] for row in rows) / len(rows) < 0.015
+
+
+@pytest.mark.parametrize("source", ["strokes", "mnist"])
+def test_drawn_digits_keep_their_label(run: Path, mnist: Dataset, source: str) -> None:
+    cases = [drawn(number, 1, None if source == "strokes" else mnist.valid) for number in range(400)]
+    labels, _ = Predictor.load(run).predict([case.image for case in cases])
+    right = np.array([int(label) == case.digit for label, case in zip(labels, cases, strict=True)])
+    assert right.mean() >= 0.97
+    for paper in PAPERS:
+        assert right[[case.paper == paper for case in cases]].mean() >= 0.92, paper
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_what_comes_out_has_mnists_form_and_stays_as_it_is(number: int) -> None:
+    pixels = digit_to_pixels(drawn(number, 2).image, 28)
+    assert in_form(pixels)
+    assert (digit_to_pixels(Image.fromarray(pixels), 28) == pixels).all()
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(0, 60), st.integers(0, 60))
+def test_paper_around_it_and_polarity_change_nothing(number: int, left: int, top: int) -> None:
+    rng = np.random.default_rng(number)
+    image = drawn(number, 2).image.convert("L")
+    clean = Image.fromarray(np.where(np.asarray(image.resize((120, 120))) > 127, 255, 0).astype(np.uint8))
+    paper = int(np.asarray(clean)[0].mean() > 127) * 255
+    if {int(value) for value in np.asarray(ImageOps.crop(clean, 0))[:, 0]} != {paper}:
+        return  # ink at the edge
+    one = digit_to_pixels(clean, 28)
+    assert (digit_to_pixels(ImageOps.invert(clean), 28) == one).all()
+    wide = Image.new("L", (192, 192), paper)
+    wide.paste(clean, (left, top))
+    other = Image.new("L", (192, 192), paper)
+    other.paste(clean, tuple(rng.integers(0, 72, 2).tolist()))
+    assert np.abs(digit_to_pixels(wide, 28).astype(int) - digit_to_pixels(other, 28)).mean() < 3
+
+
+def test_of_empty_paper_it_is_seldom_sure(run: Path) -> None:
+    sheets = [
+        on_paper(np.zeros((224, 224)), PAPERS[seed % 6], seed % 4 < 2, 8, np.random.default_rng(seed))
+        for seed in range(120)
+    ]
+    predictor = Predictor.load(run)
+    pixels = np.stack([picture_to_pixels(sheet, predictor.preparation) for sheet in sheets])
+    assert predictor.rejected(pixels, predictor.probabilities(pixels)).mean() > 0.85
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_blank_picture_is_never_a_digit(dark: bool, tmp_path: Path) -> None:
+    for paper in ("clean", "texture"):
+        for seed in range(5):
+            image = on_paper(np.zeros((112, 112)), paper, dark, 4, np.random.default_rng(seed))
+            assert not digit_to_pixels(image, 28).any(), (paper, seed)
+    run = train("digits", model="linear", epochs=1, out=tmp_path / "run", report=False, reject=0.0)["run"]
+    predictor = Predictor.load(run)
+    grey = np.full((1, 1, 8, 8), 90, np.uint8)
+    assert predictor.threshold == 0
+    assert predictor.rejected(grey, predictor.probabilities(grey)).all()
+
+
+def test_each_step_can_be_left_out() -> None:
+    image = drawn(3, 2).image
+    whole = digit_to_pixels(image, 28)
+    for step in STEPS:
+        without = digit_to_pixels(image, 28, [other for other in STEPS if other != step])
+        assert without.shape == (28, 28)
+        if step in ("crop", "antialias"):
+            assert (without != whole).any()
+    hard = digit_to_pixels(image, 28, [other for other in STEPS if other != "antialias"])
+    assert len(np.unique(hard)) < len(np.unique(whole))
+
+
+def test_other_sizes_are_scaled_and_small_ones_full() -> None:
+    assert [box(side) for side in (28, 56, 14, 8)] == [20, 40, 14, 8]
+    for side in (16, 20, 56):
+        pixels = digit_to_pixels(drawn(5, 2).image, side)
+        assert pixels.shape == (side, side)
+        assert in_form(pixels)
+    small = digit_to_pixels(drawn(5, 2).image, 8)
+    assert small.any(axis=1).all()
+
+
+def test_the_sets_of_digits_store_it_and_a_folder_may_ask_for_it(
+    mnist: Dataset, tmp_path: Path, underhood: Command
+) -> None:
+    digits = train("digits", model="linear", epochs=1, out=tmp_path / "digits", report=False)["run"]
+    assert Predictor.load(digits).preparation == Preparation(1, 8, 8, "digit")
+    assert mnist.preparation == DIGIT
+    for number in range(40):
+        case = drawn(number, 4)
+        place = tmp_path / "drawn" / f"{case.digit % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        case.image.save(place / f"{number}.png")
+    done: Outcome = underhood("train", tmp_path / "drawn", "--fit", "digit", "--epochs", 2, "--out", "run", "--json")
+    assert done.code == 0
+    assert Predictor.load("run").preparation == DIGIT
+    failed: Outcome = underhood("train", tmp_path / "drawn", "--fit", "digit", "--channels", 3)
+    assert failed.code == 1
+    assert "leave --channels out" in failed.err
+
+
+def test_digits_of_scikit_learn_are_known_again_when_drawn(tmp_path: Path) -> None:
+    run = train("digits", out=tmp_path / "run", report=False)["run"]
+    cases = [drawn(number, 5) for number in range(300)]
+    labels, _ = Predictor.load(run).predict([case.image for case in cases])
+    assert np.mean([int(label) == case.digit for label, case in zip(labels, cases, strict=True)]) > 0.7
+    assert len(read_named("digits")["train"]) == 1797

@@ -1,0 +1,116 @@
+"""A run as one ONNX file says what the run says, on machines without torch too."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from conftest import Outcome, picture
+
+import underhood.jobs.exporting as exporting
+from underhood import Predictor, RunError, export, read, train
+from underhood.runs.run import Run
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "run"
+    train("digits", model="conv", epochs=4, out=out, report=False)
+    return out
+
+
+@pytest.mark.parametrize("model", ["linear", "net", "conv", "vgg", "resnet18"])
+def test_each_model_says_the_same_in_onnx_runtime(model: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train("digits", model=model, epochs=1, limit=300, out=out, report=False)
+    told = export(out)
+    assert set(told) == {"onnx", "largest_difference", "agreement", "images"}
+    assert told["largest_difference"] <= 1e-4
+    assert (told["agreement"], told["images"]) == (1.0, 60)
+    assert json.loads((out / "parity.json").read_text()) == told
+    session = onnxruntime.InferenceSession(told["onnx"])
+    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+    assert (given.type, given.shape[1:], answer.type) == ("tensor(uint8)", [1, 8, 8], "tensor(float)")
+    pixels = read("digits", limit=300).valid.pixels
+    probabilities = Predictor.load(out).probabilities(pixels)
+    for count in (1, 7, 60):  # the batch is of any length
+        theirs = session.run(None, {given.name: pixels[:count]})[0]
+        assert theirs == pytest.approx(probabilities[:count], abs=1e-4)
+    assert len(list(out.glob("*.onnx*"))) == 1
+
+
+def test_photographs_in_colour_too(tmp_path: Path) -> None:
+    for label in ("a", "b", "c"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(8):
+            picture(10 * ord(label) + i, 40, 30, colour=True).save(tmp_path / "photos" / label / f"{i}.jpg")
+    train(tmp_path / "photos", epochs=1, out=tmp_path / "run", report=False)
+    assert export(tmp_path / "run")["agreement"] == 1
+    one, other = (Predictor.load(tmp_path / "run" / name) for name in ("", "model.onnx"))
+    assert (one.classes, one.preparation, one.threshold) == (other.classes, other.preparation, other.threshold)
+    files = sorted((tmp_path / "photos").rglob("*.jpg"))
+    assert one.predict(files)[1] == pytest.approx(other.predict(files)[1], abs=1e-4)
+
+
+def test_a_corrupted_mean_is_found_and_leaves_no_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(run)
+    write = exporting.write_onnx
+
+    def corrupted(loaded: Run, path: Path) -> None:
+        write(loaded, path)
+        model = onnx.load(path)
+        mean = loaded.model[0].mean.numpy()  # type: ignore[index]
+        same = [one for one in model.graph.initializer if np.array_equal(onnx.numpy_helper.to_array(one), mean)]
+        assert len(same) == 1
+        same[0].CopyFrom(onnx.numpy_helper.from_array(mean + 20, same[0].name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(exporting, "write_onnx", corrupted)
+    with pytest.raises(RunError, match=r"differs from .* nothing is written"):
+        export(run)
+    assert not list(run.glob("*onnx*"))
+    assert not list(run.glob(".*onnx*"))
+    assert not (run / "parity.json").exists()
+
+
+def test_predict_and_its_imports_need_no_torch(run: Path, tmp_path: Path, underhood: Command) -> None:
+    export(run)
+    picture(3, 20, 20).save(tmp_path / "drawn.png")
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'matplotlib', 'safetensors', 'onnx']));"
+        f"sys.argv = ['underhood', 'predict', {str(run / 'model.onnx')!r}, {str(tmp_path / 'drawn.png')!r}, '--json'];"
+        "from underhood.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["predictions"]
+    (same,) = underhood("predict", run, tmp_path / "drawn.png", "--json").json["predictions"]
+    assert (row["label"], row["rejected"]) == (same["label"], same["rejected"])
+    assert row["score"] == pytest.approx(same["score"], abs=1e-4)
+
+
+def test_what_is_no_exported_model_is_one_line(run: Path, tmp_path: Path, underhood: Command) -> None:
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    export(run)
+    foreign = onnx.load(run / "model.onnx")
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    newer = onnx.load(run / "model.onnx")
+    header = json.loads(newer.metadata_props[0].value) | {"format": 99}
+    onnx.helper.set_model_props(newer, {"underhood": json.dumps(header)})
+    onnx.save(newer, tmp_path / "newer.onnx")
+    for name in ("text", "empty", "foreign", "newer", "missing"):
+        failed = underhood("predict", tmp_path / f"{name}.onnx", tmp_path)
+        assert failed.code == 1
+        assert failed.err.startswith("error: ")
+        assert failed.err.count("\n") == 1
+        assert f"{name}.onnx" in failed.err
+    assert underhood("export", tmp_path / "nothing").code == 1

@@ -1,0 +1,96 @@
+"""``predict``: files, folders and standard input; a table, JSON or CSV; sure or not."""
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from underhood import Predictor, read, train
+from underhood.jobs.fitting import threshold_for
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("predict") / "run"
+    train("digits", model="conv", epochs=4, out=out, report=False)
+    return out
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for i, pixels in enumerate(read("digits").valid.pixels[:12]):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        Image.fromarray(pixels[0]).save(tmp_path / "new" / f"{i:02}.png")
+    return tmp_path / "new"
+
+
+def test_each_row_has_path_label_score_rejected_and_top(run: Path, pictures: Path, underhood: Command) -> None:
+    told = underhood("predict", run, pictures, "--json").json["predictions"]
+    predictor = Predictor.load(run)
+    labels, probabilities = predictor.predict(sorted(pictures.iterdir()))
+    assert [row["label"] for row in told] == labels
+    for row, mine in zip(told, probabilities, strict=True):
+        assert set(row) == {"path", "label", "score", "rejected", "top"}
+        assert row["score"] == row["top"][0]["score"] == pytest.approx(mine.max())
+        assert row["top"][0]["label"] == row["label"]
+        assert [one["score"] for one in row["top"]] == pytest.approx(np.sort(mine)[::-1][:5])
+        assert row["rejected"] == (mine.max() < predictor.threshold)
+
+
+def test_as_a_table_and_as_csv(run: Path, pictures: Path, underhood: Command) -> None:
+    Image.new("L", (8, 8)).save(pictures / "blank.png")
+    table = underhood("predict", run, pictures).out.splitlines()
+    assert len(table) == 13
+    assert [line.endswith("blank.png  (not sure)") for line in table].count(True) == 1
+    rows = list(csv.DictReader(io.StringIO(underhood("predict", run, pictures, "--csv").out)))
+    assert list(rows[0]) == ["path", "label", "score", "rejected"]
+    assert [row["rejected"] for row in rows if row["path"].endswith("blank.png")] == ["True"]
+
+
+def test_bad_files_are_listed_and_the_rest_predicted(run: Path, pictures: Path, underhood: Command) -> None:
+    (pictures / "bad.png").write_bytes(b"no picture")
+    told = underhood("predict", run, pictures, pictures / "gone.png", "--json")
+    assert told.code == 1
+    assert len(told.json["predictions"]) == 12
+    assert sorted(Path(path).name for path in told.json["unreadable"]) == ["bad.png", "gone.png"]
+    assert "bad.png is not a picture" in told.err
+
+
+def test_a_picture_may_come_from_standard_input(run: Path, pictures: Path, underhood: Command) -> None:
+    files = sorted(pictures.iterdir())
+    command = [sys.executable, "-m", "underhood", "predict", run, files[0], "-", files[2], "--csv"]
+    done = subprocess.run(command, input=files[1].read_bytes(), capture_output=True, check=True)
+    rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
+    assert [row["path"] for row in rows] == [str(files[0]), "-", str(files[2])]
+    direct = underhood("predict", run, *files[:3], "--json").json["predictions"]
+    assert [row["label"] for row in rows] == [row["label"] for row in direct]
+    assert float(rows[1]["score"]) == pytest.approx(direct[1]["score"])
+    empty = subprocess.run([*command[:5], "-"], input=b"", capture_output=True)
+    assert empty.returncode == 1
+    assert b"error: - is empty" in empty.stderr
+
+
+@given(st.lists(st.floats(0.1, 1), min_size=1, max_size=300, unique=True), st.floats(0, 0.99))
+def test_the_threshold_rejects_the_fraction_that_was_asked_for(sureness: list[float], reject: float) -> None:
+    values = np.array(sureness)
+    assert (values < threshold_for(values, reject)).sum() == min(round(reject * len(values)), len(values) - 1)
+
+
+def test_reject_is_stored_in_the_run(tmp_path: Path, underhood: Command) -> None:
+    told = underhood("train", "--model", "linear", "--epochs", 1, "--reject", 0.2, "--out", "run", "--json").json
+    assert told["threshold"] == Predictor.load("run").threshold
+    rows = list(csv.DictReader(io.StringIO(Path("run/predictions.csv").read_text())))
+    assert sum(float(row["probability"]) < told["threshold"] - 1e-6 for row in rows) == round(0.2 * len(rows))
+    assert "not sure            below" in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
+    assert underhood("train", "--reject", 1.5).code == 2
