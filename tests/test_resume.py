@@ -62,7 +62,7 @@ WAYS = [
 @pytest.mark.parametrize("asked", WAYS, ids=lambda asked: asked["model"] + asked.get("optimizer", ""))
 def test_a_resumed_run_ends_in_the_bytes_of_an_unbroken_one(asked: dict[str, Any], tmp_path: Path) -> None:
     """Whichever step it stopped at: in its first epoch, at an epoch's end, and twice."""
-    asked = {"batch_size": 128, "save_every": 0} | asked
+    asked = {"batch_size": 128, "save_every": 0, "report": False} | asked
     train("digits", out=tmp_path / "whole", **asked)
     finished = states.load_state(tmp_path / "whole")
     assert finished
@@ -75,7 +75,7 @@ def test_a_resumed_run_ends_in_the_bytes_of_an_unbroken_one(asked: dict[str, Any
 
 
 def test_a_run_can_be_broken_again_and_again(tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"model": "net", "epochs": 3, "batch_size": 128, "save_every": 0}
+    asked: dict[str, Any] = {"model": "net", "epochs": 3, "batch_size": 128, "save_every": 0, "report": False}
     train("digits", out=tmp_path / "whole", **asked)
     broken = killed(3, tmp_path / "broken", **asked)
     for stop in (7, 12, 13, 25):
@@ -86,7 +86,7 @@ def test_a_run_can_be_broken_again_and_again(tmp_path: Path) -> None:
 
 
 def test_nothing_is_done_twice_or_left_out(tmp_path: Path) -> None:
-    broken = killed(15, tmp_path / "broken", model="net", epochs=3, batch_size=128, save_every=0)
+    broken = killed(15, tmp_path / "broken", model="net", epochs=3, batch_size=128, save_every=0, report=False)
     numbers: list[int] = []
 
     class Count(Listener):
@@ -100,7 +100,7 @@ def test_nothing_is_done_twice_or_left_out(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_before_its_first_state_starts_again_from_config(tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"model": "net", "epochs": 2, "seed": 3}
+    asked: dict[str, Any] = {"model": "net", "epochs": 2, "seed": 3, "report": False}
     train("digits", out=tmp_path / "whole", **asked)
     broken = killed(1, tmp_path / "broken", **asked)
     assert not (broken / "state.safetensors").exists()
@@ -256,7 +256,7 @@ def test_a_stop_within_a_step_is_heeded_after_it(tmp_path: Path) -> None:
 
 
 def test_metrics_hold_the_epochs_before_the_break_too(tmp_path: Path) -> None:
-    broken = killed(30, tmp_path / "broken", model="net", epochs=4, batch_size=128, save_every=0)
+    broken = killed(30, tmp_path / "broken", model="net", epochs=4, batch_size=128, save_every=0, report=False)
     resume(broken)
     rows = (broken / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2", "3"]

@@ -96,7 +96,7 @@ def test_the_weights_have_one_metadata_key_without_dates(run: Path) -> None:
     assert list(metadata) == ["underhood"]
     header = json.loads(metadata["underhood"])
     assert metadata["underhood"] == json.dumps(header, sort_keys=True)
-    assert set(header) == {"architecture", "classes", "format", "preparation"}
+    assert set(header) == {"architecture", "classes", "format", "preparation", "threshold"}
     assert header["classes"] == list("0123456789")
 
 

@@ -73,6 +73,7 @@ def layers_figure(title: str, series: dict[str, list[tuple[float, float]]], loga
     """A line a layer over the steps, as SVG, from the first, dark, to the last, light. series: (step, value)."""
     import matplotlib
     import numpy as np
+    from matplotlib import ticker
 
     colours = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.9, len(series)))
     with _drawing(5.2, 3.2) as (axes, svg):
@@ -84,6 +85,10 @@ def layers_figure(title: str, series: dict[str, list[tuple[float, float]]], loga
         axes.set(xlabel="step", title=title)
         if logarithmic:
             axes.set_yscale("log")
+            low, high = axes.get_ylim()
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=8))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.minorticks_off()
         if len(series) <= 6:
             axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return svg()
