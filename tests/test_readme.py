@@ -28,8 +28,9 @@ def test_every_command_and_flag_of_the_readme_exists() -> None:
     assert {"train", "check", "ladder", "predict", "evaluate"} <= named <= set(commands)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= flags | {
         "--help",
-        "--nproc-per-node",
-    }  # the last is torchrun's
+        "--nproc-per-node",  # torchrun's
+        "--no-deps",  # pip's
+    }
 
 
 def test_every_file_and_make_target_of_the_readme_exists() -> None:
