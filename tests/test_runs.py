@@ -24,6 +24,7 @@ FILES = [
     "config.json",
     "data.json",
     "environment.json",
+    "ideals.npy",
     "layers.csv",
     "log.txt",
     "metrics.csv",

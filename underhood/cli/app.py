@@ -264,6 +264,21 @@ def export(run: RunFolder, as_json: Json = False) -> None:
 
 
 @app.command()
+def serve(
+    run: Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", metavar="RUN")],
+    host: Annotated[str, typer.Option(help="Who may ask: 127.0.0.1 this machine, 0.0.0.0 everyone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    collect: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep what people say that they drew, a folder a class.")
+    ] = None,
+) -> None:
+    """Serve a model over HTTP, with a page to draw on."""
+    from underhood.serving.server import serve as listen
+
+    listen(run, host, port, collect)
+
+
+@app.command()
 def get(
     name: Annotated[
         str | None, typer.Argument(help="digits, mnist, mnist-3v7 or fashion-mnist.", metavar="NAME")

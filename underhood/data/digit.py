@@ -30,7 +30,7 @@ def digit_to_pixels(image: Image.Image, side: int, steps: Collection[str] = STEP
 
     One that has MNIST's form already (``in_form``) stays as it is.
     """
-    if image.size == (side, side) and in_form(as_it_is := np.asarray(image.convert("L"))):
+    if len(steps) == len(STEPS) and image.size == (side, side) and in_form(as_it_is := np.asarray(image.convert("L"))):
         return as_it_is
     ink = find_ink(image, "polarity" in steps)  # [h, w], 0 to 1
     if "crop" in steps:

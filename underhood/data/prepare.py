@@ -6,14 +6,14 @@ prepared cannot drift apart between them.
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from underhood.data.digit import WORKING, digit_to_pixels
+from underhood.data.digit import STEPS, WORKING, digit_to_pixels
 from underhood.errors import UnknownNameError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
@@ -27,6 +27,10 @@ Source = str | os.PathLike[str] | IO[bytes]
 
 class BadPicture(ValueError):
     """A picture that cannot be read. Its text is the reason; whoever knows the file's name adds it."""
+
+
+class TooLarge(BadPicture):
+    """A picture of too many pixels: its header says so, and nothing of it was decoded."""
 
 
 class Picture(NamedTuple):
@@ -73,15 +77,19 @@ class Preparation:
         return asdict(self)
 
 
-def picture_to_pixels(source: Source | Image.Image, preparation: Preparation) -> np.ndarray:
+def picture_to_pixels(
+    source: Source | Image.Image, preparation: Preparation, steps: Collection[str] = STEPS
+) -> np.ndarray:
     """A picture file (a path or an open binary file) or a PIL image as uint8 [c, h, w].
 
-    Raises BadPicture with the reason if it cannot be read.
+    steps: of those that ``digit`` takes, which to take. Raises BadPicture with the reason if it cannot be read.
     """
     if isinstance(source, Image.Image):
         image = flatten(ImageOps.exif_transpose(source))
     else:
         image = open_picture(source, preparation.at_least).image
+    if preparation.fit == "digit":
+        return digit_to_pixels(image, preparation.width, steps)[None].copy()
     return images_to_pixels([fit_image(image, preparation)], preparation.channels)[0].copy()
 
 
@@ -107,7 +115,7 @@ def open_picture(source: Source, at_least: int = MAX_PIXELS) -> Picture:
     except PermissionError:
         raise BadPicture("may not be read (permission denied)") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPicture(f"has more than {MAX_PIXELS:,} pixels: too large to decode") from None
+        raise TooLarge(f"has more than {MAX_PIXELS:,} pixels: too large to decode") from None
     except Exception as error:  # Pillow meets broken data with errors of a dozen kinds; each is a reason
         raise BadPicture(f"is broken ({str(error) or type(error).__name__})") from None
 
@@ -139,9 +147,7 @@ def _decode(file: IO[bytes], at_least: int) -> Picture:
         known = f"is not a picture in a known format ({', '.join(FORMATS)})"
         raise BadPicture(known if file.read(1) else "is empty (0 bytes)") from None
     if image.width * image.height > MAX_PIXELS:
-        raise BadPicture(
-            f"has {image.width:,} × {image.height:,} pixels: more than {MAX_PIXELS:,}, too large to decode"
-        )
+        raise TooLarge(f"has {image.width:,} × {image.height:,} pixels: more than {MAX_PIXELS:,}, too large to decode")
     size = image.size
     if image.format == "JPEG":
         image.draft(None, (2 * at_least, 2 * at_least))

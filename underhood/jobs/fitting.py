@@ -162,7 +162,9 @@ def measure(folder: Path, ready: Ready, reject: float) -> dict[str, Any]:
     runs.save_weights(folder, learn.model, ready.architecture, dataset.classes, dataset.preparation, threshold)
     predicted = save_predictions(folder, probabilities, dataset.valid)
     right = predicted == dataset.valid.labels
-    baseline = PixelSimilarity().fit(dataset.train).predict(dataset.valid.pixels) == dataset.valid.labels
+    similarity = PixelSimilarity().fit(dataset.train)
+    runs.save_ideals(folder, similarity.ideals)
+    baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
     result = {
         "run": str(folder),
         "model": ready.recipe.model,

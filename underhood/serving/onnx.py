@@ -4,7 +4,10 @@ A picture goes in as uint8 [n, c, h, w], probabilities come out, float32 [n, cla
 graph. The file's metadata has one key, ``underhood``: format, run, classes, preparation, threshold.
 """
 
+import base64
 import json
+import math
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of the metadata
 AT_A_TIME = 256  # pictures
+MOST_IDEALS = 200_000  # bytes
 
 
 def write_onnx(run: "Run", path: Path) -> None:
@@ -33,6 +37,8 @@ def write_onnx(run: "Run", path: Path) -> None:
 
     import torch
     from torch import nn
+
+    from underhood.runs.run import load_ideals, read_metrics
 
     network = nn.Sequential(*run.model.children(), nn.Softmax(dim=1)).eval()
     a = run.architecture
@@ -53,6 +59,8 @@ def write_onnx(run: "Run", path: Path) -> None:
         "classes": list(run.classes),
         "preparation": run.preparation.as_dict(),
         "threshold": run.threshold,
+        "metrics": read_metrics(run.path),
+        "ideals": _packed(load_ideals(run.path, run)),
     }
     onnx.helper.set_model_props(proto, {"underhood": json.dumps(header, sort_keys=True)})
     onnx.save(proto, path)
@@ -73,6 +81,9 @@ def load_onnx(path: Path) -> Predictor:
             raise RunError(f"{path} has format {header['format']}, this underhood reads up to {FORMAT}: update it")
         preparation = Preparation(**header["preparation"])
         classes, threshold = tuple(map(str, header["classes"])), float(header["threshold"])
+        shape = len(classes), preparation.channels, preparation.height, preparation.width
+        ideals = _unpacked(header.get("ideals"), shape)
+        name, model, metrics = str(header["run"]), str(header["model"]), dict(header.get("metrics", {}))
     except UnderhoodError:
         raise
     except Exception as error:  # onnxruntime's errors have no class of their own that is documented
@@ -83,7 +94,21 @@ def load_onnx(path: Path) -> Predictor:
         answers = [session.run(None, {"pictures": np.ascontiguousarray(block)})[0] for block in blocks]
         return np.concatenate(answers) if answers else np.empty((0, len(classes)), np.float32)
 
-    return Predictor(path, classes, preparation, threshold, probabilities)
+    return Predictor(path, classes, preparation, threshold, probabilities, name, model, metrics, ideals)
+
+
+def _packed(ideals: np.ndarray | None) -> str | None:
+    """Each class's average picture, as text; None of many large ones."""
+    if ideals is None or ideals.size > MOST_IDEALS:
+        return None
+    return base64.b64encode(zlib.compress(ideals.tobytes(), 9)).decode()
+
+
+def _unpacked(text: str | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    if text is None:
+        return None
+    content = zlib.decompressobj().decompress(base64.b64decode(text), math.prod(shape))
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """A trained model at work on pictures, prepared as its own were: from a run folder, or from ``model.onnx`` alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from underhood.runs.interpret import not_sure
 if TYPE_CHECKING:
     from PIL import Image
 
+    from underhood.runs.explain import Contributions
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -22,6 +25,9 @@ class Predictor:
 
     classes: names, in the order of the probabilities; preparation: how a picture becomes pixels; threshold: what is
     less probable is not sure; probabilities: uint8 [n, c, h, w] → float32 [n, classes]
+    name: of the run; model: of the network; metrics: name → value, on the validation pictures
+    ideals: each class's average training picture, uint8 [classes, c, h, w], where the run has them
+    contributions: (pixels [c, h, w], label) → ``Contributions``, where there is torch
 
     >>> predictor = Predictor.load("runs/digits-conv-1")            # doctest: +SKIP
     >>> labels, probabilities = predictor.predict(["seven.png"])    # doctest: +SKIP
@@ -32,6 +38,11 @@ class Predictor:
     preparation: Preparation
     threshold: float
     probabilities: Callable[[np.ndarray], np.ndarray]
+    name: str = ""
+    model: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    ideals: np.ndarray | None = None
+    contributions: "Callable[[np.ndarray, int], Contributions] | None" = None
 
     @classmethod
     def load(cls, run: str | Path) -> "Predictor":
@@ -41,13 +52,16 @@ class Predictor:
             from underhood.serving.onnx import load_onnx
 
             return load_onnx(path)
-        from underhood.runs.run import load_run
+        from underhood.runs.explain import contributions
+        from underhood.runs.run import load_ideals, load_run, read_metrics
         from underhood.training.learner import predict_probabilities
 
         loaded = load_run(path)
         return cls(
             path, loaded.classes, loaded.preparation, loaded.threshold,
             lambda pixels: predict_probabilities(loaded.model, pixels).numpy(),
+            path.resolve().name, loaded.architecture.model, read_metrics(path), load_ideals(path, loaded),
+            partial(contributions, loaded.model),
         )  # fmt: skip
 
     def predict(self, pictures: "Sequence[Source | Image.Image]") -> tuple[list[str], np.ndarray]:

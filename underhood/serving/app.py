@@ -1,0 +1,242 @@
+"""``serve``: a model behind HTTP, and the page where one draws. ``underhood serve RUN``, then http://127.0.0.1:8000."""
+
+import asyncio
+import hashlib
+import io
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+
+from underhood import __version__
+from underhood.data.digit import STEPS
+from underhood.data.prepare import BadPicture, TooLarge, picture_to_pixels
+from underhood.runs.thumbnails import heat, thumbnail
+from underhood.serving.batching import Batcher, Overloaded
+from underhood.serving.bodies import Asked, Refused, read_asked
+from underhood.serving.predictor import Predictor
+
+PATIENCE = 30.0  # seconds that a client may take to send its request
+PAGE = Path(__file__).parent / "page" / "index.html"
+TEXT = {"type": "string"}
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "inputs": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]},
+                        "parameters": {"type": "object"},
+                    },
+                }
+            },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+        },
+    },
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": what, "content": {"application/json": {"schema": {"type": "object"}}}}
+    for status, what in {
+        400: "no picture that can be read",
+        408: "sent too slowly",
+        413: "too many bytes or pixels",
+        415: "neither a picture, a form nor JSON",
+        422: "a form or JSON that is not as it must be",
+        503: "overloaded: try again after Retry-After seconds",
+    }.items()
+}
+
+
+class Job(NamedTuple):
+    """One picture to be prepared and predicted."""
+
+    picture: bytes
+    steps: tuple[str, ...]
+
+
+class Answer(NamedTuple):
+    pixels: np.ndarray  # uint8 [c, h, w]
+    probabilities: np.ndarray  # float32 [classes]
+    rejected: bool
+
+
+def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
+    """The server of one model. collect: a folder for what people say that they drew; without it nothing is kept."""
+    batcher: Batcher[Job, Answer] = Batcher(lambda jobs: _answer(predictor, jobs))
+    facts = {
+        "run": predictor.name,
+        "model": predictor.model,
+        "classes": list(predictor.classes),
+        "size": [predictor.preparation.width, predictor.preparation.height],
+        "preparation": predictor.preparation.as_dict(),
+        "steps": list(STEPS) if predictor.preparation.fit == "digit" else [],
+        "threshold": predictor.threshold,
+        "metrics": predictor.metrics,
+        "explains": predictor.contributions is not None,
+        "collects": collect is not None,
+    }
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        batcher.close()
+
+    app = FastAPI(title="underhood", version=__version__, lifespan=living)
+
+    @app.exception_handler(Refused)
+    async def _refused(_: Request, error: Refused) -> Response:
+        return _json({"detail": error.detail}, error.status)
+
+    @app.exception_handler(Overloaded)
+    async def _overloaded(_: Request, __: Overloaded) -> Response:
+        return _json({"detail": "overloaded: try again in a second"}, 503, {"Retry-After": "1"})
+
+    async def look(request: Request) -> tuple[Asked, list[Answer]]:
+        try:
+            asked = await asyncio.wait_for(read_asked(request), PATIENCE)
+        except TimeoutError:
+            raise Refused(408, f"the request was not sent within {PATIENCE:g} seconds") from None
+        unknown = set(asked.steps) - set(STEPS)
+        if unknown:
+            raise Refused(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
+        steps = tuple(step for step in STEPS if asked.steps.get(step, True))
+        return asked, await batcher.ask([Job(picture, steps) for picture in asked.pictures])
+
+    @app.get("/", include_in_schema=False)
+    async def _page() -> Response:
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+    @app.post("/api/predict", openapi_extra=BODY, responses=ERRORS)
+    async def predict(request: Request) -> Response:
+        """The most probable labels of a picture; several pictures: {"results": […]}."""
+        start = time.perf_counter()
+        asked, answers = await look(request)
+        told = [_told(predictor, answer, asked.top_k) for answer in answers]
+        for one in told:
+            one["ms"] = round(1000 * (time.perf_counter() - start), 2)
+        return _json({"results": told} if asked.several else told[0])
+
+    @app.post("/api/explain", openapi_extra=BODY, responses=ERRORS)
+    async def explain(request: Request) -> Response:
+        """What each pixel adds to the best label (null without torch), and the class whose ideal image is nearest."""
+        start = time.perf_counter()
+        asked, answers = await look(request)
+        told = [await asyncio.to_thread(_explained, predictor, answer) for answer in answers]
+        for one in told:
+            one["ms"] = round(1000 * (time.perf_counter() - start), 2)
+        return _json({"results": told} if asked.several else told[0])
+
+    @app.get("/api/model")
+    async def model() -> Response:
+        """Classes, size, preparation, metrics."""
+        return _json(facts)
+
+    @app.get("/api/health")
+    async def health() -> Response:
+        """Whether it is ready."""
+        return _json({"status": "ready", "run": predictor.name})
+
+    if collect is not None:
+
+        @app.post("/api/collect", openapi_extra=BODY, responses=ERRORS)
+        async def keep(request: Request) -> Response:
+            """Save a drawing, as it was sent, into the folder of the class that ``label`` names."""
+            asked, _ = await look(request)  # and so only what can be decoded
+            if asked.label not in predictor.classes or not _is_folder_name(asked.label):
+                raise Refused(422, f"label must be one of {', '.join(predictor.classes[:20])}")
+            path = await asyncio.to_thread(_keep, collect / str(asked.label), asked.pictures[0])
+            return _json({"saved": str(path.relative_to(collect))})
+
+    return app
+
+
+def _answer(predictor: Predictor, jobs: Sequence[Job]) -> list[Answer | Exception]:
+    """What a batch comes to: pictures are prepared one by one, and predicted together."""
+    answers: list[Answer | Exception] = []
+    ready: list[tuple[int, np.ndarray]] = []
+    for place, job in enumerate(jobs):
+        try:
+            pixels = picture_to_pixels(io.BytesIO(job.picture), predictor.preparation, job.steps)
+            ready.append((place, pixels))
+            answers.append(Refused(500, "not predicted"))
+        except BadPicture as bad:
+            answers.append(Refused(413 if isinstance(bad, TooLarge) else 400, f"the picture {bad}"))
+    if ready:
+        whole = np.stack([pixels for _, pixels in ready])
+        probabilities = predictor.probabilities(whole)
+        rejected = predictor.rejected(whole, probabilities).tolist()
+        for (place, pixels), row, not_sure in zip(ready, probabilities, rejected, strict=True):
+            answers[place] = Answer(pixels, row, not_sure)
+    return answers
+
+
+def _told(predictor: Predictor, answer: Answer, top_k: int) -> dict[str, Any]:
+    best = np.argsort(-answer.probabilities, kind="stable")[:top_k].tolist()
+    return {
+        "predictions": [{"label": predictor.classes[i], "score": float(answer.probabilities[i])} for i in best],
+        "rejected": answer.rejected,
+        "seen": thumbnail(answer.pixels).address,
+        "model": predictor.name,
+    }
+
+
+def _explained(predictor: Predictor, answer: Answer) -> dict[str, Any]:
+    label = int(answer.probabilities.argmax())
+    told: dict[str, Any] = {
+        "label": predictor.classes[label],
+        "rejected": answer.rejected,
+        "seen": thumbnail(answer.pixels).address,
+        "contributions": None,
+        "nearest": None,
+        "ideal": None,
+        "model": predictor.name,
+    }
+    if predictor.contributions is not None:
+        why = predictor.contributions(answer.pixels, label)
+        told |= {"contributions": heat(why.values).address, "start": why.start, "logit": why.logit}
+    if predictor.ideals is not None:
+        distances = ((predictor.ideals.astype(np.float32) - answer.pixels) ** 2).mean(axis=(1, 2, 3))
+        nearest = int(distances.argmin())
+        told |= {"nearest": predictor.classes[nearest], "ideal": thumbnail(predictor.ideals[nearest]).address}
+    return told
+
+
+def _keep(folder: Path, picture: bytes) -> Path:
+    """Save a picture under its own hash, whole or not at all."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as image:
+        suffix = str(image.format or "png").lower()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{hashlib.sha256(picture).hexdigest()[:24]}.{suffix}"
+    part = path.with_suffix(".part")
+    try:
+        part.write_bytes(picture)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return path
+
+
+def _is_folder_name(label: str | None) -> bool:
+    return bool(label) and label not in (".", "..") and not set("/\\\0") & set(label or "")
+
+
+def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(content), status, headers, "application/json")
