@@ -14,6 +14,7 @@ from underhood.paths import expanded
 from underhood.runs.run import load_run, read_config, write_json
 from underhood.serving.onnx import load_onnx, write_onnx
 from underhood.serving.predictor import Predictor
+from underhood.serving.server import served_probabilities
 
 MOST = 1e-4  # by so much a probability may differ
 
@@ -21,9 +22,9 @@ MOST = 1e-4  # by so much a probability may differ
 def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, Any]:
     """Write ``model.onnx`` into a run's folder, and ``parity.json``, the certificate.
 
-    Both models are asked about all validation pictures. Returns onnx (the path), largest_difference (of a probability),
-    agreement (the fraction of equal labels), images. Raises RunError, and leaves no file, where a probability differs
-    by more than 1e-4 or one label does.
+    Both models, and a server of the exported one, over HTTP, are asked about all validation pictures. Returns onnx (the
+    path), largest_difference (of a probability), agreement (the fraction of equal labels), images. Raises RunError, and
+    leaves no file, where a probability differs by more than 1e-4 or one label does.
     """
     loaded = load_run(expanded(run))
     _, images = pictures_to_measure(loaded, read_config(loaded.path), None, False, True, listener or Listener())
@@ -52,9 +53,10 @@ def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, An
 
 
 def _compare(one: Predictor, other: Predictor, pixels: np.ndarray) -> dict[str, Any]:
-    (labels, probabilities), (theirs, others) = one.predict_pixels(pixels), other.predict_pixels(pixels)
+    probabilities = one.probabilities(pixels)
+    answers = [other.probabilities(pixels), served_probabilities(other, pixels)]
     return {
-        "largest_difference": float(np.abs(probabilities - others).max()),
-        "agreement": float(np.mean([label == their for label, their in zip(labels, theirs, strict=True)])),
+        "largest_difference": max(float(np.abs(probabilities - answer).max()) for answer in answers),
+        "agreement": float(np.mean([probabilities.argmax(axis=1) == answer.argmax(axis=1) for answer in answers])),
         "images": len(pixels),
     }

@@ -1,10 +1,24 @@
 """The process that serves: a socket, uvicorn, and an end that finishes what is in flight."""
 
+import base64
+import io
+import json
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from underhood.errors import UnderhoodError
 from underhood.paths import expanded
+
+if TYPE_CHECKING:
+    from underhood.serving.predictor import Predictor
 
 WAITING = 2048  # connections that the system holds before they are taken
 LAST = 30  # seconds for what is in flight when it is to end
@@ -33,17 +47,20 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: s
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    listening = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(WAITING)
+        return listening
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise UnderhoodError(
             f"cannot listen on {host}:{port} ({error.strerror or error}): choose another with --port or --host"
         ) from None
-    return listening
 
 
 def _folder(path: Path) -> Path:
@@ -52,3 +69,52 @@ def _folder(path: Path) -> Path:
     except OSError as error:
         raise UnderhoodError(f"cannot create {path} ({error.strerror}): choose another folder with --collect") from None
     return path
+
+
+@contextmanager
+def served(predictor: "Predictor") -> Iterator[int]:
+    """Within, a thread serves the model on this machine; gives the port."""
+    import uvicorn
+
+    from underhood.serving.app import make_app
+
+    listening = _listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(make_app(predictor), log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise UnderhoodError("the server could not be started")
+            time.sleep(0.01)
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(LAST)
+        listening.close()
+
+
+def served_probabilities(predictor: "Predictor", pixels: np.ndarray) -> np.ndarray:
+    """What the model answers over HTTP to pictures, uint8 [n, c, h, w], sent as PNG: float32 [n, classes]."""
+    from PIL import Image
+
+    from underhood.serving.bodies import MOST_BYTES, MOST_PICTURES
+
+    column = {name: i for i, name in enumerate(predictor.classes)}
+    rows = np.zeros((len(pixels), len(column)), np.float32)
+    with served(predictor) as port:
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        together = max(1, min(MOST_PICTURES, MOST_BYTES // 2 // pixels[0].nbytes))
+        for start in range(0, len(pixels), together):
+            texts = []
+            for picture in pixels[start : start + together]:
+                file = io.BytesIO()
+                Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).save(file, "PNG")
+                texts.append(base64.b64encode(file.getvalue()).decode())
+            asked = json.dumps({"inputs": texts, "parameters": {"top_k": len(column)}})
+            connection.request("POST", "/api/predict", asked, {"Content-Type": "application/json"})
+            for place, told in enumerate(json.loads(connection.getresponse().read())["results"]):
+                for one in told["predictions"]:
+                    rows[start + place, column[one["label"]]] = one["score"]
+        connection.close()
+    return rows
