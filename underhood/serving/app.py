@@ -1,6 +1,7 @@
 """``serve``: a model behind HTTP, and the page where one draws. ``underhood serve RUN``, then http://127.0.0.1:8000."""
 
 import asyncio
+import base64
 import hashlib
 import io
 import json
@@ -13,16 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
+from PIL import Image
 
 from underhood import __version__
 from underhood.data.digit import STEPS
 from underhood.data.prepare import BadPicture, TooLarge, picture_to_pixels
-from underhood.runs.thumbnails import heat, thumbnail
+from underhood.runs.thumbnails import heat
 from underhood.serving.batching import Batcher, Overloaded
 from underhood.serving.bodies import Asked, Refused, read_asked
 from underhood.serving.predictor import Predictor
 
 PATIENCE = 30.0  # seconds that a client may take to send its request
+QUICK = 4096  # bytes of pictures that are prepared at once, without a thread
 PAGE = Path(__file__).parent / "page" / "index.html"
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
@@ -62,13 +65,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Job(NamedTuple):
-    """One picture to be prepared and predicted."""
-
-    picture: bytes
-    steps: tuple[str, ...]
-
-
 class Answer(NamedTuple):
     pixels: np.ndarray  # uint8 [c, h, w]
     probabilities: np.ndarray  # float32 [classes]
@@ -77,7 +73,7 @@ class Answer(NamedTuple):
 
 def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
     """The server of one model. collect: a folder for what people say that they drew; without it nothing is kept."""
-    batcher: Batcher[Job, Answer] = Batcher(lambda jobs: _answer(predictor, jobs))
+    batcher: Batcher[np.ndarray, Answer] = Batcher(lambda pictures: _answer(predictor, pictures))
     facts = {
         "run": predictor.name,
         "model": predictor.model,
@@ -108,14 +104,17 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
 
     async def look(request: Request) -> tuple[Asked, list[Answer]]:
         try:
-            asked = await asyncio.wait_for(read_asked(request), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                asked = await read_asked(request)
         except TimeoutError:
             raise Refused(408, f"the request was not sent within {PATIENCE:g} seconds") from None
         unknown = set(asked.steps) - set(STEPS)
         if unknown:
             raise Refused(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
         steps = tuple(step for step in STEPS if asked.steps.get(step, True))
-        return asked, await batcher.ask([Job(picture, steps) for picture in asked.pictures])
+        if sum(map(len, asked.pictures)) <= QUICK:  # to hand it to a thread would take as long
+            return asked, await batcher.ask(_prepared(predictor, asked.pictures, steps))
+        return asked, await batcher.ask(await asyncio.to_thread(_prepared, predictor, asked.pictures, steps))
 
     @app.get("/", include_in_schema=False)
     async def _page() -> Response:
@@ -165,24 +164,28 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
     return app
 
 
-def _answer(predictor: Predictor, jobs: Sequence[Job]) -> list[Answer | Exception]:
-    """What a batch comes to: pictures are prepared one by one, and predicted together."""
-    answers: list[Answer | Exception] = []
-    ready: list[tuple[int, np.ndarray]] = []
-    for place, job in enumerate(jobs):
-        try:
-            pixels = picture_to_pixels(io.BytesIO(job.picture), predictor.preparation, job.steps)
-            ready.append((place, pixels))
-            answers.append(Refused(500, "not predicted"))
-        except BadPicture as bad:
-            answers.append(Refused(413 if isinstance(bad, TooLarge) else 400, f"the picture {bad}"))
-    if ready:
-        whole = np.stack([pixels for _, pixels in ready])
-        probabilities = predictor.probabilities(whole)
-        rejected = predictor.rejected(whole, probabilities).tolist()
-        for (place, pixels), row, not_sure in zip(ready, probabilities, rejected, strict=True):
-            answers[place] = Answer(pixels, row, not_sure)
-    return answers
+def _prepared(predictor: Predictor, pictures: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
+    """Files as pixels, uint8 [c, h, w] each. Raises Refused: 400 or 413."""
+    try:
+        return [picture_to_pixels(io.BytesIO(picture), predictor.preparation, steps) for picture in pictures]
+    except BadPicture as bad:
+        raise Refused(413 if isinstance(bad, TooLarge) else 400, f"the picture {bad}") from None
+
+
+def _answer(predictor: Predictor, pictures: Sequence[np.ndarray]) -> list[Answer | Exception]:
+    """What a batch of prepared pictures comes to."""
+    pixels = np.stack(pictures)
+    probabilities = predictor.probabilities(pixels)
+    rejected = predictor.rejected(pixels, probabilities).tolist()
+    return [Answer(*one) for one in zip(pictures, probabilities, rejected, strict=True)]
+
+
+def _seen(pixels: np.ndarray) -> str:
+    """Prepared pixels, uint8 [c, h, w], as a data URL."""
+    file = io.BytesIO()
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    image.save(file, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _told(predictor: Predictor, answer: Answer, top_k: int) -> dict[str, Any]:
@@ -190,7 +193,7 @@ def _told(predictor: Predictor, answer: Answer, top_k: int) -> dict[str, Any]:
     return {
         "predictions": [{"label": predictor.classes[i], "score": float(answer.probabilities[i])} for i in best],
         "rejected": answer.rejected,
-        "seen": thumbnail(answer.pixels).address,
+        "seen": _seen(answer.pixels),
         "model": predictor.name,
     }
 
@@ -200,7 +203,7 @@ def _explained(predictor: Predictor, answer: Answer) -> dict[str, Any]:
     told: dict[str, Any] = {
         "label": predictor.classes[label],
         "rejected": answer.rejected,
-        "seen": thumbnail(answer.pixels).address,
+        "seen": _seen(answer.pixels),
         "contributions": None,
         "nearest": None,
         "ideal": None,
@@ -212,14 +215,12 @@ def _explained(predictor: Predictor, answer: Answer) -> dict[str, Any]:
     if predictor.ideals is not None:
         distances = ((predictor.ideals.astype(np.float32) - answer.pixels) ** 2).mean(axis=(1, 2, 3))
         nearest = int(distances.argmin())
-        told |= {"nearest": predictor.classes[nearest], "ideal": thumbnail(predictor.ideals[nearest]).address}
+        told |= {"nearest": predictor.classes[nearest], "ideal": _seen(predictor.ideals[nearest])}
     return told
 
 
 def _keep(folder: Path, picture: bytes) -> Path:
     """Save a picture under its own hash, whole or not at all."""
-    from PIL import Image
-
     with Image.open(io.BytesIO(picture)) as image:
         suffix = str(image.format or "png").lower()
     folder.mkdir(parents=True, exist_ok=True)

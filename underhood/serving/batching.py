@@ -18,7 +18,8 @@ class Batcher(Generic[Item, Answer]):
 
     work: items → as many answers, each what that item's asker gets: an exception is raised there
     waiting: so many may wait; who comes next is told ``Overloaded``
-    Nothing waits for company: an item that comes alone is worked on at once.
+    Nothing waits for company longer than the loop takes to see who has come at the same moment. A single item is worked
+    on without the thread, which would take longer than the work.
     """
 
     def __init__(
@@ -43,12 +44,15 @@ class Batcher(Generic[Item, Answer]):
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._items:
+            await asyncio.sleep(0)  # who has come at the same moment asks now
             batch, self._items = self._items[: self._most], self._items[self._most :]
             wanted = [(item, future) for item, future in batch if not future.done()]  # who has gone needs no answer
             if not wanted:
                 continue
             try:
-                answers = await loop.run_in_executor(self._thread, self._work, [item for item, _ in wanted])
+                items = [item for item, _ in wanted]
+                alone = len(items) == 1
+                answers = self._work(items) if alone else await loop.run_in_executor(self._thread, self._work, items)
             except Exception as error:
                 answers = [error] * len(wanted)
             for (_, future), answer in zip(wanted, answers, strict=True):
