@@ -2,6 +2,7 @@
 #
 #   make train                     train on the digits that ship with scikit-learn
 #   make test                      install what the tests need and run them
+#   make test-browser              the page of `underhood serve`, in Chromium
 #   make fuzz                      hostile input, 10,000 of each kind
 #   make check                     ruff and mypy
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
@@ -22,13 +23,16 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet
 
 ROW ?= all
 
-.PHONY: train test fuzz check wheel serve-env bench clean
+.PHONY: train test test-browser fuzz check wheel serve-env bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
 
 test: .venv/installed-test
 	.venv/bin/python -m pytest
+
+test-browser: .venv/installed-browser
+	.venv/bin/python -m pytest tests/browser
 
 fuzz: .venv/installed-test
 	FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
@@ -67,6 +71,10 @@ clean:
 
 .venv/installed-test: .venv/installed
 	$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+.venv/installed-browser: .venv/installed-test
+	$(PIP_INSTALL) --editable '.[browser]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed-test

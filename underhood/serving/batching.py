@@ -28,7 +28,7 @@ class Batcher(Generic[Item, Answer]):
         self._work, self._most, self._waiting = work, most, waiting
         self._items: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._running: asyncio.Task[None] | None = None
+        self._busy = False
 
     async def ask(self, items: Sequence[Item]) -> list[Answer]:
         """The answers to items that belong together. Raises Overloaded, or what work gave for one of them."""
@@ -37,31 +37,46 @@ class Batcher(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
         self._items += zip(items, futures, strict=True)
-        if self._running is None or self._running.done():
-            self._running = loop.create_task(self._run())
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._next, loop)  # after all who have come at the same moment
+        if len(futures) == 1:
+            return [await futures[0]]
         return list(await asyncio.gather(*futures))
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._items:
-            await asyncio.sleep(0)  # who has come at the same moment asks now
-            batch, self._items = self._items[: self._most], self._items[self._most :]
-            wanted = [(item, future) for item, future in batch if not future.done()]  # who has gone needs no answer
-            if not wanted:
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work on what waits, in the thread if it is more than one item, and come again until nothing does."""
+        batch, self._items = self._items[: self._most], self._items[self._most :]
+        batch = [(item, future) for item, future in batch if not future.done()]  # who has gone needs no answer
+        items, futures = [item for item, _ in batch], [future for _, future in batch]
+        if len(items) > 1:
+            working = loop.run_in_executor(self._thread, self._try, items)
+            working.add_done_callback(lambda done: self._hand_out(loop, futures, done.result()))
+        else:
+            self._hand_out(loop, futures, self._try(items) if items else [])
+
+    def _try(self, items: Sequence[Item]) -> Sequence[Answer | Exception]:
+        try:
+            return self._work(items)
+        except Exception as error:
+            return [error] * len(items)
+
+    def _hand_out(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        futures: "Sequence[asyncio.Future[Answer]]",
+        answers: Sequence[Answer | Exception],
+    ) -> None:
+        for future, answer in zip(futures, answers, strict=True):
+            if future.done():
                 continue
-            try:
-                items = [item for item, _ in wanted]
-                alone = len(items) == 1
-                answers = self._work(items) if alone else await loop.run_in_executor(self._thread, self._work, items)
-            except Exception as error:
-                answers = [error] * len(wanted)
-            for (_, future), answer in zip(wanted, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        self._busy = bool(self._items)
+        if self._busy:
+            loop.call_soon(self._next, loop)
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)

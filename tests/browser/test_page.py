@@ -1,0 +1,127 @@
+"""The page in a real browser: Chromium through Playwright. ``make test-browser``."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+
+from underhood import Predictor, train
+from underhood.serving.server import served
+
+ROUND = [(0.5 + 0.22 * math.sin(t / 4), 0.5 - 0.35 * math.cos(t / 4)) for t in range(26)]
+SEVEN = [(0.25, 0.2), (0.75, 0.2), (0.62, 0.45), (0.5, 0.7), (0.45, 0.88)]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    run = train("digits", out=tmp_path_factory.mktemp("page") / "run", report=False)["run"]
+    with served(Predictor.load(run)) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    place = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
+        except Error as error:
+            pytest.fail(
+                f"no browser ({str(error).splitlines()[0]}): apt-get install chromium, or playwright install chromium"
+            )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=["desk", "phone, dark"])
+def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
+    if request.param == "desk":
+        context = browser.new_context(viewport={"width": 1100, "height": 900})
+    else:
+        context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, color_scheme="dark")
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith((address, "data:")) else None)
+    page.goto(address)
+    expect(page.locator("#steps")).to_be_visible()
+    yield page
+    context.close()
+    assert not wrong
+
+
+def draw(page: Page, points: list[tuple[float, float]]) -> None:
+    box = page.locator("#canvas").bounding_box()
+    assert box
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+
+
+def test_drawing_changes_the_prediction_and_undo_takes_it_back(page: Page) -> None:
+    assert page.inner_text("#said").strip() == ""
+    draw(page, [(0.5, 0.12), (0.5, 0.88)])
+    expect(page.locator("#said")).to_contain_text("1")
+    expect(page.locator("#bars li")).to_have_count(10)
+    expect(page.locator("#seen")).to_be_visible()
+    expect(page.locator("#why")).to_be_visible()
+    expect(page.locator("#ideal")).to_be_visible()
+    seen = page.get_attribute("#seen", "src")
+    page.click("#clear")
+    expect(page.locator("#seen")).to_be_hidden()
+    draw(page, ROUND)
+    expect(page.locator("#said")).to_contain_text("0")
+    assert page.get_attribute("#seen", "src") != seen
+    page.click("#undo")
+    expect(page.locator("#seen")).to_be_hidden()
+    expect(page.locator("#bars li")).to_have_count(0)
+
+
+def test_a_switch_changes_what_the_model_sees(page: Page) -> None:
+    draw(page, [(x / 2, y / 2) for x, y in SEVEN])
+    expect(page.locator("#seen")).to_be_visible()
+    expect(page.locator("#why")).to_be_visible()
+    seen = page.get_attribute("#seen", "src") or ""
+    page.get_by_label("crop to the ink").uncheck()
+    expect(page.locator("#seen")).not_to_have_attribute("src", seen)
+    page.get_by_label("crop to the ink").check()
+    expect(page.locator("#seen")).to_have_attribute("src", seen)
+
+
+def test_a_picture_may_be_chosen(page: Page, tmp_path: Path) -> None:
+    image = Image.new("L", (120, 120), "white")
+    image.paste("black", (52, 20, 64, 100))
+    image.save(tmp_path / "one.png")
+    page.set_input_files("#file", tmp_path / "one.png")
+    expect(page.locator("#said")).to_contain_text("1")
+    page.click("#undo")
+    expect(page.locator("#seen")).to_be_hidden()
+
+
+def test_the_keyboard_draws(page: Page) -> None:
+    page.focus("#canvas")
+    page.keyboard.press("Space")
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.locator("#said")).to_contain_text("1")
+    page.keyboard.press("u")
+    expect(page.locator("#seen")).to_be_hidden()
+
+
+def test_nothing_is_wider_than_the_page_and_axe_finds_nothing_serious(page: Page) -> None:
+    draw(page, SEVEN)
+    expect(page.locator("#why")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("getComputedStyle(canvas).touchAction") == "none"
