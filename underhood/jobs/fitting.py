@@ -16,6 +16,7 @@ from underhood.jobs.stopping import stopping
 from underhood.listener import Listener
 from underhood.paths import expanded
 from underhood.runs import run as runs
+from underhood.runs.ideals import save_ideals
 from underhood.runs.interpret import wilson_interval
 from underhood.scratch.similarity import PixelSimilarity
 
@@ -163,7 +164,7 @@ def measure(folder: Path, ready: Ready, reject: float) -> dict[str, Any]:
     predicted = save_predictions(folder, probabilities, dataset.valid)
     right = predicted == dataset.valid.labels
     similarity = PixelSimilarity().fit(dataset.train)
-    runs.save_ideals(folder, similarity.ideals)
+    save_ideals(folder, similarity.ideals)
     baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
     result = {
         "run": str(folder),

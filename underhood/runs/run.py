@@ -32,7 +32,6 @@ from underhood.data.prepare import Preparation
 from underhood.errors import RunError, UnderhoodError
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
     from underhood.models import Architecture
@@ -209,28 +208,6 @@ def load_run(folder: Path) -> Run:
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
     return Run(folder, model.eval(), architecture, classes, preparation, threshold)
-
-
-def save_ideals(folder: Path, ideals: "np.ndarray") -> None:
-    """Write ``ideals.npy``. ideals: float [classes, c, h, w], 0 to 1."""
-    import numpy as np
-
-    content = io.BytesIO()
-    np.save(content, np.round(255 * ideals).astype(np.uint8))
-    write_whole(folder / "ideals.npy", content.getvalue())
-
-
-def load_ideals(folder: Path, run: Run) -> "np.ndarray | None":
-    """Each class's average training picture, uint8 [classes, c, h, w]; None where the run has none that fit."""
-    import numpy as np
-
-    try:
-        ideals = np.load(folder / "ideals.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    a = run.architecture
-    fits = ideals.dtype == np.uint8 and ideals.shape == (a.classes, a.channels, a.height, a.width)
-    return ideals if fits else None
 
 
 def read_metrics(folder: Path) -> dict[str, float]:

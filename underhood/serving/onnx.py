@@ -38,7 +38,8 @@ def write_onnx(run: "Run", path: Path) -> None:
     import torch
     from torch import nn
 
-    from underhood.runs.run import load_ideals, read_metrics
+    from underhood.runs.ideals import load_ideals
+    from underhood.runs.run import read_metrics
 
     network = nn.Sequential(*run.model.children(), nn.Softmax(dim=1)).eval()
     a = run.architecture

@@ -58,7 +58,8 @@ class Predictor:
         import torch
 
         from underhood.runs.explain import contributions
-        from underhood.runs.run import load_ideals, load_run, read_metrics
+        from underhood.runs.ideals import load_ideals
+        from underhood.runs.run import load_run, read_metrics
         from underhood.training.learner import predict_probabilities
 
         loaded = load_run(path)
