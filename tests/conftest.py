@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,15 @@ from underhood.errors import DataError
 
 settings.register_profile("patient", deadline=None)  # a first example may import half of SciPy
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of modules and sessions keep stays apart from the user's, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache") / "decoded"
+        patch.setattr(cache, "cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -304,7 +304,7 @@ def test_evaluate_refuses_pictures_that_were_trained_on(underhood: Command, smal
     small_folder.rename(small_folder.parent / "moved")
     gone = underhood("evaluate", run)
     assert gone.code == 1
-    assert "is no longer there: say `evaluate RUN DATA`" in gone.err
+    assert "is no longer there: bring it back, or evaluate on other DATA" in gone.err
     moved = underhood("evaluate", run, small_folder.parent / "moved", "--json").json
     assert (moved["part"], moved["images"], moved["accuracy"]) == ("valid", 4, own["accuracy"])
     (small_folder.parent / "moved").rename(small_folder)

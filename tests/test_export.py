@@ -13,7 +13,7 @@ import pytest
 from conftest import Outcome, picture
 
 import underhood.jobs.exporting as exporting
-from underhood import Predictor, RunError, export, read, train
+from underhood import Predictor, RunError, UnderhoodError, export, read, train
 from underhood.runs.run import Run
 
 Command = Callable[..., Outcome]
@@ -78,6 +78,19 @@ def test_a_corrupted_mean_is_found_and_leaves_no_file(run: Path, monkeypatch: py
     assert not list(run.glob("*onnx*"))
     assert not list(run.glob(".*onnx*"))
     assert not (run / "parity.json").exists()
+
+
+def test_an_export_that_fails_leaves_the_certified_one_before_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Path(export(run)["onnx"]).read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exporting, "write_onnx", full)
+    with pytest.raises(UnderhoodError, match="make room"):
+        export(run)
+    assert (run / "model.onnx").read_bytes() == before
+    assert (run / "parity.json").exists()
 
 
 def test_predict_and_its_imports_need_no_torch(run: Path, tmp_path: Path, underhood: Command) -> None:

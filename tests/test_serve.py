@@ -201,6 +201,19 @@ def test_no_body_is_an_error_of_ours(server: httpx.Client, content: bytes, kind:
     assert answer.status_code in (200, 400, 413, 415, 422)
 
 
+def test_a_small_file_that_is_a_large_picture_holds_nobody_up(server: httpx.Client) -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (16_383, 3000), (255, 0, 0, 128)).save(file, "WEBP", lossless=True)
+    assert len(file.getvalue()) < 4096
+    asking = threading.Thread(target=server.post, args=("/api/predict",), kwargs={"content": file.getvalue()})
+    asking.start()
+    time.sleep(0.2)
+    start = time.monotonic()
+    assert server.get("/api/health").status_code == 200
+    assert time.monotonic() - start < 0.3
+    asking.join()
+
+
 def test_a_cut_connection_harms_nobody(server: httpx.Client) -> None:
     port = server.base_url.port or 0
     for part in (
@@ -224,11 +237,17 @@ def test_collect_saves_the_raw_drawing_into_a_folder_that_trains(predictor: Pred
                 answers.append(await client.post("/api/collect", json=body))
             for label in ("../x", "", None, "seven"):
                 answers.append(await client.post("/api/collect", json=body | {"label": label}))
+            (tmp_path / "kept" / "7").rename(tmp_path / "seven")
+            (tmp_path / "kept" / "7").write_text("a file is in the way")
+            answers.append(await client.post("/api/collect", json=body | {"label": "7"}))
+            (tmp_path / "kept" / "7").unlink()
+            (tmp_path / "seven").rename(tmp_path / "kept" / "7")
             return answers
 
-    *saved, one, two, three, four = asyncio.run(send())
+    *saved, one, two, three, four, blocked = asyncio.run(send())
     assert all(answer.status_code == 200 for answer in saved)
     assert [answer.status_code for answer in (one, two, three, four)] == [422] * 4
+    assert (blocked.status_code, set(blocked.json())) == (507, {"detail"})
     for number, answer in enumerate(saved):
         assert (tmp_path / "kept" / answer.json()["saved"]).read_bytes() == png(drawn(number, 6).image)
     assert not list(tmp_path.rglob("*.part"))
@@ -275,7 +294,7 @@ def test_a_port_that_is_taken_is_one_line(run: Path, underhood: Command, tmp_pat
         taken.listen()
         failed = underhood("serve", run, "--port", taken.getsockname()[1])
     assert failed.code == 1
-    assert failed.err.startswith("error: cannot listen on 127.0.0.1:")
+    assert failed.err.startswith("error: cannot listen on '127.0.0.1', port ")
     assert "--port" in failed.err
     assert underhood("serve", tmp_path / "nothing").code == 1
     picture(1).save(tmp_path / "file.png")

@@ -29,8 +29,6 @@ def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, An
     loaded = load_run(expanded(run))
     _, images = pictures_to_measure(loaded, read_config(loaded.path), None, False, True, listener or Listener())
     place, part = loaded.path / "model.onnx", loaded.path / ".model.part.onnx"
-    for earlier in (place, loaded.path / "parity.json"):
-        earlier.unlink(missing_ok=True)
     try:
         write_onnx(loaded, part)
         certificate = _compare(Predictor.load(loaded.path), load_onnx(part), images.pixels)
@@ -38,18 +36,20 @@ def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, An
             f"a probability by {certificate['largest_difference']:.2g}, {certificate['agreement']:.4%} of labels agree"
         )
         if not (certificate["largest_difference"] <= MOST and certificate["agreement"] == 1):
+            for earlier in (place, loaded.path / "parity.json"):
+                earlier.unlink(missing_ok=True)
             raise RunError(f"the exported model differs from {loaded.path} ({told}): nothing is written")
         with part.open("rb") as file:
             os.fsync(file.fileno())
+        result = {"onnx": str(place), **certificate}
         part.replace(place)
+        write_json(loaded.path / "parity.json", result)
+        return result
     except OSError as error:
-        raise UnderhoodError(f"cannot write {place} ({error.strerror}): make room") from None
+        raise UnderhoodError(f"cannot write {place} ({error.strerror}): make room, or remove it") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    result = {"onnx": str(place), **certificate}
-    write_json(loaded.path / "parity.json", result)
-    return result
 
 
 def _compare(one: Predictor, other: Predictor, pixels: np.ndarray) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def pictures_to_measure(
     resolved = data if data is None or str(data) in NAMES else str(expanded(data).resolve())
     if data is None or str(resolved) == own:  # the same split as in training, or training pictures would be measured
         if own not in NAMES and not Path(own).exists():
-            raise RunError(f"{run.path} was trained on {own}, which is no longer there: say `evaluate RUN DATA`")
+            raise RunError(
+                f"{run.path} was trained on {own}, which is no longer there: bring it back, or evaluate on other DATA"
+            )
         dataset = read(
             own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
             limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
@@ -154,7 +156,8 @@ def _prepared(
     pixels = decoded.pixels
     if "-" in files:
         try:
-            from_stdin = picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), predictor.preparation)
+            sent = sys.stdin.buffer.read() if sys.stdin else b""
+            from_stdin = picture_to_pixels(io.BytesIO(sent), predictor.preparation)
             place = sum(file in names for file in files[: files.index("-")])
             pixels = np.insert(pixels[: len(names)], place, from_stdin, axis=0)
             names.insert(place, "-")

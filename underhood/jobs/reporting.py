@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from underhood.data.named import NAMES
 from underhood.data.read import read
 from underhood.errors import RunError
 from underhood.jobs.records import changes, few
@@ -22,6 +23,8 @@ def report(run: str | Path, *, listener: Listener | None = None) -> dict[str, An
     listener = listener or Listener()
     loaded = load_run(expanded(run))
     request = stored_request(loaded.path, read_config(loaded.path))
+    if str(request.data) not in NAMES and not Path(request.data).exists():
+        raise RunError(f"{loaded.path} was trained on {request.data}, which is no longer there: bring it back")
     dataset = read(
         request.data, preparation=loaded.preparation, valid=request.valid, seed=request.seed, limit=request.limit,
         skip_bad=request.skip_bad, cache=request.cache, progress=listener.reading(), bar=listener.download,

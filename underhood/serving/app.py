@@ -25,7 +25,7 @@ from underhood.serving.bodies import Asked, Refused, read_asked
 from underhood.serving.predictor import Predictor
 
 PATIENCE = 30.0  # seconds that a client may take to send its request
-QUICK = 4096  # bytes of pictures that are prepared at once, without a thread
+QUICK = 4096, 128  # bytes of a PNG, and its pixels a side: so small a one is prepared at once, without a thread
 PAGE = Path(__file__).parent / "page" / "index.html"
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
@@ -112,10 +112,11 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
         if unknown:
             raise Refused(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
         steps = tuple(step for step in STEPS if asked.steps.get(step, True))
-        if sum(map(len, asked.pictures)) <= QUICK:  # to hand it to a thread would take as long
+        if len(asked.pictures) == 1 and _is_quick(asked.pictures[0]):  # to hand it to a thread would take as long
             return asked, await batcher.ask(_prepared(predictor, asked.pictures, steps))
         return asked, await batcher.ask(await asyncio.to_thread(_prepared, predictor, asked.pictures, steps))
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def _page() -> Response:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"))
@@ -145,6 +146,7 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
         """Classes, size, preparation, metrics."""
         return _json(facts)
 
+    @app.head("/api/health", include_in_schema=False)
     @app.get("/api/health")
     async def health() -> Response:
         """Whether it is ready."""
@@ -156,12 +158,25 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
         async def keep(request: Request) -> Response:
             """Save a drawing, as it was sent, into the folder of the class that ``label`` names."""
             asked, _ = await look(request)  # and so only what can be decoded
-            if asked.label not in predictor.classes or not _is_folder_name(asked.label):
-                raise Refused(422, f"label must be one of {', '.join(predictor.classes[:20])}")
-            path = await asyncio.to_thread(_keep, collect / str(asked.label), asked.pictures[0])
+            if asked.label not in predictor.classes:
+                raise Refused(422, "label must be one of the classes that /api/model names")
+            if not _is_folder_name(asked.label):
+                raise Refused(422, f"{asked.label[:60]!r} cannot be the name of a folder")
+            if len(asked.pictures) > 1:
+                raise Refused(422, "one picture at a time can be kept")
+            try:
+                path = await asyncio.to_thread(_keep, collect / asked.label, asked.pictures[0])
+            except OSError as error:
+                raise Refused(507, f"the picture cannot be saved ({error.strerror or error})") from None
             return _json({"saved": str(path.relative_to(collect))})
 
     return app
+
+
+def _is_quick(picture: bytes) -> bool:
+    """Whether a file is a small PNG by what its first bytes declare: a few bytes may hold a large picture."""
+    width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
+    return picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) <= QUICK[0] and max(width, height) <= QUICK[1]
 
 
 def _prepared(predictor: Predictor, pictures: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
@@ -235,8 +250,9 @@ def _keep(folder: Path, picture: bytes) -> Path:
     return path
 
 
-def _is_folder_name(label: str | None) -> bool:
-    return bool(label) and label not in (".", "..") and not set("/\\\0") & set(label or "")
+def _is_folder_name(label: str) -> bool:
+    fits = 0 < len(label.encode("utf-8", "surrogateescape")) <= 255
+    return fits and not label.startswith(".") and not set("/\\\0") & set(label)
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

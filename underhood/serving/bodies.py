@@ -105,7 +105,7 @@ def _from_json(body: bytes) -> Asked:
         raise Refused(422, "parameters must be an object")
     top_k, steps, label = parameters.get("top_k", 5), parameters.get("steps") or {}, content.get("label")
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
-        raise Refused(422, "top_k must be a whole number above 0")
+        raise Refused(422, "top_k must be a whole number from 1 to 10,000")
     if not isinstance(steps, dict) or not all(isinstance(on, bool) for on in steps.values()):
         raise Refused(422, "steps must be an object of true and false")
     if label is not None and not isinstance(label, str):

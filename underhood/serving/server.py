@@ -20,7 +20,7 @@ from underhood.paths import expanded
 from underhood.serving.predictor import Predictor
 
 WAITING = 2048  # connections that the system holds before they are taken
-LAST = 30  # seconds for what is in flight when it is to end
+LAST = 10  # seconds for what is in flight when it is to end
 
 
 def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: str | Path | None = None) -> None:
@@ -63,11 +63,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
         listening.listen(WAITING)
         return listening
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         if listening is not None:
             listening.close()
+        why = getattr(error, "strerror", None) or "no such host"
         raise UnderhoodError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}): choose another with --port or --host"
+            f"cannot listen on {host!r}, port {port} ({why}): choose another with --port or --host"
         ) from None
 
 
