@@ -90,7 +90,7 @@ def drawn(number: int, seed: int = 0, of: Images | None = None) -> Drawn:
     if of is None:
         slant = rng.uniform(-0.2, 0.5) if rng.random() < 0.7 else rng.uniform(0.5, 1)
         width = min(pen, pen * max(scale, 0.6)) * unit
-        ink = _strokes(digit, rng, side, 19 * unit * scale, slant, width, shift * unit)
+        ink = strokes(digit, rng, side, 19 * unit * scale, slant, width, shift * unit)
     else:
         which = int(rng.integers(len(of)))
         digit = int(of.labels[which])
@@ -99,7 +99,7 @@ def drawn(number: int, seed: int = 0, of: Images | None = None) -> Drawn:
     return Drawn(on_paper(ink, paper, dark, unit, rng), digit, paper)
 
 
-def _strokes(
+def strokes(
     digit: int, rng: np.random.Generator, side: int, height: float, slant: float, width: float, shift: np.ndarray
 ) -> np.ndarray:
     turn, aspect, finer = rng.normal(0, 0.1), rng.uniform(0.85, 1.15), 4
