@@ -72,6 +72,7 @@ def test_drawing_changes_the_prediction_and_undo_takes_it_back(page: Page) -> No
     draw(page, [(0.5, 0.12), (0.5, 0.88)])
     expect(page.locator("#said")).to_contain_text("1")
     expect(page.locator("#bars li")).to_have_count(10)
+    assert page.evaluate("Math.min(...[...document.querySelectorAll('.track')].map(bar => bar.clientWidth))") > 40
     expect(page.locator("#seen")).to_be_visible()
     expect(page.locator("#why")).to_be_visible()
     expect(page.locator("#ideal")).to_be_visible()

@@ -112,7 +112,7 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
         if unknown:
             raise Refused(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
         steps = tuple(step for step in STEPS if asked.steps.get(step, True))
-        if len(asked.pictures) == 1 and _is_quick(asked.pictures[0]):  # to hand it to a thread would take as long
+        if len(asked.pictures) == 1 and is_quick(asked.pictures[0]):  # to hand it to a thread would take as long
             return asked, await batcher.ask(_prepared(predictor, asked.pictures, steps))
         return asked, await batcher.ask(await asyncio.to_thread(_prepared, predictor, asked.pictures, steps))
 
@@ -173,7 +173,7 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
     return app
 
 
-def _is_quick(picture: bytes) -> bool:
+def is_quick(picture: bytes) -> bool:
     """Whether a file is a small PNG by what its first bytes declare: a few bytes may hold a large picture."""
     width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
     return picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) <= QUICK[0] and max(width, height) <= QUICK[1]
