@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from underhood import Predictor, export, read, train
+from underhood.serving import app
 from underhood.serving.app import is_quick, make_app
 from underhood.serving.bodies import MOST_BYTES
 from underhood.serving.server import served
@@ -224,6 +226,25 @@ def test_a_cut_connection_harms_nobody(server: httpx.Client) -> None:
     assert server.post("/api/predict", content=DRAWN, headers=TYPE).status_code == 200
 
 
+def test_slow_clients_keep_nobody_waiting_and_are_sent_away(
+    server: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "PATIENCE", 1.0)
+    port, head = server.base_url.port or 0, b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    for number, connection in enumerate(slow):
+        connection.sendall(head if number % 2 else head + b"Content-Length: 999\r\n\r\nabc")
+    start = time.monotonic()
+    assert server.post("/api/predict", content=DRAWN, headers=TYPE).status_code == 200
+    assert time.monotonic() - start < 0.9
+    for connection in slow[::2]:
+        connection.settimeout(10)
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+    for connection in slow:
+        connection.close()
+    assert server.get("/api/health").json()["status"] == "ready"
+
+
 def test_collect_saves_the_raw_drawing_into_a_folder_that_trains(predictor: Predictor, tmp_path: Path) -> None:
     async def send() -> list[httpx.Response]:
         transport = httpx.ASGITransport(make_app(predictor, tmp_path / "kept"))
@@ -284,6 +305,28 @@ def test_a_signal_finishes_what_is_in_flight(run: Path, wanted: signal.Signals, 
     _, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert "Traceback" not in err
+
+
+def test_a_second_interrupt_does_not_wait_for_who_hangs(run: Path) -> None:
+    process, port = start(run)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=8)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+
+
+def test_the_interfaces_page_loads_nothing_from_elsewhere(server: httpx.Client) -> None:
+    page = server.get("/docs").text
+    needed = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert needed
+    for address in needed:
+        assert address.startswith("data:") or server.get(address).status_code == 200
+    assert "http" not in re.sub(r"<!--.*?-->", "", page)
 
 
 def test_a_port_that_is_taken_is_one_line(run: Path, underhood: Command, tmp_path: Path) -> None:

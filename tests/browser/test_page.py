@@ -126,3 +126,32 @@ def test_nothing_is_wider_than_the_page_and_axe_finds_nothing_serious(page: Page
     found = Axe().run(page).response["violations"]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
     assert page.evaluate("getComputedStyle(canvas).touchAction") == "none"
+
+
+def test_a_model_of_photographs_asks_for_one(browser: Browser, tmp_path: Path) -> None:
+    for label, colour in (("red", (200, 30, 30)), ("green", (30, 160, 60))):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(12):
+            shade = tuple(value + number for value in colour)
+            Image.new("RGB", (40, 30), shade).save(tmp_path / "data" / label / f"{number}.png")
+    run = train(tmp_path / "data", epochs=1, out=tmp_path / "run", report=False)["run"]
+    with served(Predictor.load(run)) as port, browser.new_context(viewport={"width": 360, "height": 740}) as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect(page.locator("#title")).to_contain_text("Show a picture")
+        expect(page.locator("#canvas")).to_be_hidden()
+        expect(page.get_by_label("Choose a picture")).to_be_attached()
+        page.set_input_files("#file", tmp_path / "data" / "red" / "3.png")
+        expect(page.locator("#canvas")).to_be_visible()
+        expect(page.locator("#bars li")).to_have_count(2)
+        seen = page.get_attribute("#seen", "src")
+        page.mouse.move(100, 200)
+        page.mouse.down()
+        page.mouse.move(200, 260)
+        page.mouse.up()
+        assert page.get_attribute("#seen", "src") == seen
+        page.click("#clear")
+        expect(page.locator("#canvas")).to_be_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []

@@ -6,14 +6,15 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
+from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
@@ -26,6 +27,7 @@ from underhood.serving.predictor import Predictor
 
 PATIENCE = 30.0  # seconds that a client may take to send its request
 QUICK = 4096, 128  # bytes of a PNG, and its pixels a side: so small a one is prepared at once, without a thread
+SMALL = 4096  # bytes of pixels: to compress so few takes longer than to send them
 PAGE = Path(__file__).parent / "page" / "index.html"
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
@@ -87,12 +89,9 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
         "collects": collect is not None,
     }
 
-    @asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        batcher.close()
-
-    app = FastAPI(title="underhood", version=__version__, lifespan=living)
+    app = FastAPIOffline(  # whose /docs loads nothing from elsewhere
+        title="underhood", version=__version__, redoc_url=None, favicon_url="data:,"
+    )
 
     @app.exception_handler(Refused)
     async def _refused(_: Request, error: Refused) -> Response:
@@ -108,6 +107,8 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
                 asked = await read_asked(request)
         except TimeoutError:
             raise Refused(408, f"the request was not sent within {PATIENCE:g} seconds") from None
+        except asyncio.CancelledError:
+            raise Refused(503, "the server is ending") from None
         unknown = set(asked.steps) - set(STEPS)
         if unknown:
             raise Refused(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
@@ -199,7 +200,7 @@ def _seen(pixels: np.ndarray) -> str:
     """Prepared pixels, uint8 [c, h, w], as a data URL."""
     file = io.BytesIO()
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    image.save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1 if pixels.nbytes > SMALL else 0)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

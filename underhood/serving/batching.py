@@ -77,6 +77,3 @@ class Batcher(Generic[Item, Answer]):
         self._busy = bool(self._items)
         if self._busy:
             loop.call_soon(self._next, loop)
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=True)

@@ -3,12 +3,15 @@
 import base64
 import binascii
 import json
+import logging
 from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
 MOST_BYTES = 20_000_000  # of a request
 MOST_PICTURES = 64  # in it
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form, its sender is told
 
 
 class Refused(Exception):

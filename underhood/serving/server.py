@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -33,11 +34,17 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: s
     listening = _listen(host, port)
     try:
         app = make_app(_quick(Predictor.load(run)), folder)
+        _leave_a_core()
         at = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{at}  (the page; /docs has the interface; Ctrl-C ends it)", flush=True)  # noqa: T201
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=LAST, server_header=False
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=LAST,
+            server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listening])
     finally:
@@ -52,6 +59,14 @@ def _quick(predictor: Predictor) -> Predictor:
 
         return replace(predictor, probabilities=load_onnx(exported).probabilities)
     return predictor
+
+
+def _leave_a_core() -> None:
+    """Compute on all cores but one, which reads requests and writes answers."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -88,7 +103,7 @@ def served(predictor: Predictor) -> Iterator[int]:
     from underhood.serving.app import make_app
 
     listening = _listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(make_app(predictor), log_level="error", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(make_app(predictor), log_level="error", access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
