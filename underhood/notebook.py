@@ -42,6 +42,23 @@ def show_image(
     return ax
 
 
+def show_pixels(picture: Any, most: int = 28, side: float = 0.34) -> "Axes":
+    """Draw a grey picture [h, w] as the table of its numbers, each on its own shade: at most ``most`` rows and columns."""
+    import matplotlib.pyplot as plt
+
+    array = np.asarray(picture)[:most, :most]
+    height, width = array.shape
+    ax = plt.subplots(figsize=(width * side, height * side))[1]
+    ax.imshow(array, cmap="Greys", vmin=0, vmax=255 if array.max() > 1 else 1)
+    middle = 127 if array.max() > 1 else 0.5
+    for (row, column), value in np.ndenumerate(array):
+        colour = "white" if value > middle else "black" if value else "0.75"
+        ax.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=6.5, color=colour)
+    ax.set_axis_off()
+    ax.figure.tight_layout(pad=0)  # type: ignore[union-attr]
+    return ax
+
+
 def show_images(pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 3, side: float = 1.8) -> "Figure":
     """Draw pictures in rows, each ``side`` inches wide, with a title each where there are any."""
     import matplotlib.pyplot as plt

@@ -1,0 +1,67 @@
+"""The lessons: the books' road, walked by running code. ``underhood lessons`` opens them.
+
+Each is a marimo notebook beside this file: plain Python, whose cells run again when what they use changes. They use the
+package as anybody would; here is only what they share: their pictures, and the check of an exercise.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from underhood.data.images import Dataset, Images
+from underhood.data.named import read_named
+from underhood.data.read import read
+from underhood.errors import DataError
+
+MNIST_IS_HERE = "These are MNIST's pictures, 28 × 28."
+MNIST_IS_NOT = (
+    "**MNIST is not on this machine**, so these are the smaller digits that come with scikit-learn, 8 × 8: figures differ "
+    "from the book's. `underhood get mnist` fetches MNIST (11 MB); then open the lesson again."
+)
+
+
+def files() -> list[Path]:
+    """The notebooks, in their order."""
+    return sorted(Path(__file__).parent.glob("[0-9]*.py"))
+
+
+def load(name: str = "mnist-3v7") -> tuple[Dataset, str]:
+    """Pictures for a lesson, and a sentence (Markdown) that says which they are: nothing is downloaded.
+
+    name: "mnist", or "mnist-3v7", its 3s and 7s; where MNIST is not here, the same digits of scikit-learn's
+    """
+    try:
+        read_named("mnist", download=False)
+    except DataError:
+        digits = read("digits")
+        if name != "mnist-3v7":
+            return digits, MNIST_IS_NOT
+        return Dataset(_only(digits.train, "37"), _only(digits.valid, "37"), digits.preparation), MNIST_IS_NOT
+    return read(name), MNIST_IS_HERE
+
+
+def _only(images: Images, classes: str) -> Images:
+    labels = np.array([classes.find(name) for name in images.classes])[images.labels]
+    kept = images.take(labels >= 0)
+    return Images(kept.pixels, labels[labels >= 0], tuple(classes), kept.names)
+
+
+def exercise(answer: Any, right: Callable[[Any], Any], hint: str) -> Any:
+    """What to say of a reader's answer: a coloured box for a marimo cell.
+
+    answer: ``...`` as long as nothing is filled in; right: whether it is right (an error that it raises is shown);
+    hint: said of a wrong one, Markdown
+    """
+    import marimo as mo
+
+    if answer is ...:
+        return mo.callout(mo.md("**Your turn**: put your answer in place of the `...` above."), "neutral")
+    try:
+        good = bool(right(answer))
+    except Exception as error:  # whatever a reader's own code may raise
+        return mo.callout(mo.md(f"**Not yet**: your code raises `{type(error).__name__}: {error}`."), "danger")
+    if good:
+        return mo.callout(mo.md("**Right.**"), "success")
+    return mo.callout(mo.md(f"**Not yet.** {hint}"), "warn")
