@@ -42,7 +42,7 @@ def show_image(
     return ax
 
 
-def show_pixels(picture: Any, most: int = 28, side: float = 0.34) -> "Axes":
+def show_pixels(picture: Any, most: int = 28, side: float = 0.22) -> "Axes":
     """Draw a grey picture [h, w] as the table of its numbers, each on its own shade: at most ``most`` rows and columns."""
     import matplotlib.pyplot as plt
 
@@ -53,7 +53,7 @@ def show_pixels(picture: Any, most: int = 28, side: float = 0.34) -> "Axes":
     middle = 127 if array.max() > 1 else 0.5
     for (row, column), value in np.ndenumerate(array):
         colour = "white" if value > middle else "black" if value else "0.75"
-        ax.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=6.5, color=colour)
+        ax.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=22 * side, color=colour)
     ax.set_axis_off()
     ax.figure.tight_layout(pad=0)  # type: ignore[union-attr]
     return ax

@@ -103,6 +103,20 @@ def serve(
 
 
 @app.command()
+def lessons(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where your copies are kept: those that are there stay as they are.")
+    ] = Path("lessons"),
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="A free one.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Open the lessons: the books' road, walked by running code."""
+    from underhood.jobs.lessons import open_lessons
+
+    open_lessons(out, port, browser=not no_browser)
+
+
+@app.command()
 def get(
     name: Annotated[
         str | None, typer.Argument(help="digits, mnist, mnist-3v7 or fashion-mnist.", metavar="NAME")

@@ -7,7 +7,7 @@ with app.setup:
     import matplotlib.pyplot as plt
     import torch
 
-    from underhood.lessons import exercise, load
+    from underhood.lessons import exercise, load, table
     from underhood.notebook import show_image, show_images, show_pixels
 
 
@@ -16,8 +16,8 @@ def _():
     mo.md("""
     # 1 · Pixels
 
-    A computer has no pictures. It has numbers in rows and columns, and a screen that makes them light up. Before
-    anything can be learned from pictures, we look at the numbers until we believe that.
+    A computer has no pictures. It has numbers in rows and columns, and a screen that makes them light up.
+    Before anything can be learned from pictures, we look at the numbers until we believe that.
     """)
     return
 
@@ -33,15 +33,15 @@ def _():
 def _(dataset):
     train = dataset.train
     threes = torch.from_numpy(train.pixels[train.labels == 0][:, 0])  # the first class is the 3
-    threes.shape, threes.dtype
+    f"{list(threes.shape)}, {threes.dtype}"
     return (threes,)
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    All the 3s are one block of numbers: so many pictures, so many rows, so many columns. `uint8` says that each number
-    is whole and lies between 0 (black, no ink) and 255 (white, full ink). Choose one.
+    All the 3s are one block of numbers: so many pictures, so many rows, so many columns. `uint8` says that each
+    number is whole and lies between 0 (black, no ink) and 255 (white, full ink). Choose one.
     """)
     return
 
@@ -63,8 +63,9 @@ def _(number, threes):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Nothing else is in the file: the 3 is in your eye. Indexing takes parts, `[rows, columns]`, the end not included.
-    The ink of this corner begins faintly and grows: handwriting has soft edges, and the scanner kept them as grey.
+    Nothing else is in the file: the 3 is in your eye. Indexing takes parts, `[rows, columns]`, the end not
+    included. The ink of this corner begins faintly and grows: handwriting has soft edges, and the scanner kept
+    them as grey.
     """)
     return
 
@@ -82,8 +83,8 @@ def _():
     mo.md("""
     ## The crop of the centre
 
-    To keep the middle is to leave rows and columns out on every side. Nothing is computed, nothing is copied: the crop
-    is a window onto the same numbers.
+    To keep the middle is to leave rows and columns out on every side. Nothing is computed, nothing is copied:
+    the crop is a window onto the same numbers.
     """)
     return
 
@@ -116,12 +117,13 @@ def _():
     ## Shape, rank and axis
 
     - The **shape** is how long each axis is.
-    - The **rank** is how many axes there are: the length of the shape. (Mathematicians mean something else by that word.)
+    - The **rank** is how many axes there are: the length of the shape. (Mathematicians mean something else by
+      that word.)
     - An **axis** is a direction in the block. To take the mean *over* an axis is to make that axis disappear.
 
-    A grey picture has rank 2. A stack of them has rank 3. With colour comes one more axis: each point has three numbers,
-    for red, green and blue. In this package every stack has four, whether grey or in colour, and a comment names them:
-    `[n, c, h, w]`, pictures, channels, height, width.
+    A grey picture has rank 2. A stack of them has rank 3. With colour comes one more axis: each point has three
+    numbers, for red, green and blue. In this package every stack has four, whether grey or in colour, and a
+    comment names them: `[n, c, h, w]`, pictures, channels, height, width.
     """)
     return
 
@@ -130,17 +132,19 @@ def _():
 def _(dataset):
     pixels = torch.from_numpy(dataset.train.pixels).float() / 255  # [n, c, h, w], now 0 to 1
     rank = len(pixels.shape)
-    pixels.shape, rank, pixels.ndim
+    f"shape {list(pixels.shape)}, rank {rank}"
     return (pixels,)
 
 
 @app.cell
 def _(pixels):
-    {
-        "over the pictures": pixels.mean(0).shape,
-        "over rows and columns": pixels.mean((-1, -2)).shape,
-        "over everything": pixels.mean().shape,
-    }
+    table(
+        [
+            {"mean": "over the pictures", "shape": list(pixels.mean(0).shape)},
+            {"mean": "over rows and columns", "shape": list(pixels.mean((-1, -2)).shape)},
+            {"mean": "over everything", "shape": list(pixels.mean().shape)},
+        ]
+    )
     return
 
 
@@ -149,9 +153,9 @@ def _():
     mo.md("""
     ## Axes with names
 
-    To count axes is to make mistakes. Where names help, `einsum` takes a letter for each: those left of the arrow are there,
-    those to its right stay, and over the others it sums. Which line is the ideal picture, and which one says how much ink
-    each picture has?
+    To count axes is to make mistakes. Where names help, `einsum` takes a letter for each: those left of the
+    arrow are there, those to its right stay, and over the others it sums. Which line is the ideal picture, and
+    which one says how much ink each picture has?
     """)
     return
 
@@ -178,7 +182,8 @@ def _(dataset, ink):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    One number, the ink, tells 3s from 7s better than chance: a 3 has more of it. The next lesson does better with all of the pixels.
+    One number, the ink, tells 3s from 7s better than chance: a 3 has more of it. The next lesson does better
+    with all of the pixels.
 
     ## Exercises
 
@@ -226,8 +231,8 @@ def _(numbers):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    **3.** A function that turns a stack of pictures `[n, h, w]` upside down. (A slice may go backwards in NumPy, not in torch, but torch
-    has `flip`.)
+    **3.** A function that turns a stack of pictures `[n, h, w]` upside down. (A slice may go backwards in
+    NumPy, not in torch, but torch has `flip`.)
     """)
     return
 

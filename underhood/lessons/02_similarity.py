@@ -4,11 +4,10 @@ app = marimo.App(width="medium", app_title="2 · Pixel similarity")
 
 with app.setup:
     import marimo as mo
-    import matplotlib.pyplot as plt
     import torch
 
     from underhood import PixelSimilarity
-    from underhood.lessons import exercise, load
+    from underhood.lessons import exercise, load, table
     from underhood.notebook import show_images
     from underhood.scratch.sgd import is_3, mnist_distance
 
@@ -18,9 +17,9 @@ def _():
     mo.md("""
     # 2 · Pixel similarity
 
-    Before a machine learns, ask what a person would write down in five minutes. Here: average all 3s, average all 7s, and call a new
-    picture by the name of the average that it is nearer to. This is the **baseline**. Whatever we train later has to beat it, or it is
-    not worth its electricity.
+    Before a machine learns, ask what a person would write down in five minutes. Here: average all 3s, average
+    all 7s, and call a new picture by the name of the average that it is nearer to. This is the **baseline**.
+    Whatever we train later has to beat it, or it is not worth its electricity.
     """)
     return
 
@@ -40,7 +39,12 @@ def _(dataset):
 
     threes, sevens = stack(dataset.train, 0), stack(dataset.train, 1)
     valid_3, valid_7 = stack(dataset.valid, 0), stack(dataset.valid, 1)
-    threes.shape, sevens.shape, valid_3.shape, valid_7.shape
+    table(
+        [
+            {"": name, "train": len(a), "valid": len(b)}
+            for name, a, b in (("3s", threes, valid_3), ("7s", sevens, valid_7))
+        ]
+    )
     return sevens, threes, valid_3, valid_7
 
 
@@ -49,8 +53,8 @@ def _():
     mo.md("""
     ## Ideal digits
 
-    The mean over axis 0, the pictures, leaves one picture. Move the slider: with a handful it is a ghost of those few; with thousands it is
-    nobody's handwriting.
+    The mean over axis 0, the pictures, leaves one picture. Move the slider: with a handful it is a ghost of
+    those few; with thousands it is nobody's handwriting.
     """)
     return
 
@@ -85,11 +89,12 @@ def _():
     mo.md("""
     ## How far apart are two pictures?
 
-    Subtract pixel by pixel; if we then took the mean, too dark here and too light there would cancel. So first make the differences
-    positive, in one of two ways:
+    Subtract pixel by pixel; if we then took the mean, too dark here and too light there would cancel. So first
+    make the differences positive, in one of two ways:
 
     - **L1**, the mean absolute difference: how far off a pixel is, on average.
-    - **L2**, the root of the mean squared difference: squares make one large error cost more than many small ones.
+    - **L2**, the root of the mean squared difference: squares make one large error cost more than many small
+      ones.
     """)
     return
 
@@ -104,21 +109,21 @@ def _(mean3, mean7, threes):
         )
         for name, ideal in (("from the ideal 3", mean3), ("from the ideal 7", mean7))
     }
-    mo.ui.table(
-        [{"": name, "L1": f"{one:.4f}", "L2": f"{two:.4f}"} for name, (one, two) in distances.items()], selection=None
-    )
+    table([{"": name, "L1": f"{one:.4f}", "L2": f"{two:.4f}"} for name, (one, two) in distances.items()])
     return (distances,)
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    With MNIST these are the book's figures: 0.1114 and 0.2021 from the 3, 0.1586 and 0.3021 from the 7. By both ways of measuring this 3 is a 3.
+    With MNIST these are the book's figures: 0.1114 and 0.2021 from the 3, 0.1586 and 0.3021 from the 7. By both
+    ways of measuring this 3 is a 3.
 
     ## Broadcasting, shown by shapes
 
-    A thousand pictures are not a thousand turns of a loop. `mnist_distance(a, b)` is one line, `(a - b).abs().mean((-1, -2))`, and it takes one picture
-    or all of them, because of how tensors of different shapes meet:
+    A thousand pictures are not a thousand turns of a loop. `mnist_distance(a, b)` is one line, `(a -
+    b).abs().mean((-1, -2))`, and it takes one picture or all of them, because of how tensors of different
+    shapes meet:
 
     1. Write the shapes below one another, aligned to the right.
     2. A missing axis, or one of length 1, is stretched to the other's length, without being copied.
@@ -155,8 +160,9 @@ def _(mean3, mean7, valid_3, valid_7):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    On MNIST: 0.9168, 0.9854, 0.9511, as in the book, from pictures that took no part in the averages. That last point matters: a
-    **metric** is for people, and people want to know how it will go with pictures that nobody has seen.
+    On MNIST: 0.9168, 0.9854, 0.9511, as in the book, from pictures that took no part in the averages. That last
+    point matters: a **metric** is for people, and people want to know how it will go with pictures that nobody
+    has seen.
 
     ## Look at the mistakes
 
@@ -177,7 +183,8 @@ def _():
     mo.md("""
     ## As software
 
-    `PixelSimilarity` is the same for any number of classes, and it is the baseline that `underhood train` prints beside every model.
+    `PixelSimilarity` is the same for any number of classes, and it is the baseline that `underhood train`
+    prints beside every model.
     """)
     return
 
@@ -188,7 +195,7 @@ def _(dataset):
     for _metric in ("l1", "l2"):
         _guesses = PixelSimilarity(_metric).fit(dataset.train).predict(dataset.valid.pixels)
         rows.append({"metric": _metric, "accuracy": round(float((_guesses == dataset.valid.labels).mean()), 4)})
-    mo.ui.table(rows, selection=None)
+    table(rows)
     return
 
 
@@ -244,8 +251,9 @@ def _(l2, mean7, valid_7):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    **3.** The ideal 3 darkened by half, `mean3 / 2`: is a typical 3 nearer to it by L1 than to `mean3` itself? Guess first, then measure with `threes`.
-    Put in the fraction of the training 3s that are nearer to the dark one (within 0.01).
+    **3.** The ideal 3 darkened by half, `mean3 / 2`: is a typical 3 nearer to it by L1 than to `mean3` itself?
+    Guess first, then measure with `threes`. Put in the fraction of the training 3s that are nearer to the dark
+    one (within 0.01).
     """)
     return
 

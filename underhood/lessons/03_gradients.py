@@ -18,10 +18,12 @@ def _():
     mo.md("""
     # 3 · Gradients
 
-    Averages cannot improve: there is nothing to turn. A model that learns has **weights**, a number that says how bad it is, the **loss**, and a way to
-    know which way each weight should move. That way is the slope of the loss, its **gradient**.
+    Averages cannot improve: there is nothing to turn. A model that learns has **weights**, a number that says
+    how bad it is, the **loss**, and a way to know which way each weight should move. That way is the slope of
+    the loss, its **gradient**.
 
-    To see it alone, take the smallest loss there is: one weight x, and x² for how bad it is. The best x is 0; we pretend not to know.
+    To see it alone, take the smallest loss there is: one weight x, and x² for how bad it is. The best x is 0;
+    we pretend not to know.
     """)
     return
 
@@ -55,12 +57,13 @@ def _(place):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The slope says two things: by its sign, which way is up (so step the other way), and by its size, how steep it is (so step far where it is steep and
-    carefully near the bottom).
+    The slope says two things: by its sign, which way is up (so step the other way), and by its size, how steep
+    it is (so step far where it is steep and carefully near the bottom).
 
     ## Autograd
 
-    `requires_grad_` asks torch to remember what is computed from x; `backward` walks back through that and leaves the slope in `x.grad`.
+    `requires_grad_` asks torch to remember what is computed from x; `backward` walks back through that and
+    leaves the slope in `x.grad`.
     """)
     return
 
@@ -71,7 +74,7 @@ def _():
     y = quadratic(x)
     y.backward()
     slope_at_3 = x.grad.item()
-    y.item(), slope_at_3
+    f"y = {y.item():g}, its slope {slope_at_3:g}"
     return (slope_at_3,)
 
 
@@ -81,7 +84,7 @@ def _():
     total = quadratic(xs).sum()  # one loss of three weights
     total.backward()
     slopes = xs.grad.tolist()
-    total.item(), slopes
+    f"loss {total.item():g}, slopes {slopes}"
     return (slopes,)
 
 
@@ -92,8 +95,9 @@ def _():
 
     ## Trust nobody: finite differences
 
-    There is a way to the slope that knows no rules at all: move x a little up and a little down, and see how much the loss changes. It costs two losses for each
-    weight, so nobody trains by it, but it catches everybody's mistakes. Here a function for which no rule comes to mind:
+    There is a way to the slope that knows no rules at all: move x a little up and a little down, and see how
+    much the loss changes. It costs two losses for each weight, so nobody trains by it, but it catches
+    everybody's mistakes. Here a function for which no rule comes to mind:
     """)
     return
 
@@ -118,8 +122,9 @@ def _():
     mo.md("""
     ## Stepping with a learning rate
 
-    `x = x - rate * slope`, again and again. That is all of gradient descent. The rate says how far to trust the slope, which is only true at the point where it was
-    taken. Find by the slider: a rate that creeps, one that arrives, one that bounces from side to side, and one that climbs out.
+    `x = x - rate * slope`, again and again. That is all of gradient descent. The rate says how far to trust the
+    slope, which is only true at the point where it was taken. Find by the slider: a rate that creeps, one that
+    arrives, one that bounces from side to side, and one that climbs out.
     """)
     return
 
@@ -147,8 +152,10 @@ def _(parabola, rate):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    A step multiplies x by 1 − 2·rate. Below 0.5 that is a fraction, and x shrinks towards 0. Between 0.5 and 1 it is a negative fraction: x jumps across the valley each time, and
-    still gets lower. At 1 it jumps for ever; above 1 each jump lands higher than the last, and training ends in `nan`. A real loss has no such formula, but has all four.
+    A step multiplies x by 1 − 2·rate. Below 0.5 that is a fraction, and x shrinks towards 0. Between 0.5 and 1
+    it is a negative fraction: x jumps across the valley each time, and still gets lower. At 1 it jumps for
+    ever; above 1 each jump lands higher than the last, and training ends in `nan`. A real loss has no such
+    formula, but has all four.
 
     ## Exercises
 
@@ -194,7 +201,8 @@ def _(slope_of_cubic):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    **3.** Write gradient descent for any function of one number: from `x`, `steps` steps at `rate`. Let autograd find the slopes, and mind that `backward` *adds* to `x.grad`.
+    **3.** Write gradient descent for any function of one number: from `x`, `steps` steps at `rate`. Let
+    autograd find the slopes, and mind that `backward` *adds* to `x.grad`.
     """)
     return
 

@@ -7,7 +7,7 @@ with app.setup:
     import matplotlib.pyplot as plt
     import torch
 
-    from underhood.lessons import exercise
+    from underhood.lessons import exercise, table
     from underhood.scratch.sgd import mse, speed_at
 
 
@@ -16,8 +16,9 @@ def _():
     mo.md("""
     # 4 · The roller coaster
 
-    A whole training on one screen, with three weights in place of a million. A car rolls over the top of a hill; each second somebody reads its speed, badly. It slows down, and gets
-    faster again: a quadratic, a·t² + b·t + c. Which one?
+    A whole training on one screen, with three weights in place of a million. A car rolls over the top of a
+    hill; each second somebody reads its speed, badly. It slows down, and gets faster again: a quadratic, a·t² +
+    b·t + c. Which one?
     """)
     return
 
@@ -58,21 +59,21 @@ def _(first_guess, speed, time):
     with torch.no_grad():
         after_one = mse(speed_at(time, params - 1e-5 * params.grad), speed).item()  # 5
 
-    mo.ui.table(
-        [
-            {"": "step 3: the loss", "here": f"{first_loss:.4f}", "the book": "25823.8086"},
-            {"": "step 4: its gradient", "here": " ".join(f"{g:.4f}" for g in gradient), "the book": "-53195.8594 -3419.7146 -253.8908"},
-            {"": "step 5: the loss after a step", "here": f"{after_one:.4f}", "the book": "5435.5366"},
-        ],
-        selection=None,
-    )  # fmt: skip
+    _slopes = " ".join(f"{slope:.4f}" for slope in gradient)
+    _rows = [
+        ("step 3: the loss", f"{first_loss:.4f}", "25823.8086"),
+        ("step 4: its gradient", _slopes, "-53195.8594 -3419.7146 -253.8908"),
+        ("step 5: the loss after a step", f"{after_one:.4f}", "5435.5366"),
+    ]
+    table([dict(zip(("", "here", "the book"), row, strict=True)) for row in _rows])
     return after_one, first_loss
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The gradients are huge (a weight that multiplies t² = 361 moves the loss a lot), so the rate is tiny: 0.00001. Now 6, a thousand times.
+    The gradients are huge (a weight that multiplies t² = 361 moves the loss a lot), so the rate is tiny:
+    0.00001. Now 6, a thousand times.
     """)
     return
 
@@ -123,8 +124,10 @@ def _(losses, path, speed, taken, time):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Most of the way is done in five steps, and then hardly anything moves, although the curve is still no good: a single rate has to suit all three weights, and what suits a (whose slope is steep) is far too
-    little for c (whose slope is flat). The loss is a long, narrow valley, and we crawl along its floor. Where would it end? Here the answer has a formula, least squares:
+    Most of the way is done in five steps, and then hardly anything moves, although the curve is still no good:
+    a single rate has to suit all three weights, and what suits a (whose slope is steep) is far too little for c
+    (whose slope is flat). The loss is a long, narrow valley, and we crawl along its floor. Where would it end?
+    Here the answer has a formula, least squares:
     """)
     return
 
@@ -144,8 +147,9 @@ def _(final_loss, speed, time):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Two mends, and both come again in real training: put the inputs on one scale (`Normalize` is the first layer of every model of ours), or use an optimizer that
-    gives each weight a step of its own (Adam). The second, with the same three weights:
+    Two mends, and both come again in real training: put the inputs on one scale (`Normalize` is the first layer
+    of every model of ours), or use an optimizer that gives each weight a step of its own (Adam). The second,
+    with the same three weights:
     """)
     return
 
@@ -168,8 +172,9 @@ def _():
     mo.md("""
     ## Exercises
 
-    **1.** Scale the time to lie between −1 and 1, `(time - 9.5) / 9.5`: which of these rates then brings plain descent within 10 % of the best loss in a hundred steps: 0.0001, 0.01, 0.3 or 10?
-    (`descend` above can be copied and changed.)
+    **1.** Scale the time to lie between −1 and 1, `(time - 9.5) / 9.5`: which of these rates then brings plain
+    descent within 10 % of the best loss in a hundred steps: 0.0001, 0.01, 0.3 or 10? (`descend` above can be
+    copied and changed.)
     """)
     return
 
@@ -190,7 +195,8 @@ def _(scaled_rate):
 @app.cell(hide_code=True)
 def _():
     mo.md(
-        "**2.** At which second is the car slowest, by the best parameters? (A quadratic turns where its slope 2·a·t + b is 0.)"
+        "**2.** At which second is the car slowest, by the best parameters? (A quadratic turns where its "
+        "slope 2·a·t + b is 0.)"
     )
     return
 

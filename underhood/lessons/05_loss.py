@@ -16,8 +16,9 @@ def _():
     mo.md("""
     # 5 · A loss for digits
 
-    The same seven steps shall now tell 3s from 7s. Prediction: multiply each pixel by a weight of its own, add it all up, add a bias; above 0 is a 3. What is missing is a loss. We
-    have a number that says how well it goes: the accuracy. Why not that one?
+    The same seven steps shall now tell 3s from 7s. Prediction: multiply each pixel by a weight of its own, add
+    it all up, add a bias; above 0 is a 3. What is missing is a loss. We have a number that says how well it
+    goes: the accuracy. Why not that one?
     """)
     return
 
@@ -33,14 +34,15 @@ def _():
 def _(dataset):
     train_x = torch.from_numpy(dataset.train.pixels).float().flatten(1) / 255  # [n, h·w]
     train_y = torch.from_numpy(dataset.train.labels == 0).float().unsqueeze(1)  # [n, 1]: 1 for a 3, 0 for a 7
-    train_x.shape, train_y.shape
+    f"train_x {list(train_x.shape)}, train_y {list(train_y.shape)}"
     return train_x, train_y
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    `view`, `flatten` and `unsqueeze` move no number; they only say anew how the numbers are arranged: rows of pixels one after the other, labels in a column.
+    `view`, `flatten` and `unsqueeze` move no number; they only say anew how the numbers are arranged: rows of
+    pixels one after the other, labels in a column.
     """)
     return
 
@@ -51,7 +53,7 @@ def _(train_x, train_y):
     weights, bias = init_params((train_x.shape[1], 1)), init_params(1)
     preds = linear1(train_x, weights, bias)  # [n, 1]
     start_accuracy = ((preds > 0).float() == train_y).float().mean().item()
-    mo.md(f"Random weights are right **{100 * start_accuracy:.1f} %** of the time: a coin.")
+    mo.md(f"Random weights are right **{100 * start_accuracy:.1f} %** of the time.")
     return bias, start_accuracy, weights
 
 
@@ -60,7 +62,8 @@ def _():
     mo.md("""
     ## Move one weight
 
-    Here is what happens to both numbers while the weight of one pixel in the middle goes up and down. Look closer and closer.
+    Here is what happens to both numbers while the weight of one pixel in the middle goes up and down. Look
+    closer and closer.
     """)
     return
 
@@ -96,12 +99,14 @@ def _(bias, train_x, train_y, weights, window):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Accuracy is a staircase: it changes only where a picture crosses from one side to the other, and between two steps it is flat. Its slope is 0 almost everywhere, and a slope of 0 says: stay where you
-    are. A **loss** has to answer the smallest change of any weight. A **metric** is for people, a loss is for the slope.
+    Accuracy is a staircase: it changes only where a picture crosses from one side to the other, and between two
+    steps it is flat. Its slope is 0 almost everywhere, and a slope of 0 says: stay where you are. A **loss**
+    has to answer the smallest change of any weight. A **metric** is for people, a loss is for the slope.
 
     ## Distances from the truth
 
-    If predictions lie between 0 and 1, a loss is how far each is from its target, on average. `torch.where(condition, a, b)` chooses, element by element:
+    If predictions lie between 0 and 1, a loss is how far each is from its target, on average.
+    `torch.where(condition, a, b)` chooses, element by element:
     """)
     return
 
@@ -114,7 +119,8 @@ def _():
     first = mnist_loss_of_probabilities(predictions, targets).item()
     better = mnist_loss_of_probabilities(torch.tensor([0.9, 0.4, 0.8]), targets).item()
     mo.md(
-        f"distances {[round(d, 4) for d in distances.tolist()]}, their mean **{first:.4f}**; with 0.8 for the last **{better:.4f}**"
+        f"distances {[round(d, 4) for d in distances.tolist()]}, their mean **{first:.4f}**; with 0.8 for the "
+        f"last **{better:.4f}**"
     )
     return better, first
 
@@ -122,11 +128,13 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    0.4333 and 0.2333 in the book. But our scores go from −50 to 50, so something has to bring them between 0 and 1 without changing their order.
+    0.4333 and 0.2333 in the book. But our scores go from −50 to 50, so something has to bring them between 0
+    and 1 without changing their order.
 
     ## Sigmoid
 
-    1 / (1 + e⁻ˣ). Steep in the middle, where the model is undecided and learning pays, and flat outside, where it is sure. The slider multiplies x.
+    1 / (1 + e⁻ˣ). Steep in the middle, where the model is undecided and learning pays, and flat outside, where
+    it is sure. The slider multiplies x.
     """)
     return
 
@@ -174,7 +182,8 @@ def _():
     mo.md("""
     ## Exercises
 
-    **1.** Of which target is the prediction 0.3 further away, of 0 or of 1, and how far is it from that one? Put in the distance.
+    **1.** Of which target is the prediction 0.3 further away, of 0 or of 1, and how far is it from that one?
+    Put in the distance.
     """)
     return
 
@@ -218,7 +227,8 @@ def _(steepest_sigmoid):
 @app.cell(hide_code=True)
 def _():
     mo.md(
-        "**3.** Write the mean *squared* distance of sigmoid(score) from its target, for scores and targets of one shape."
+        "**3.** Write the mean *squared* distance of sigmoid(score) from its target, for scores and targets "
+        "of one shape."
     )
     return
 

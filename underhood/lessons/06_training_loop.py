@@ -12,7 +12,7 @@ with app.setup:
 
     from underhood import DataLoader
     from underhood.lessons import exercise, load
-    from underhood.scratch.sgd import calc_grad, init_params, linear1, train_epoch, validate_epoch
+    from underhood.scratch.sgd import init_params, linear1, train_epoch, validate_epoch
 
 
 @app.cell(hide_code=True)
@@ -20,22 +20,25 @@ def _():
     mo.md("""
     # 6 · Mini-batches and the training loop
 
-    How many pictures does it take to know which way is downhill? All of them give the true slope, and take long. One gives a slope that is true of that one. A **mini-batch**, some
-    dozens or hundreds, is nearly right and quick, and since the processor works on them all at once, it costs little more than one. Going through all the batches once is an **epoch**.
+    How many pictures does it take to know which way is downhill? All of them give the true slope, and take
+    long. One gives a slope that is true of that one. A **mini-batch**, some dozens or hundreds, is nearly right
+    and quick, and since the processor works on them all at once, it costs little more than one. Going through
+    all the batches once is an **epoch**.
     """)
     return
 
 
 @app.cell
 def _():
-    [batch.tolist() for batch in DataLoader(range(15), batch_size=5, shuffle=True)]
+    str([batch.tolist() for batch in DataLoader(range(15), batch_size=5, shuffle=True)])
     return
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    A `DataLoader` deals a collection out in batches, in a new order each epoch. Its items may be pairs of input and target:
+    A `DataLoader` deals a collection out in batches, in a new order each epoch. Its items may be pairs of input
+    and target:
     """)
     return
 
@@ -55,10 +58,10 @@ def _(dataset):
 
     train_x, train_y = tensors(dataset.train)
     valid_x, valid_y = tensors(dataset.valid)
-    dl = DataLoader((train_x, train_y), batch_size=256, shuffle=True)
+    dl = DataLoader((train_x, train_y), batch_size=256 if len(train_x) > 1000 else 16, shuffle=True)
     valid_dl = DataLoader((valid_x, valid_y), batch_size=256)
     xb, yb = next(iter(dl))
-    xb.shape, yb.shape, len(dl)
+    f"a batch: {list(xb.shape)} and {list(yb.shape)}; {len(dl)} of them"
     return dl, train_x, train_y, valid_dl, valid_x, valid_y
 
 
@@ -67,7 +70,8 @@ def _():
     mo.md("""
     ## The loop by hand
 
-    Three functions of `underhood.scratch.sgd` are all there is, and together they are shorter than this paragraph:
+    Two functions of `underhood.scratch.sgd` are all there is, and together they are shorter than this
+    paragraph:
 
     ```python
     def calc_grad(xb, yb, model):
@@ -116,8 +120,9 @@ def _():
     mo.md("""
     ## Broken on purpose
 
-    Training seldom fails with an error. It runs, the figures come, and they are bad. So here is a loop that one can break in five ways, each the work of one line, to learn how each looks. The model is one
-    matrix that gives two scores, for 3 and for 7, and the loss is cross-entropy, which takes softmax itself.
+    Training seldom fails with an error. It runs, the figures come, and they are bad. So here is a loop that one
+    can break in five ways, each the work of one line, to learn how each looks. The model is one matrix that
+    gives two scores, for 3 and for 7, and the loss is cross-entropy, which takes softmax itself.
     """)
     return
 
@@ -125,12 +130,17 @@ def _():
 @app.cell
 def _(train_x, train_y, valid_x, valid_y):
     FAULTS = {
-        "healthy": "the loss falls quickly, then slowly; the accuracy rises and stays.",
-        "gradients not zeroed": "each step goes by the sum of all slopes so far: the loss swings up and down like something with too much momentum.",
-        "batches not shuffled": "first only 3s, then only 7s: the loss saws, up at each change, and what was learned of one is forgotten with the other.",
-        "rate 100 times too high": "the loss jumps by a hundred times what it should fall by, and does not come down.",
-        "softmax twice": "no error, and it even learns; but the loss starts at ln 2 as it should and then cannot get below 0.31, since the second softmax only sees 0 to 1.",
-        "accidental broadcast": "scores [n, 1] against targets [n] make [n, n]: each score is compared with every target, so the best it can say is the same for all.",
+        "healthy": "the loss falls quickly, then slowly, and trembles a little from batch to batch.",
+        "gradients not zeroed": "each step goes by the sum of all slopes so far, so it goes on long after the "
+        "bottom: the loss swings up and down, further and further.",
+        "batches not shuffled": "first only 3s, then only 7s: near 0 as long as nothing changes, and a spike at each "
+        "change, since what was learned of one is forgotten with the other.",
+        "rate 100 times too high": "the loss leaps far above where it began before it comes down. One matrix finds "
+        "its way back; a deeper model may end in nan.",
+        "softmax twice": "no error, and it even learns; but the loss cannot get below 0.31, since the second softmax "
+        "sees only numbers from 0 to 1.",
+        "accidental broadcast": "scores [n, 1] against targets [n] make [n, n]: each score is compared with every "
+        "target. The loss hovers around a half and nothing is learned.",
     }
 
     def train(fault, lr=0.1, epochs=6, batch_size=128):
@@ -195,8 +205,10 @@ def _(FAULTS, chosen, results):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Note which of them end in a fair accuracy all the same: a model may hide a fault in its training for weeks. The loss curve hides nothing. (The losses of this package compare shapes and raise an error where the last fault would
-    broadcast; its loop zeroes the gradients, its loader shuffles, and its loss takes scores. That is what software is for.)
+    Note which of them end in a fair accuracy all the same: a model may hide a fault in its training for weeks.
+    The loss curve hides nothing. (The losses of this package compare shapes and raise an error where the last
+    fault would broadcast; its loop zeroes the gradients, its loader shuffles, and its loss takes scores. That
+    is what software is for.)
 
     ## Exercises
 
@@ -221,7 +233,8 @@ def _(steps):
 @app.cell(hide_code=True)
 def _():
     mo.md(
-        "**2.** The lowest loss that two classes can have after *softmax twice*, when the first softmax gives exactly 1 and 0. (Two numbers through softmax, then −log of the larger.)"
+        "**2.** The lowest loss that two classes can have after *softmax twice*, when the first softmax gives "
+        "exactly 1 and 0. (Two numbers through softmax, then −log of the larger.)"
     )
     return
 
@@ -248,7 +261,8 @@ def _(lowest):
 @app.cell(hide_code=True)
 def _():
     mo.md(
-        "**3.** Write one epoch: for each batch the slope, a step, and zeroed gradients. `calc_grad(xb, yb, model)` may be used."
+        "**3.** Write one epoch: for each batch the slope, a step, and zeroed gradients. `calc_grad(xb, yb, "
+        "model)` may be used."
     )
     return
 

@@ -11,7 +11,7 @@ with app.setup:
     from torch import nn
 
     from underhood import DataLoader, DataLoaders, Learner, batch_accuracy, mnist_loss
-    from underhood.lessons import exercise, load
+    from underhood.lessons import exercise, load, table
     from underhood.scratch.sgd import BasicOptim, linear1, train_epoch, train_model
     from underhood.training.schedule import one_cycle
 
@@ -21,8 +21,9 @@ def _():
     mo.md("""
     # 7 · Optimizer and Learner
 
-    A library is ten lines that somebody got tired of writing. Here each convenience takes the place of ten lines of yours, one at a time, and each time the figures stay what they were, to the digit. When nothing is left but
-    `Learner(...).fit(...)`, you know what is in it. Then we go back.
+    A library is ten lines that somebody got tired of writing. Here each convenience takes the place of ten
+    lines of yours, one at a time, and each time the figures stay what they were, to the digit. When nothing is
+    left but `Learner(...).fit(...)`, you know what is in it. Then we go back.
     """)
     return
 
@@ -112,9 +113,8 @@ def _(EPOCHS, LR, first_bias, first_weights, inputs, loaders, measure):
 
     all_the_same = len({tuple(accuracies) for accuracies in ways.values()}) == 1
     reached = ways["Learner"][-1]
-    mo.ui.table(
+    table(
         [{"way": way} | {f"epoch {i}": f"{a:.4f}" for i, a in enumerate(row)} for way, row in ways.items()],
-        selection=None,
     )
     return all_the_same, linear, reached, ways
 
@@ -134,7 +134,8 @@ def _():
     mo.md("""
     ## And back again
 
-    The `Learner`'s loop is a generator: it yields after each step, and whoever takes the steps may look, draw, save or stop. This is the whole of its inside, without the bookkeeping:
+    The `Learner`'s loop is a generator: it yields after each step, and whoever takes the steps may look, draw,
+    save or stop. This is the whole of its inside, without the bookkeeping:
 
     ```python
     for epoch in range(epochs):
@@ -146,7 +147,8 @@ def _():
             yield Step(...)
     ```
 
-    So a "callback" is a `for` loop around it. Here one that keeps the losses, for two schedules: the same rate all the time, and **one cycle**, up and down once. Move the highest rate.
+    So a "callback" is a `for` loop around it. Here one that keeps the losses, for two schedules: the same rate
+    all the time, and **one cycle**, up and down once. Move the highest rate.
     """)
     return
 
@@ -183,7 +185,8 @@ def _():
     mo.md("""
     ## Exercises
 
-    **1.** An optimizer with **momentum**: it keeps a velocity v for each parameter, v = 0.9·v + slope, and steps by rate·v. Fill in `step`; it has to agree with torch's.
+    **1.** An optimizer with **momentum**: it keeps a velocity v for each parameter, v = 0.9·v + slope, and
+    steps by rate·v. Fill in `step`; it has to agree with torch's.
     """)
     return
 

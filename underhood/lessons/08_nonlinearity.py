@@ -20,7 +20,8 @@ def _():
     mo.md("""
     # 8 · A nonlinearity
 
-    One matrix draws one straight border through the space of all pictures. Surely two matrices, one after the other, do better?
+    One matrix draws one straight border through the space of all pictures. Surely two matrices, one after the
+    other, do better?
     """)
     return
 
@@ -36,7 +37,8 @@ def _():
         merged.bias.copy_(second.weight @ first.bias + second.bias)
         difference = (second(first(x)) - merged(x)).abs().max().item()
     mo.md(
-        f"Two layers, 23,581 numbers, against one with 785 made of them: the outputs differ by at most **{difference:.0e}**."
+        f"Two layers, 23,581 numbers, against one with 785 made of them: the outputs differ by at most "
+        f"**{difference:.0e}**."
     )
     return (difference,)
 
@@ -44,11 +46,13 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    They are one matrix in two pieces: a sum of sums of pixels is a sum of pixels. Something between them must not be a sum. The simplest thing is to bend once:
+    They are one matrix in two pieces: a sum of sums of pixels is a sum of pixels. Something between them must
+    not be a sum. The simplest thing is to bend once:
 
     ## ReLU
 
-    Negative numbers become 0, others stay. That is all. A sum of such hinges, each with its own place and slope, can follow any curve as closely as one likes; give it more hinges.
+    Negative numbers become 0, others stay. That is all. A sum of such hinges, each with its own place and
+    slope, can follow any curve as closely as one likes; give it more hinges.
     """)
     return
 
@@ -84,7 +88,8 @@ def _():
     mo.md("""
     ## The simple net
 
-    Linear, ReLU, linear, with 30 hidden numbers between: our model `net`. Against the single matrix, `linear`, on the same pictures, in the same order:
+    Linear, ReLU, linear, with 30 hidden numbers between: our model `net`. Against the single matrix, `linear`,
+    on the same pictures, in the same order:
     """)
     return
 
@@ -124,8 +129,9 @@ def _():
     mo.md("""
     ## Features as images
 
-    Each hidden number looks at the picture through weights of its own, one for each pixel, so the weights of a hidden number can be looked at as a picture: bright where ink speeds it up, dark where ink holds it back. The
-    single matrix has one such picture for each class.
+    Each hidden number looks at the picture through weights of its own, one for each pixel, so the weights of a
+    hidden number can be looked at as a picture: bright where ink speeds it up, dark where ink holds it back.
+    The single matrix has one such picture for each class.
     """)
     return
 
@@ -219,7 +225,8 @@ def _(a_and_b):
 @app.cell(hide_code=True)
 def _():
     mo.md(
-        "**3.** A network of `nn.Sequential` with two ReLUs that takes 784 numbers, has hidden layers of 30 and 10, and gives 1."
+        "**3.** A network of `nn.Sequential` with two ReLUs that takes 784 numbers, has hidden layers of 30 "
+        "and 10, and gives 1."
     )
     return
 

@@ -4,7 +4,8 @@ Each is a marimo notebook beside this file: plain Python, whose cells run again 
 package as anybody would; here is only what they share: their pictures, and the check of an exercise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from underhood.errors import DataError
 
 MNIST_IS_HERE = "These are MNIST's pictures, 28 × 28."
 MNIST_IS_NOT = (
-    "**MNIST is not on this machine**, so these are the smaller digits that come with scikit-learn, 8 × 8: figures differ "
-    "from the book's. `underhood get mnist` fetches MNIST (11 MB); then open the lesson again."
+    "**MNIST is not on this machine**, so these are the smaller digits that come with scikit-learn, 8 × 8: figures "
+    "differ from the book's. `underhood get mnist` fetches MNIST (11 MB); then open the lesson again."
 )
 
 
@@ -38,7 +39,7 @@ def load(name: str = "mnist-3v7") -> tuple[Dataset, str]:
         digits = read("digits")
         if name != "mnist-3v7":
             return digits, MNIST_IS_NOT
-        return Dataset(_only(digits.train, "37"), _only(digits.valid, "37"), digits.preparation), MNIST_IS_NOT
+        return replace(digits, train=_only(digits.train, "37"), valid=_only(digits.valid, "37")), MNIST_IS_NOT
     return read(name), MNIST_IS_HERE
 
 
@@ -46,6 +47,14 @@ def _only(images: Images, classes: str) -> Images:
     labels = np.array([classes.find(name) for name in images.classes])[images.labels]
     kept = images.take(labels >= 0)
     return Images(kept.pixels, labels[labels >= 0], tuple(classes), kept.names)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows of one kind as a small table for a marimo cell: column → value."""
+    import marimo as mo
+
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return mo.md("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
 
 def exercise(answer: Any, right: Callable[[Any], Any], hint: str) -> Any:
