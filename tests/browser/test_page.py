@@ -1,14 +1,13 @@
 """The page in a real browser: Chromium through Playwright. ``make test-browser``."""
 
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from underhood import Predictor, train
 from underhood.serving.server import served
@@ -22,20 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     run = train("digits", out=tmp_path_factory.mktemp("page") / "run", report=False)["run"]
     with served(Predictor.load(run)) as port:
         yield f"http://127.0.0.1:{port}/"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    place = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
-        except Error as error:
-            pytest.fail(
-                f"no browser ({str(error).splitlines()[0]}): apt-get install chromium, or playwright install chromium"
-            )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=["desk", "phone, dark"])

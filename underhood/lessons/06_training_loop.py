@@ -100,7 +100,7 @@ def _():
 @app.cell
 def _(dl, epochs, rate, train_x, valid_dl):
     torch.manual_seed(0)
-    weights, bias = init_params((train_x.shape[1], 1)), init_params(1)
+    weights, bias = init_params((train_x.shape[1], 1), std=0.1), init_params(1, std=0.1)
     model = partial(linear1, weights=weights, bias=bias)
     accuracies = [validate_epoch(model, valid_dl)]
     for _ in range(epochs.value):

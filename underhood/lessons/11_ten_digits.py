@@ -47,7 +47,7 @@ def _():
 def _(score):
     _scores = torch.tensor([0.5, -1.0, 1.0, score.value, -2.0, 1.5, 0.0, -0.5, 1.0, 0.5])
     _axes = plt.subplots(figsize=(6, 2.4))[1]
-    _axes.bar(range(10), _scores.softmax(dim=0))
+    _axes.bar(range(10), _scores.softmax(dim=0).tolist())
     _axes.set(
         xticks=range(10),
         ylim=(0, 1),
@@ -150,7 +150,7 @@ def _(dataset, drawing, learn, steps):
             ax.imshow(picture, cmap="gray")
             ax.set_axis_off()
             ax.set_title(title)
-        right.bar(range(10), probabilities)
+        right.bar(range(10), probabilities.tolist())
         right.set(xticks=range(10), ylim=(0, 1), title=f"{probabilities.argmax()}, {100 * probabilities.max():.0f} %")
         return figure
 

@@ -1,0 +1,258 @@
+"""Each lesson runs from top to bottom, reaches what it promises, and judges the answers to its exercises."""
+
+import re
+import runpy
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from conftest import Outcome
+from torch import nn
+
+from underhood.jobs.lessons import SETTINGS, copy_lessons
+from underhood.lessons import MNIST_IS_HERE, MNIST_IS_NOT, exercise, files
+from underhood.scratch import sgd
+
+NAMES = [file.stem for file in files()]
+
+
+def run(name: str, **given: Any) -> Mapping[str, Any]:
+    """What a lesson's cells define, with these in place of its own."""
+    file = next(file for file in files() if file.stem.startswith(name))
+    _, defined = runpy.run_path(str(file))["app"].run(defs=given or None)
+    return defined
+
+
+@pytest.fixture(autouse=True)
+def on_one_core() -> Iterator[None]:
+    """Small products gain nothing by a second core, and wait long for one that is taken."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    plt.close("all")
+
+
+@pytest.fixture
+def without_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNDERHOOD_DATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_there_are_twelve_in_the_books_order() -> None:
+    assert [name[:2] for name in NAMES] == [f"{number:02}" for number in range(1, 13)]
+
+
+# What each lesson must reach: with MNIST the books' figures, without it a floor.
+REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
+    "01": lambda d, mnist: (
+        d["rank"] == 4 and d["shares_memory"] and (not mnist or d["corner"].tolist()[2] == [0, 0, 0, 48, 166, 224])
+    ),
+    "02": lambda d, mnist: round(d["baseline"], 4) == 0.9511 if mnist else d["baseline"] > 0.9,
+    "03": lambda d, _: (d["slope_at_3"], d["slopes"]) == (6, [6, 8, 20]) and d["largest_gap"] < 1e-6,
+    "04": lambda d, _: (
+        np.allclose([d["first_loss"], d["after_one"]], [25823.8086, 5435.5366], rtol=1e-6)
+        and d["best_loss"] < d["adam_loss"] < 20 < 600 < d["final_loss"] < 700
+    ),
+    "05": lambda d, _: (
+        (round(d["first"], 4), round(d["better"], 4)) == (0.4333, 0.2333) and d["stepped"] < d["start_loss"]
+    ),
+    "06": lambda d, _: (
+        d["by_hand"] > 0.93 and d["broken"]["healthy"] > 0.95 and d["broken"]["accidental broadcast"] < 0.7
+    ),
+    "07": lambda d, _: d["all_the_same"] and d["reached"] > 0.94,
+    "08": lambda d, mnist: (
+        d["difference"] < 1e-5
+        and d["linear_accuracy"] > (0.97 if mnist else 0.92)
+        and d["net_accuracy"] > d["linear_accuracy"] - (0 if mnist else 0.02)
+    ),
+    "09": lambda d, _: (
+        d["accuracies"]["conv"] > max(0.9, d["accuracies"]["linear"])
+        and d["accuracies"]["linear"] > d["accuracies"]["similarity"] - 0.05
+    ),
+    "10": lambda d, mnist: (
+        d["reached"] > 0.8
+        and list(d["all_found"].values()) == [None, "w2", "w2", "w1", "w1", "w1"]
+        and (not mnist or (round(d["first_line"].loss, 6), round(d["first_line"].accuracy, 4)) == (2.278717, 0.138))
+    ),
+    "11": lambda d, mnist: d["accuracy"] > 0.96 and d["prepared"] >= (17 if mnist else 9) and d["prepared"] > d["bare"],
+    "12": lambda d, _: d["answered"] == list(range(1, 38)) and min(d["loop_accuracy"], d["learner_accuracy"]) > 0.9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lesson_runs_and_reaches_what_it_promises(name: str, mnist: object) -> None:
+    defined = run(name)
+    assert defined.get("which", MNIST_IS_HERE) == MNIST_IS_HERE
+    assert REACHED[name[:2]](defined, True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("without_mnist")
+def test_without_mnist_it_takes_the_small_digits_and_says_so(name: str) -> None:
+    defined = run(name)
+    assert defined.get("which", MNIST_IS_NOT) == MNIST_IS_NOT
+    assert REACHED[name[:2]](defined, False)
+
+
+def test_each_lesson_has_a_control_and_two_exercises() -> None:
+    for file in files():
+        text = file.read_text(encoding="utf-8")
+        assert re.search(r"mo\.ui\.(slider|button|radio)\(", text), file.name
+        assert len(re.findall(r"check_\d = exercise\(", text)) >= 2, file.name
+
+
+def minimum(function: Callable[[torch.Tensor], torch.Tensor], x: float, rate: float, steps: int) -> float:
+    at = torch.tensor(x)
+    for _ in range(steps):
+        at.requires_grad_()
+        (slope,) = torch.autograd.grad(function(at), at)
+        at = (at - rate * slope).detach()
+    return at.item()
+
+
+def one_epoch(model: sgd.Model, batches: sgd.Batches, lr: float, params: Any) -> None:
+    for xb, yb in batches:
+        sgd.mnist_loss(model(xb), yb).backward()
+        for p in params:
+            p.data -= lr * p.grad
+            p.grad = None
+
+
+class Momentum(sgd.BasicOptim):
+    def step(self) -> None:
+        self.speeds = getattr(self, "speeds", [torch.zeros_like(p) for p in self.params])
+        for p, speed in zip(self.params, self.speeds, strict=True):
+            speed.mul_(0.9).add_(p.grad)
+            p.data -= self.lr * speed
+
+
+def fit_one_epoch(model: nn.Module, batches: Any, loss_func: Any, lr: float) -> float:
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr), []
+    for x, y in batches:
+        loss = loss_func(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+
+# lesson → what the reader fills in → (a right answer, a wrong one), in the order of the checks
+ANSWERS: dict[str, dict[str, tuple[Any, Any]]] = {
+    "01": {
+        "bottom_right": (torch.tensor([[10, 12], [16, 18]]), torch.zeros(2, 2)),
+        "numbers": (921_600, 307_200),
+        "upside_down": (lambda pictures: pictures.flip(1), lambda pictures: pictures.flip(2)),
+    },
+    "02": {
+        "shape": ([5, 3, 4], [5, 3, 1]),
+        "l2": (lambda a, b: ((a - b) ** 2).mean((-1, -2)).sqrt(), sgd.mnist_distance),
+        "fraction": (None, 2.0),
+    },
+    "03": {"best_rate": (0.5, 1.0), "slope_of_cubic": (torch.tensor(6.0), 12), "minimum": (minimum, lambda *_: 4.0)},
+    "04": {"scaled_rate": (0.3, 10), "slowest": (9.57, 0)},
+    "05": {
+        "distance": (0.7, 0.3),
+        "steepest_sigmoid": (0.25, 1),
+        "squared_loss": (lambda s, t: ((s.sigmoid() - t) ** 2).mean(), lambda s, t: ((s - t) ** 2).mean()),
+    },
+    "06": {
+        "steps": (49, 48),
+        "lowest": (0.3133, 0.0),
+        "my_epoch": (one_epoch, lambda m, b, lr, p: one_epoch(m, b, 2 * lr, p)),
+    },
+    "07": {"Momentum": (Momentum, sgd.BasicOptim), "parameters": (784 * 30 + 30, 784 * 30)},
+    "08": {
+        "my_relu": (lambda x: torch.where(x > 0, x, torch.zeros(())), lambda x: x.abs()),
+        "a_and_b": ((1, 1), (1, -1)),
+        "two_bends": (
+            nn.Sequential(nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10), nn.ReLU(), nn.Linear(10, 1)),
+            nn.Sequential(nn.Linear(784, 30), nn.Linear(30, 10), nn.Linear(10, 1)),
+        ),
+    },
+    "09": {"both": ((400, 784 * 16 * 14 * 14), (400, 400)), "overlap": (True, False)},
+    "10": {
+        "slopes": ((0.2, -0.5, 0.3), (0.2, 0.5, 0.3)),
+        "relu_gradient": (lambda h: h > 0, lambda h: h),
+        "number": (10, 2.3),
+    },
+    "11": {
+        "even": (2.302, 0.1),
+        "my_softmax": (lambda s: s.exp() / s.exp().sum(1, keepdim=True), lambda s: s / s.sum(1, keepdim=True)),
+        "step": ("polarity", "crop"),
+    },
+    "12": {"fit_one_epoch": (fit_one_epoch, lambda *_: 1.0), "factor": (3, 18)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("without_mnist")
+def test_right_answers_are_told_right_and_wrong_ones_get_a_hint(name: str) -> None:
+    answers = dict(ANSWERS[name[:2]])
+    if name.startswith("02"):
+        found = run(name)
+        dark = sgd.mnist_distance(found["threes"], found["mean3"] / 2) < sgd.mnist_distance(
+            found["threes"], found["mean3"]
+        )
+        answers["fraction"] = dark.float().mean().item(), 2.0
+    for which, said in ((0, "Right."), (1, "Not yet")):
+        defined = run(name, **{what: pair[which] for what, pair in answers.items()})
+        checks = sorted(check for check in defined if check.startswith("check_"))
+        assert len(checks) == len(answers)
+        for check in checks:
+            assert said in defined[check].text, (check, defined[check].text)
+
+
+def test_an_answer_that_raises_is_told_what_it_raised() -> None:
+    assert "put your answer" in exercise(..., bool, "").text
+    assert "ZeroDivisionError" in exercise(0, lambda answer: 1 / answer, "").text
+
+
+def test_close_up_accuracy_is_flat_where_the_loss_still_has_a_slope() -> None:
+    close = run("05", window=SimpleNamespace(value=0.001))
+    assert len(close["accuracies"].unique()) == 1
+    assert len(close["losses"].unique()) > 5
+
+
+def test_a_rate_above_one_climbs_out_and_one_below_a_half_arrives() -> None:
+    far, near = (abs(run("03", rate=SimpleNamespace(value=rate))["path"][-1]) for rate in (1.03, 0.3))
+    assert near < 1e-3 < 1.5 < far
+
+
+def test_of_four_rates_one_comes_near_the_best_loss_as_lesson_4_says() -> None:
+    torch.manual_seed(42)
+    time = torch.arange(0, 20).float()
+    speed = torch.randn(20) * 3 + 0.75 * (time - 9.5) ** 2 + 1
+    scaled, start, near = (time - 9.5) / 9.5, torch.randn(3), []
+    best = run("04")["best_loss"]
+    for rate in (0.0001, 0.01, 0.3, 10):
+        params = start.clone().requires_grad_()
+        for _ in range(100):
+            loss = sgd.apply_step(scaled, speed, params, rate)
+        near.append(loss < 1.1 * best)
+    assert near == [False, False, True, False]
+
+
+def test_copies_are_made_once_and_a_readers_work_is_kept(tmp_path: Path) -> None:
+    folder = copy_lessons(tmp_path / "mine")
+    assert sorted(file.name for file in folder.glob("*.py")) == [f"{name}.py" for name in NAMES]
+    assert (folder / "pyproject.toml").read_text() == SETTINGS
+    (folder / f"{NAMES[0]}.py").write_text("mine")
+    (folder / f"{NAMES[1]}.py").unlink()
+    copy_lessons(folder)
+    assert (folder / f"{NAMES[0]}.py").read_text() == "mine"
+    assert (folder / f"{NAMES[1]}.py").read_text(encoding="utf-8") == files()[1].read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(underhood: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    failed = underhood("lessons", "--out", tmp_path / "file", "--no-browser")
+    assert failed.code == 1
+    assert "--out" in failed.err.splitlines()[0]
