@@ -33,7 +33,7 @@ def _():
 def _(dataset):
     train = dataset.train
     threes = torch.from_numpy(train.pixels[train.labels == 0][:, 0])  # the first class is the 3
-    f"{list(threes.shape)}, {threes.dtype}"
+    mo.md(f"{list(threes.shape)}, {threes.dtype}")
     return (threes,)
 
 
@@ -107,7 +107,7 @@ def _(height, side, three, width):
 @app.cell
 def _(centre, three):
     shares_memory = centre.untyped_storage().data_ptr() == three.untyped_storage().data_ptr()
-    shares_memory
+    mo.md(f"`{shares_memory}`")
     return
 
 
@@ -132,7 +132,7 @@ def _():
 def _(dataset):
     pixels = torch.from_numpy(dataset.train.pixels).float() / 255  # [n, c, h, w], now 0 to 1
     rank = len(pixels.shape)
-    f"shape {list(pixels.shape)}, rank {rank}"
+    mo.md(f"shape {list(pixels.shape)}, rank {rank}")
     return (pixels,)
 
 

@@ -74,7 +74,7 @@ def _():
     y = quadratic(x)
     y.backward()
     slope_at_3 = x.grad.item()
-    f"y = {y.item():g}, its slope {slope_at_3:g}"
+    mo.md(f"y = {y.item():g}, its slope {slope_at_3:g}")
     return (slope_at_3,)
 
 
@@ -84,7 +84,7 @@ def _():
     total = quadratic(xs).sum()  # one loss of three weights
     total.backward()
     slopes = xs.grad.tolist()
-    f"loss {total.item():g}, slopes {slopes}"
+    mo.md(f"loss {total.item():g}, slopes {slopes}")
     return (slopes,)
 
 

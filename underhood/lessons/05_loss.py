@@ -34,7 +34,7 @@ def _():
 def _(dataset):
     train_x = torch.from_numpy(dataset.train.pixels).float().flatten(1) / 255  # [n, h·w]
     train_y = torch.from_numpy(dataset.train.labels == 0).float().unsqueeze(1)  # [n, 1]: 1 for a 3, 0 for a 7
-    f"train_x {list(train_x.shape)}, train_y {list(train_y.shape)}"
+    mo.md(f"train_x {list(train_x.shape)}, train_y {list(train_y.shape)}")
     return train_x, train_y
 
 

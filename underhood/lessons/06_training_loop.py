@@ -30,7 +30,8 @@ def _():
 
 @app.cell
 def _():
-    str([batch.tolist() for batch in DataLoader(range(15), batch_size=5, shuffle=True)])
+    dealt = [batch.tolist() for batch in DataLoader(range(15), batch_size=5, shuffle=True)]
+    mo.md(f"`{dealt}`")
     return
 
 
@@ -61,7 +62,7 @@ def _(dataset):
     dl = DataLoader((train_x, train_y), batch_size=256 if len(train_x) > 1000 else 16, shuffle=True)
     valid_dl = DataLoader((valid_x, valid_y), batch_size=256)
     xb, yb = next(iter(dl))
-    f"a batch: {list(xb.shape)} and {list(yb.shape)}; {len(dl)} of them"
+    mo.md(f"a batch: {list(xb.shape)} and {list(yb.shape)}; {len(dl)} of them")
     return dl, train_x, train_y, valid_dl, valid_x, valid_y
 
 

@@ -64,7 +64,7 @@ def _():
 @app.cell
 def _():
     odd_doubled = [2 * number for number in [1, 2, 3, 4, 5] if number % 2 == 1]
-    str(odd_doubled)
+    mo.md(f"`{odd_doubled}`")
     return (odd_doubled,)
 
 
@@ -119,7 +119,7 @@ def _():
 @app.cell
 def _():
     broadcast_shape = tuple((torch.zeros(1010, 28, 28) - torch.zeros(28, 28)).shape)
-    str(broadcast_shape)
+    mo.md(f"`{broadcast_shape}`")
     return (broadcast_shape,)
 
 
@@ -255,7 +255,7 @@ def _(dataset):
     with torch.no_grad():
         _valid = torch.from_numpy(dataset.valid.pixels).float().flatten(1) / 255
         loop_accuracy = accuracy(_valid @ weights, torch.from_numpy(dataset.valid.labels)).item()
-    loop_accuracy
+    mo.md(f"`{loop_accuracy}`")
     return (loop_accuracy,)
 
 
@@ -274,7 +274,7 @@ def _():
         return list(zip(a, b, strict=True))
 
     zipped = pairs([1, 2, 3, 4], "abcd")
-    str(zipped)
+    mo.md(f"`{zipped}`")
     return (zipped,)
 
 
@@ -291,7 +291,7 @@ def _():
 def _():
     _stack = torch.zeros(6131, 28, 28)
     view_and_product = tuple(_stack.view(-1, 28 * 28).shape), tuple((_stack.view(-1, 784) @ torch.zeros(784, 30)).shape)
-    str(view_and_product)
+    mo.md(f"`{view_and_product}`")
     return (view_and_product,)
 
 
@@ -324,7 +324,7 @@ def _():
     for _ in range(3):
         (t**2).backward()
         added.append(t.grad.item())
-    str(added)
+    mo.md(f"`{added}`")
     return (added,)
 
 
@@ -349,7 +349,7 @@ def _(dataset):
         metrics=accuracy,
     )
     learner_accuracy = list(learn.epochs(3, 0.1))[-1].metrics["accuracy"]
-    learner_accuracy
+    mo.md(f"`{learner_accuracy}`")
     return (learner_accuracy,)
 
 
