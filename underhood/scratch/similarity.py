@@ -10,6 +10,31 @@ import numpy as np
 from underhood.data.images import Images, blocks
 
 
+def class_means(pixels: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The mean of each class, 0 to classes − 1, each of which has one at least: float64 [classes, …].
+
+    pixels: pictures, or rows, of any numbers [n, …]; labels: [n]
+    """
+    means = []
+    for label in range(classes):
+        mine = np.flatnonzero(labels == label)
+        some = blocks(pixels, len(mine))
+        means.append(sum(pixels[mine[rows]].sum(axis=0, dtype=np.float64) for rows in some) / len(mine))
+    return np.stack(means)
+
+
+def distances(rows: np.ndarray, ideals: np.ndarray, metric: str) -> np.ndarray:
+    """From rows of numbers [n, pixels] to each ideal [classes, pixels], by "l1" or "l2": [n, classes]."""
+    result = np.empty((len(rows), len(ideals)), rows.dtype)
+    for label, ideal in enumerate(ideals):
+        difference = rows - ideal
+        if metric == "l1":
+            result[:, label] = np.abs(difference).mean(axis=1)
+        else:
+            result[:, label] = np.sqrt((difference**2).mean(axis=1))
+    return result
+
+
 class PixelSimilarity:
     """Nearest ideal image, by ``metric`` "l1" or "l2".
 
@@ -27,14 +52,11 @@ class PixelSimilarity:
 
     def fit(self, images: Images) -> "PixelSimilarity":
         """Compute the ideal image of each class. Every class needs at least one picture."""
-        means = []
-        for label, name in enumerate(images.classes):
-            mine = np.flatnonzero(images.labels == label)
-            if not len(mine):
+        for name, count in images.counts().items():
+            if not count:
                 raise ValueError(f"class {name!r} has no picture")
-            some = blocks(images.pixels, len(mine))
-            means.append(sum(images.pixels[mine[rows]].sum(axis=0, dtype=np.float64) for rows in some) / len(mine))
-        self.ideals = (np.stack(means) / 255).astype(np.float32)
+        means = class_means(images.pixels, images.labels, len(images.classes))
+        self.ideals = (means / 255).astype(np.float32)
         return self
 
     def distances(self, pixels: np.ndarray) -> np.ndarray:
@@ -43,12 +65,7 @@ class PixelSimilarity:
         result = np.empty((len(pixels), len(ideals)), np.float32)
         for rows in blocks(pixels):
             block = pixels[rows].reshape(-1, ideals.shape[1]).astype(np.float32) / 255
-            for label, ideal in enumerate(ideals):
-                difference = block - ideal
-                if self.metric == "l1":
-                    result[rows, label] = np.abs(difference).mean(axis=1)
-                else:
-                    result[rows, label] = np.sqrt((difference**2).mean(axis=1))
+            result[rows] = distances(block, ideals, self.metric)
         return result
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
