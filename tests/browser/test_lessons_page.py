@@ -31,10 +31,7 @@ def lessons(tmp_path: Path) -> Iterator[str]:
         "--out",
         str(tmp_path / "l"),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
         found = next(filter(None, (re.search(r"URL: (\S+)\?(\S+)", line) for line in process.stdout)))
         yield f"{found[1]}/?{found[2]}&file="

@@ -37,4 +37,6 @@ def open_lessons(out: str | Path = "lessons", port: int | None = None, browser: 
     command = [sys.executable, "-m", "marimo", "edit", str(copy_lessons(out)), "--skip-update-check"]
     command += [] if port is None else ["--port", str(port)]
     command += [] if browser else ["--headless"]
+    # what they train is so small that a second thread waits more than it works, above all beside other programs
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.execv(sys.executable, command)

@@ -25,8 +25,8 @@ def _():
     # 11 · All ten digits, and your own pictures
 
     From two classes to ten is a small step for the code: ten scores in place of one, softmax in place of
-    sigmoid, and cross-entropy for the loss. From MNIST's pictures to *yours* is a large one, and most
-    demonstrations fall into the gap.
+    sigmoid, and cross-entropy for the loss. From MNIST's pictures to *yours* is a large one, and that
+    is where many a demonstration fails.
 
     ## From 3 and 7 to ten
 
