@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Outcome, fill
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 from torch import Tensor, nn
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from drawing import PAPERS, drawn, on_paper, strokes
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageOps
 
 from underhood import Predictor, train

@@ -31,6 +31,7 @@ def test_every_command_and_flag_of_the_readme_exists() -> None:
         "--nproc-per-node",  # torchrun's
         "--no-deps",  # pip's
         "--data-binary",  # curl's
+        "--logdir",  # tensorboard's
     }
 
 

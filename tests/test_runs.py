@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import fill
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from safetensors.torch import load_file, save_file
 
 from underhood import Predictor, RunError, evaluate, predict, train

@@ -22,8 +22,7 @@ import numpy as np
 import pytest
 from conftest import Outcome, picture
 from drawing import drawn
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from underhood import Predictor, export, read, train

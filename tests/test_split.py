@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import fill, picture
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from underhood import check
 from underhood.data.images import Images, hash_pictures

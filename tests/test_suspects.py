@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Outcome
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from underhood.data.images import Dataset, Images, join
 from underhood.data.read import Parts, Reading, read_parts

@@ -47,6 +47,7 @@ class Architecture:
             raise ValueError(f"channels, height, width and classes must be whole numbers above 0, not {numbers}")
 
     def as_dict(self) -> dict[str, Any]:
+        """As stored with the weights."""
         return asdict(self)
 
 
@@ -62,6 +63,7 @@ class Normalize(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pictures [n, c, h, w], uint8 or float: float32 [n, c, h, w]."""
         centred = x.float() - self.mean if x.is_floating_point() else x.float().sub_(self.mean)
         return centred.div_(self.deviation)  # [n, c, h, w]; in place: memory for whole batches costs more than this
 
@@ -172,6 +174,7 @@ class BatchNorm(nn.BatchNorm2d):
     running statistics: the short last batch may be one picture."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Activations [n, features, h, w], normalized."""
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -193,6 +196,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, features, 1, stride, bias=False), BatchNorm(features))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Activations [n, inputs, h, w] to [n, features, h / stride, w / stride], rounded up."""
         y = self.bn1(self.conv1(x)).relu()
         return (self.bn2(self.conv2(y)) + self.shortcut(x)).relu()
 

@@ -7,3 +7,4 @@ EFFORTS = ("fast", "normal", "best")
 BALANCES = ("none", "weights", "sampler")
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
+TRACKERS = ("tensorboard",)  # each needs the library of its name

@@ -43,7 +43,7 @@ def show_image(
 
 
 def show_pixels(picture: Any, most: int = 28, side: float = 0.22) -> "Axes":
-    """Draw a grey picture [h, w] as the table of its numbers, each on its own shade: at most ``most`` rows and columns."""
+    """Draw a grey picture [h, w] as the table of its numbers, each on its shade: at most ``most`` rows and columns."""
     import matplotlib.pyplot as plt
 
     array = np.asarray(picture)[:most, :most]

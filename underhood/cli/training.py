@@ -70,6 +70,9 @@ def train(
     ] = 0.01,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was ended; alone.")] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
+    track: Annotated[
+        str | None, typer.Option(help="tensorboard: also write losses, rate and metrics to RUN/tensorboard.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
@@ -85,7 +88,7 @@ def train(
         data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, optimizer=optimizer,
         effort=effort, balance=balance, precision=precision, size=size, channels=channels, fit=fit, valid=valid,
         seed=seed, device=device, out=out, from_run=from_run, limit=limit, skip_bad=skip_bad, cache=not no_cache,
-        save_every=save_every, reject=reject, report=not no_report, listener=listener(as_json),
+        save_every=save_every, reject=reject, report=not no_report, track=track, listener=listener(as_json),
     )  # fmt: skip
     finish(result, as_json, tables.summary)
 

@@ -33,6 +33,7 @@ class Files:
     labels: np.ndarray  # int64 [n]
 
     def take(self, rows: np.ndarray) -> "Files":
+        """Those at these indices, int64 [rows], in that order."""
         return Files([self.names[i] for i in rows.tolist()], self.labels[rows])
 
 

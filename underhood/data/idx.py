@@ -39,7 +39,8 @@ def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dic
     """The parts (train and, if there, valid) of the four IDX files in ``folder``, plain or gzip.
 
     ``classes`` names the labels 0, 1, …; without it they are named by their numbers. Each picture is named as
-    fastbook's MNIST_SAMPLE names its files: ``train/3/10000.png`` is training picture 10,000.
+    fastbook's MNIST_SAMPLE names its files: ``train/3/10000.png`` is training picture 10,000. Raises DataError where
+    files are missing, damaged, or do not fit each other.
     """
     found = {part: pair for part, stem in STEMS.items() if (pair := _read_pair(folder, stem)) is not None}
     if "train" not in found:

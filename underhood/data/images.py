@@ -157,6 +157,7 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Their names, in natural order: what labels are indices into."""
         return self.train.classes
 
     @property

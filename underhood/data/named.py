@@ -62,6 +62,7 @@ def read_digits() -> Images:
     """The 1,797 handwritten digits, 8 × 8, of scikit-learn (UCI's optical recognition test set; E. Alpaydin, 1998).
 
     Read from scikit-learn's own file without importing scikit-learn. Its 17 grey levels, 0 to 16, become 0 to 255.
+    Raises DataError where scikit-learn is not installed.
     """
     spec = find_spec("sklearn")
     if spec is None or spec.origin is None:

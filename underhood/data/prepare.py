@@ -74,6 +74,7 @@ class Preparation:
         return f"{self.width} × {self.height} {'grey' if self.channels == 1 else 'colour'}"
 
     def as_dict(self) -> dict[str, Any]:
+        """As stored beside the data's counts and with the weights."""
         return asdict(self)
 
 

@@ -15,8 +15,7 @@ from underhood.data.images import Dataset, Images
 from underhood.data.named import DIGIT_SETS, NAMES, DownloadBar, read_named
 from underhood.data.prepare import Preparation, refit
 from underhood.data.split import hold_out, sample
-from underhood.data.table import SUFFIXES as TABLES
-from underhood.data.table import list_table
+from underhood.data.table import SUFFIXES as TABLES, list_table
 from underhood.errors import DataError, UnknownNameError, UnreadableError
 from underhood.paths import expanded
 
@@ -128,7 +127,10 @@ class Reading:
 
 
 def read_parts(data: str | Path, options: Reading | None = None) -> Parts:
-    """Read DATA as the data itself divides it. Unreadable pictures are left out and listed, nothing is held out."""
+    """Read DATA as the data itself divides it. Unreadable pictures are left out and listed, nothing is held out.
+
+    Raises DataError; UnknownNameError where DATA is neither a name that is known nor a path that is there.
+    """
     options = options or Reading()
     path = expanded(data)
     where = str(path)

@@ -19,7 +19,7 @@ def _groups(images: Images) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split into (training rows, validation rows): this fraction of each class, exact copies on one side.
+    """Split into (training rows, validation rows), int64 [n] each: this fraction of each class, copies on one side.
 
     Every class keeps at least one picture for training and, with two that differ, gives at least one for validation.
     A picture that two classes claim trains. Both results keep the pictures' order.

@@ -24,7 +24,8 @@ def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, An
 
     Both models, and a server of the exported one, over HTTP, are asked about all validation pictures. Returns onnx (the
     path), largest_difference (of a probability), agreement (the fraction of equal labels), images. Raises RunError, and
-    leaves no file, where a probability differs by more than 1e-4 or one label does.
+    leaves no file, where a probability differs by more than 1e-4 or one label does; UnderhoodError where onnx is not
+    installed or the file cannot be written.
     """
     loaded = load_run(expanded(run))
     _, images = pictures_to_measure(loaded, read_config(loaded.path), None, False, True, listener or Listener())

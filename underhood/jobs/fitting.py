@@ -1,7 +1,8 @@
 """Fit and measure, in a run folder that has its record: what ``train`` and ``resume`` share."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from underhood.training.learner import Recorder, Step
+    from underhood.training.track import Writer
 
 MOST = 0.01  # of the time, for states that are saved as epochs end; those every ``save_every`` come on top
 
@@ -40,6 +42,7 @@ def fit_and_measure(
     """seconds: trained before; started: when the command began. Returns what ``train`` does.
 
     folder: None in all but the first of several processes: they only train, and return {}
+    Raises DivergedError, which names the layer; InterruptedRunError; RunError where nothing can be written.
     """
     if folder is None:
         from underhood.training.schedule import SCHEDULES
@@ -73,6 +76,7 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
 
     from underhood.runs.state import save_state
     from underhood.training.schedule import SCHEDULES
+    from underhood.training.track import track
     from underhood.training.watch import look_at
 
     learn, recipe, looks = ready.learn, ready.recipe, ready.looks
@@ -100,8 +104,15 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
                 spent += took
             wish.heed(folder)
 
-    with stopping() as wish:
-        for epoch in learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=saved):
+    def watched(steps: "Iterator[Step]") -> "Iterator[Step]":
+        if open_writer is None:
+            return saved(steps)
+        # around ``saved``: what an epoch told is written before a state says that the epoch is done
+        return ended.enter_context(closing(track(learn, saved(steps), open_writer)))
+
+    open_writer = _tensorboard(folder) if request.track else None
+    with stopping() as wish, ExitStack() as ended:
+        for epoch in learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=watched):
             listener.row(epoch)
             log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
             seconds += epoch.seconds
@@ -109,6 +120,13 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
     runs.write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
     _write_looks(folder, learn.model, looks)
     return seconds
+
+
+def _tensorboard(folder: Path) -> "Callable[[int], Writer]":
+    """Opens ``RUN/tensorboard`` to write from a step on; what is there of it and of later ones counts no longer."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return lambda first: SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
 
 def _thinned(recorder: "Recorder", most: int = 2000) -> list[tuple[int, float, float]]:

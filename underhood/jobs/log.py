@@ -14,18 +14,22 @@ class Log:
         self._listener, self._path, self._early = listener, None, []  # type: Listener, Path | None, list[str]
 
     def say(self, line: str) -> None:
+        """Tell the listener, and write it down."""
         self._listener.say(line)
         self.write(line)
 
     def warn(self, line: str) -> None:
+        """Warn the listener, and write it down."""
         self._listener.warn(line)
         self.write(f"warning: {line}")
 
     def open(self, path: Path) -> None:
+        """From now on lines go to this file, those that were kept first. Raises RunError."""
         self._path = path
         self._append("".join(self._early))
 
     def write(self, line: str) -> None:
+        """Write a line with its time, in UTC. Raises RunError."""
         stamped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n"
         if self._path is None:
             self._early.append(stamped)

@@ -62,6 +62,11 @@ def evaluate(
 def pictures_to_measure(
     run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, cache: bool, listener: Listener
 ) -> tuple[str, Images]:
+    """(which part of DATA, its pictures), with labels as the run counts them; without DATA, what the run validated on.
+
+    Raises UnreadableError where pictures cannot be read and ``skip_bad`` does not leave them out; RunError where the
+    run's own data is gone, or has changed, so that another part of it would be measured.
+    """
     own = config["data"]
     resolved = data if data is None or str(data) in NAMES else str(expanded(data).resolve())
     if data is None or str(resolved) == own:  # the same split as in training, or training pictures would be measured

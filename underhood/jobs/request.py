@@ -7,7 +7,7 @@ from typing import Any
 from underhood.data.named import NAMES
 from underhood.data.prepare import FITS
 from underhood.errors import UnderhoodError, UnknownNameError
-from underhood.names import BALANCES, DEVICES, EFFORTS, MODELS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from underhood.names import BALANCES, DEVICES, EFFORTS, MODELS, OPTIMIZERS, PRECISIONS, SCHEDULES, TRACKERS
 from underhood.paths import expanded
 
 MAX_RATE = 1000.0
@@ -40,11 +40,13 @@ class Request:
     save_every: float = 30.0  # seconds
     reject: float = 0.01  # of the validation pictures
     report: bool = True
+    track: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (
             ("model", (*MODELS, None)), ("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("effort", EFFORTS),
             ("balance", BALANCES), ("precision", (*PRECISIONS, None)), ("fit", (*FITS, None)), ("device", DEVICES),
+            ("track", (*TRACKERS, None)),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, str(getattr(self, name)), [one for one in known if one])

@@ -14,6 +14,7 @@ from underhood.paths import expanded
 from underhood.runs import run as runs
 
 RESULTS = ("weights.safetensors", "metrics.csv", "predictions.csv")
+NO_MATTER = ("device", "track")  # of config.json: ``auto`` may have come to the same; who looks on changes nothing
 MACHINE = ("platform", "processor", "threads", "processes", "device")  # of environment.json; the rest are versions
 
 
@@ -34,7 +35,7 @@ def rerun(
         raise RunError(f"{original} is not finished, it has no {missing[0]}: underhood train --resume {original}")
     request = stored_request(original, config)
     device = "cpu" if config.get("device") == "cpu" else "auto"
-    request = replace(request, seed=request.seed if seed is None else seed, device=device)
+    request = replace(request, seed=request.seed if seed is None else seed, device=device, track=None)
     result = train(out=out, listener=listener, **asdict(request))
     if not result:  # one of several processes, but not the first
         return {}
@@ -60,7 +61,7 @@ def _environments(original: Path, again: Path) -> list[dict[str, Any]]:
 
 
 def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
-    unequal = [one for one in _unequal(before, now) if one[0] != "device"]  # ``auto`` may have come to the same
+    unequal = [one for one in _unequal(before, now) if one[0] not in NO_MATTER]
     return [_difference("seed" if name == "seed" else "setting", name, *values) for name, *values in unequal]
 
 

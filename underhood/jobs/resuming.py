@@ -17,6 +17,7 @@ from underhood.listener import Listener
 from underhood.paths import expanded
 from underhood.runs import run as runs
 from underhood.training.ranks import Ranks, joined
+from underhood.training.track import require
 
 if TYPE_CHECKING:
     from underhood.training.learner import Learner
@@ -34,7 +35,10 @@ def resume(run: str | Path, *, listener: Listener | None = None) -> dict[str, An
 
 
 def go_on(folder: Path, ranks: Ranks, listener: Listener, started: float) -> dict[str, Any]:
-    """``resume``, as one of several processes: what the folder holds, the first tells the others."""
+    """``resume``, as one of several processes: what the folder holds, the first tells the others.
+
+    Raises DataError where the pictures have changed, RunError where the state does not fit.
+    """
     with alone(folder) if ranks.first else nullcontext():
         recorded = ranks.share(_recorded(folder) if ranks.first else None)
         if recorded is None:
@@ -70,9 +74,11 @@ def _recorded(folder: Path) -> tuple[Request, tuple[dict[str, Any], float] | Non
     config = runs.read_config(folder)
     if (folder / "predictions.csv").exists():
         return None
+    request = stored_request(folder, config)
+    require(request.track)
     from underhood.runs.state import load_state  # brings torch, which bad input need not wait for
 
-    return stored_request(folder, config), load_state(folder)
+    return request, load_state(folder)
 
 
 def stored_request(folder: Path, config: dict[str, Any]) -> Request:

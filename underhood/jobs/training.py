@@ -15,6 +15,7 @@ from underhood.listener import Listener
 from underhood.paths import expanded
 from underhood.runs import run as runs
 from underhood.training.ranks import joined
+from underhood.training.track import require
 
 
 def train(
@@ -39,6 +40,7 @@ def train(
             return go_on(begun, ranks, listener, started)
         log = Log(listener)
         if ranks.first:  # refuse before the work, not after
+            require(request.track)
             runs.require_writable(runs.free_folder(place, request.label))
         ready = make_ready(request, log, listener, ranks)
         if not ranks.first:

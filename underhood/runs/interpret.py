@@ -179,7 +179,7 @@ def mcnemar(fixed: int, broken: int) -> float:
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """For each class that has pictures: how many, how many right, and the fraction."""
+    """For each class that has pictures: how many, how many right, and the fraction. labels, predicted: int [n]."""
     images = np.bincount(labels, minlength=len(classes))
     correct = np.bincount(labels[labels == predicted], minlength=len(classes))
     return {

@@ -5,6 +5,7 @@
     data.json          counts, classes, a hash of each part, what was left out
     pictures.csv       part, path, label and a hash of each picture's pixels
     augmented.png      the first batch as the model sees it, where pictures are augmented
+    tensorboard/       what was written for TensorBoard, with --track tensorboard
     metrics.csv        a row an epoch, no durations: equal runs write equal bytes
     steps.csv          step, train_loss, lr
     layers.csv         what was seen of each layer: step, layer, mean, deviation, zeros, gradient, update
@@ -118,7 +119,10 @@ def require_writable(folder: Path) -> None:
 
 
 def create_folder(out: Path | None, name: str) -> Path:
-    """Create the folder that ``free_folder`` names; of two runs that start at once, each gets its own."""
+    """Create the folder that ``free_folder`` names; of two runs that start at once, each gets its own.
+
+    Raises RunError.
+    """
     try:
         while True:
             folder = free_folder(out, name)

@@ -48,7 +48,7 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def first_of_each(labels: np.ndarray, classes: Sequence[str], most: int) -> list[list[int]]:
-    """For each class, at most so many of its pictures, evenly spread."""
+    """For each class, at most so many of its pictures, evenly spread: their indices. labels: int [n]."""
     found = []
     for label in range(len(classes)):
         mine = np.flatnonzero(labels == label)

@@ -23,7 +23,7 @@ def one_hot_encode(y: np.ndarray, classes: int = 10) -> Array:
 
 
 def sigmoid(z: Array) -> Array:
-    """Any number to one between 0 and 1. (Below −80 it is 2e-35 or so, and exp would soon overflow float32.)"""
+    """Numbers of any shape to ones between 0 and 1. (Below −80 it is 2e-35 or so; exp would soon overflow float32.)"""
     return 1 / (1 + np.exp(-np.maximum(z, -80)))
 
 
@@ -34,7 +34,7 @@ def softmax(logits: Array) -> Array:
 
 
 def sigmoid_gradient(sigmoid: Array) -> Array:
-    """The slope of sigmoid where it has this value."""
+    """The slope of sigmoid where it has these values, of any shape."""
     return sigmoid * (1 - sigmoid)
 
 
@@ -56,7 +56,9 @@ def forward(x: Array, w1: Array, w2: Array) -> tuple[Array, Array]:
 
 
 def back(x: Array, y: Array, y_hat: Array, w2: Array, h: Array) -> tuple[Array, Array]:
-    """The slopes of the loss for w1 and w2, by the chain rule.
+    """The slopes of the loss for w1 [inputs + 1, hidden] and w2 [hidden + 1, classes], by the chain rule.
+
+    x [n, inputs]; y, one-hot, and y_hat [n, classes]; h [n, hidden]
 
     Softmax and cross-entropy together have the slope y_hat − y at the logits. From there w2 is one product away; w1 is
     reached through w2 without its bias row (the bias does not depend on h) and through the slope of sigmoid.
@@ -76,7 +78,10 @@ def classify(x: Array, w1: Array, w2: Array) -> np.ndarray:
 def initialize_weights(
     w1_shape: tuple[int, int], w2_shape: tuple[int, int], rng: np.random.Generator | None = None
 ) -> tuple[Array, Array]:
-    """Small random numbers (deviation 0.01): equal weights would learn the same, large ones flatten the sigmoid."""
+    """Small random numbers (deviation 0.01): equal weights would learn the same, large ones flatten the sigmoid.
+
+    The shapes, and so the weights: [inputs + 1, hidden] and [hidden + 1, classes], float32.
+    """
     rng = rng or np.random.default_rng(1234)
     w1, w2 = (rng.normal(0, 0.01, shape).astype(np.float32) for shape in (w1_shape, w2_shape))
     return w1, w2
@@ -114,7 +119,15 @@ def train(
 ) -> Iterator[tuple[Report, Array, Array]]:
     """Full-batch gradient descent, yielding (report, w1, w2) after each iteration.
 
-    >>> for row, w1, w2 in train(…, n_hidden_nodes=200, iterations=3500, lr=0.01): print(row)   # doctest: +SKIP
+    x_train [n, inputs]; y_train one-hot [n, classes]; x_test [m, inputs]; y_test labels [m, 1]
+    weights: w1 [inputs + 1, hidden] and w2 [hidden + 1, classes] to start from
+
+    >>> x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([0, 1, 1, 0])  # exclusive or
+    >>> for row, w1, w2 in train(x, one_hot_encode(y, 2), x, y, n_hidden_nodes=8, iterations=4000, lr=2.0):
+    ...     if row.iteration in (0, 3999):
+    ...         print(f"{row.accuracy:.0%}")
+    50%
+    100%
     """
     inputs, classes = x_train.shape[1], y_train.shape[1]
     w1, w2 = weights or initialize_weights((inputs + 1, n_hidden_nodes), (n_hidden_nodes + 1, classes))

@@ -27,11 +27,14 @@ class Layer(NamedTuple):
 
     @property
     def agrees(self) -> bool:
+        """Whether both witnesses confirm it, to within ``TOLERANCE``."""
         return max(self.from_autograd, self.from_differences) <= TOLERANCE
 
 
 def finite_differences(function: Callable[[], float], array: Array, step: float = 1e-5) -> Array:
     """The slope of ``function()`` for each number in ``array``, which is moved up and down by ``step`` and put back.
+
+    array: of any shape; the slopes have the same
 
     function: reads ``array`` each time it is called. Two calls a number, so keep networks small, and in float64.
     """
@@ -47,7 +50,10 @@ def finite_differences(function: Callable[[], float], array: Array, step: float 
 
 
 def autograd(x: Array, y: Array, w1: Array, w2: Array) -> tuple[Array, Array]:
-    """The gradients of chapter 11's loss for w1 and w2 as torch finds them."""
+    """The gradients of chapter 11's loss for w1 [inputs + 1, hidden] and w2 [hidden + 1, classes] as torch finds them.
+
+    x [n, inputs]; y one-hot [n, classes]
+    """
     tensors = [torch.tensor(w, requires_grad=True) for w in (w1, w2)]
     ones = torch.ones(len(x), 1, dtype=tensors[0].dtype)
     h = torch.sigmoid(torch.cat([ones, torch.tensor(x)], dim=1) @ tensors[0])

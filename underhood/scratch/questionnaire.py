@@ -23,5 +23,5 @@ def pairs(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 
 def relu(x: Tensor) -> Tensor:
-    """Question 34: negative numbers become 0, others stay. −2 … 2 gives 0 0 0 1 2."""
+    """Question 34: negative numbers become 0, others stay, in any shape. −2 … 2 gives 0 0 0 1 2."""
     return x.clamp(min=0)

@@ -32,12 +32,12 @@ def is_3(x: Tensor, mean3: Tensor, mean7: Tensor) -> Tensor:
 
 
 def quadratic(x: Tensor) -> Tensor:
-    """The function whose lowest point, at 0, descent should find."""
+    """The function whose lowest point, at 0, descent should find: of each number, in any shape."""
     return x**2
 
 
 def slope(x: Tensor) -> Tensor:
-    """The quadratic's derivative, by the rule that school teaches; autograd must agree."""
+    """The quadratic's derivative, in any shape, by the rule that school teaches; autograd must agree."""
     return 2 * x
 
 
@@ -57,20 +57,20 @@ def descend(x: float, lr: float, steps: int) -> list[float]:
 
 
 def speed_at(t: Tensor, params: Tensor) -> Tensor:
-    """a·t² + b·t + c for params [3]."""
+    """a·t² + b·t + c for params [3], at times of any shape."""
     a, b, c = params
     return a * (t**2) + (b * t) + c
 
 
 def mse(preds: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error."""
+    """Mean squared error, []. Both of one shape."""
     return ((preds - targets) ** 2).mean()
 
 
 def apply_step(time: Tensor, speed: Tensor, params: Tensor, lr: float = 1e-5) -> float:
     """Steps 2 to 5 of seven: predict, measure the loss, find its slope, step. Changes ``params``; returns the loss.
 
-    (Step 1 chose the parameters; step 6 calls this again; step 7 stops.)
+    time and speed: [n]; params: [3]. (Step 1 chose the parameters; step 6 calls this again; step 7 stops.)
     """
     loss = mse(speed_at(time, params), speed)
     loss.backward()
@@ -83,7 +83,7 @@ def apply_step(time: Tensor, speed: Tensor, params: Tensor, lr: float = 1e-5) ->
 
 
 def init_params(size: int | Sequence[int], std: float = 1.0) -> Tensor:
-    """Random numbers around 0 with deviation ``std`` that will be learned."""
+    """Random numbers around 0 with deviation ``std`` that will be learned, [size] or of any shape given as ``size``."""
     return (torch.randn(size) * std).requires_grad_()
 
 
@@ -93,17 +93,20 @@ def linear1(xb: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """Any number to one between 0 and 1, in the order they had."""
+    """Numbers of any shape to ones between 0 and 1, in the order they had."""
     return 1 / (1 + torch.exp(-x))
 
 
 def mnist_loss_of_probabilities(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The chapter's first ``mnist_loss``: the mean distance of predictions, 0 to 1, from targets, 0 or 1."""
+    """The chapter's first ``mnist_loss``: the mean distance of predictions, 0 to 1, from targets, 0 or 1.
+
+    Both [n, 1].
+    """
     return torch.where(targets == 1, 1 - predictions, predictions).mean()
 
 
 def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The chapter's second ``mnist_loss``: of any predictions, by way of sigmoid."""
+    """The chapter's second ``mnist_loss``: of any predictions, by way of sigmoid. Both [n, 1]."""
     return mnist_loss_of_probabilities(sigmoid(predictions), targets)
 
 
@@ -111,13 +114,16 @@ def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def calc_grad(xb: Tensor, yb: Tensor, model: Model) -> None:
-    """Add the slope of this batch's loss to each parameter's ``grad``. (Add: someone must zero it after the step.)"""
+    """Add the slope of this batch's loss to each parameter's ``grad``. (Add: someone must zero it after the step.)
+
+    xb [n, pixels]; yb [n, 1]
+    """
     loss = mnist_loss(model(xb), yb)
     loss.backward()
 
 
 def train_epoch(model: Model, dl: Batches, lr: float, params: Iterable[Tensor]) -> None:
-    """One pass over the batches, a step each."""
+    """One pass over the batches, xb [n, pixels] and yb [n, 1], a step each. Changes ``params``, of any shape."""
     params = list(params)
     for xb, yb in dl:
         calc_grad(xb, yb, model)
@@ -152,10 +158,12 @@ class BasicOptim:
         self.params, self.lr = list(params), lr
 
     def step(self) -> None:
+        """Go downhill, once."""
         for p in self.params:
             p.data -= p.grad.data * self.lr
 
     def zero_grad(self) -> None:
+        """Forget the slopes: the next ones would be added to them."""
         for p in self.params:
             p.grad = None
 

@@ -68,6 +68,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class Answer(NamedTuple):
+    """What the model says of one picture."""
+
     pixels: np.ndarray  # uint8 [c, h, w]
     probabilities: np.ndarray  # float32 [classes]
     rejected: bool

@@ -68,7 +68,7 @@ def write_onnx(run: "Run", path: Path) -> None:
 
 
 def load_onnx(path: Path) -> Predictor:
-    """A predictor from an exported file, without torch. Raises RunError."""
+    """A predictor from an exported file, without torch. Raises RunError; UnderhoodError without onnxruntime."""
     try:
         import onnxruntime
     except ImportError:

@@ -97,7 +97,7 @@ def _folder(path: Path) -> Path:
 
 @contextmanager
 def served(predictor: Predictor) -> Iterator[int]:
-    """Within, a thread serves the model on this machine; gives the port."""
+    """Within, a thread serves the model on this machine; gives the port. Raises UnderhoodError if it cannot."""
     import uvicorn
 
     from underhood.serving.app import make_app

@@ -30,6 +30,7 @@ class Augmentation:
         return self != Augmentation()
 
     def as_dict(self) -> dict[str, Any]:
+        """As stored in a run."""
         return asdict(self)
 
 

@@ -212,7 +212,7 @@ class Learner:
         return show_results(self, max_n)
 
     def outputs(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
-        """The model's outputs for a batch, float32, its products at the learner's precision.
+        """The model's outputs for a batch [n, …], its products at the learner's precision: float32 [n, …].
 
         model: the same, wrapped
         """

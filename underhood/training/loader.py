@@ -101,7 +101,10 @@ class DataLoader:
 class DataLoaders:
     """The training and the validation batches, and the names of the classes.
 
-    >>> dls = DataLoaders.from_dataset(read("digits"), batch_size=64)      # doctest: +SKIP
+    >>> from underhood import read
+    >>> dls = DataLoaders.from_dataset(read("digits"), batch_size=64)
+    >>> len(dls.train), len(dls.valid)
+    (23, 2)
     """
 
     def __init__(self, train: DataLoader, valid: DataLoader, classes: tuple[str, ...] = ()):
@@ -118,7 +121,10 @@ class DataLoaders:
         weights: np.ndarray | None = None,
         ranks: Ranks = ALONE,
     ) -> "DataLoaders":
-        """Shuffled training batches, as ``DataLoader`` has them, and ordered validation batches of a read data set."""
+        """Shuffled training batches, as ``DataLoader`` has them, and ordered validation batches of a read data set.
+
+        weights: how often each training picture is drawn, where not each once: float [n]
+        """
         train = DataLoader(data.train, batch_size, True, seed, device, augmentation, weights, ranks)
         valid = DataLoader(data.valid, validation_batch(data.valid.pixels.shape), device=device)
         return cls(train, valid, data.classes)

@@ -27,7 +27,7 @@ def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 
 def error_rate(predictions: Tensor, targets: Tensor) -> Tensor:
-    """One minus accuracy."""
+    """One minus accuracy. predictions: [n, classes]; targets: [n]."""
     return 1 - accuracy(predictions, targets)
 
 

@@ -50,7 +50,7 @@ class Ranks:
         return DistributedDataParallel(model)
 
     def weigh(self, loss: "Tensor", count: int) -> "Tensor":
-        """A mean over this share of a batch of ``count``, weighted so that the average over processes is the batch's.
+        """A mean over this share of ``count`` items, [], weighted so that the average over processes is the batch's.
 
         Nothing comes of an empty share, whatever its loss: its process took part with a picture that does not count.
         """
@@ -60,11 +60,11 @@ class Ranks:
         return loss * ((mine.stop - mine.start) * self.size / count)
 
     def mean(self, loss: "Tensor") -> "Tensor":
-        """The average over processes of what ``weigh`` gave: the whole batch's loss."""
+        """The average over processes of what ``weigh`` gave: the whole batch's loss, []."""
         return loss if self.size == 1 else self.total(loss) / self.size
 
     def total(self, tensor: "Tensor") -> "Tensor":
-        """The sum over all processes, on each."""
+        """The sum over all processes, on each, of tensors of one shape: of the same shape."""
         if self.size > 1:
             import torch.distributed
 

@@ -39,6 +39,7 @@ class Recipe:
         return words + (f"; labels smoothed by {self.label_smoothing:g}" if self.label_smoothing else "")
 
     def as_dict(self) -> dict[str, Any]:
+        """As stored in ``config.json``."""
         return self.__dict__ | {"augmentation": self.augmentation.as_dict()}
 
 

@@ -123,7 +123,10 @@ def watch(model: nn.Module, every: int = 50) -> Iterator[Watched]:
 
 
 def look_at(learn: "Learner", steps: "Iterator[Step]", every: int, looks: list[Tensor]) -> "Iterator[Step]":
-    """The same steps; of each ``every``-th of the whole run, what ``Watched.row`` gives is added to ``looks``."""
+    """The same steps; of each ``every``-th of the whole run, what ``Watched.row`` gives is added to ``looks``.
+
+    looks: float64 [layers, COLUMNS] each
+    """
     while True:
         due = (learn.taken + 1) % every == 0
         with watch(learn.model) if due else nullcontext() as seen:
