@@ -5,6 +5,7 @@
 #   make test-browser              the page of `underhood serve`, in Chromium
 #   make fuzz                      hostile input, 10,000 of each kind
 #   make check                     ruff and mypy
+#   make docs                      the site: lessons, how-to and reference, in site/index.html; without a network
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
 #   make serve-env                 install requirements-serve.txt elsewhere, predict there without torch
@@ -23,7 +24,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet
 
 ROW ?= all
 
-.PHONY: train test test-browser fuzz check wheel serve-env bench clean
+.PHONY: train test test-browser fuzz check docs wheel serve-env bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
@@ -38,9 +39,13 @@ fuzz: .venv/installed-test
 	FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
 
 check: .venv/installed-dev
-	.venv/bin/ruff check underhood tests benchmarks
-	.venv/bin/ruff format --check underhood tests benchmarks
+	.venv/bin/ruff check underhood tests benchmarks docs/hooks
+	.venv/bin/ruff format --check underhood tests benchmarks docs/hooks
 	.venv/bin/mypy
+
+docs: .venv/installed-docs
+	.venv/bin/python -m pytest tests/site
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --clean
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/run.py $(ROW)
@@ -52,7 +57,7 @@ serve-env: .venv/installed-test
 	.ci/serve
 
 clean:
-	rm -rf .venv .venv-bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"underhood needs Python 3.11 or newer; this is {sys.version.split()[0]}: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -75,6 +80,10 @@ clean:
 
 .venv/installed-browser: .venv/installed-test
 	$(PIP_INSTALL) --editable '.[browser]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed-test
+	$(PIP_INSTALL) --editable '.[docs]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed-test

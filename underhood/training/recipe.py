@@ -31,7 +31,7 @@ class Recipe:
     def describe(self) -> str:
         """In words, for whoever trains."""
         moved = self.augmentation
-        words = f"{self.epochs} epochs of batches of {self.batch_size} at rate {self.lr:g}"
+        words = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of batches of {self.batch_size} at rate {self.lr:g}"
         if moved:
             words += f"; pictures moved by up to {moved.shift:.0%}"
             words += f", turned by {moved.rotation:g}°, scaled by {moved.scale:.0%}"

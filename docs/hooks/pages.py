@@ -1,0 +1,183 @@
+"""What mkdocs calls while it builds the site: pages that are made rather than written, links, and the last look.
+
+mkdocs.yml names this file; what the other files here do is put together in it.
+"""
+
+import os
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+import lessons  # the files beside this one, which mkdocs finds while it loads it
+import offline
+import reference
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority, get_plugin_logger
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent.parent
+LINK = re.compile(r"(\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
+log = get_plugin_logger("site")
+outputs: dict[str, list[str]] = {}  # of each lesson's page
+
+
+@event_priority(50)
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made: lessons, reference, and what is linked to outside docs/."""
+    made = _lessons() | _reference() | _from_the_repository(files)
+    for uri, text in made.items():
+        files.append(File.generated(config, uri, content=text))
+    config.nav = _with(config.nav or [], made)
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Links to files of the repository lead to the pages made of them."""
+    source = page.file.src_uri
+    if source.startswith(("lessons/", "reference/")):
+        return markdown
+    place = Path(source).relative_to("repository") if source.startswith("repository/") else Path("docs") / source
+    return "".join(_relinked(part, place, source) for part in _outside_code(markdown))
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Put in what the cells of a lesson put out."""
+    return lessons.put_in(html, outputs.get(page.file.src_uri, []))
+
+
+@event_priority(-200)  # after the search's index is written
+def on_post_build(config: MkDocsConfig) -> None:
+    """Fail where the site would load something from elsewhere, or where a link leads nowhere."""
+    private = tuple(path for path in (str(ROOT), os.environ.get("UNDERHOOD_DATA")) if path)
+    found, followed = offline.problems(Path(config.site_dir), private)
+    if found:
+        more = [f"and {len(found) - 20} more"] if len(found) > 20 else []
+        raise PluginError("the site is not what it should be:\n  " + "\n  ".join([*found[:20], *more]))
+    log.info(f"{followed:,} links within the site lead somewhere, and nothing comes from elsewhere")
+
+
+# --- lessons
+
+
+def _lessons() -> dict[str, str]:
+    try:
+        read = lessons.read_lessons(lessons.files())
+    except lessons.LessonError as error:
+        raise PluginError(str(error)) from None
+    pages = {}
+    for lesson in read:
+        outputs[f"lessons/{lesson.name}.md"] = lesson.outputs
+        pages[f"lessons/{lesson.name}.md"] = lesson.body
+    rows = "\n".join(f"- [{lesson.title}]({lesson.name}.md)" for lesson in read)
+    without = any("MNIST is not on this machine" in shown for lesson in read for shown in lesson.outputs)
+    pages["lessons/index.md"] = LESSONS.format(rows=rows, remark=WITHOUT_MNIST if without else "")
+    return pages
+
+
+LESSONS = """# Lessons
+
+The books' road, from numbers in a grid to a network that reads drawn digits. Each lesson is a notebook of
+[marimo](https://marimo.io), in plain Python: its cells run again when what they use changes, and a slider is a number
+that you move with the mouse. They use the package as anybody would.
+
+```console
+$ pip install '.[lessons]'
+$ underhood lessons
+```
+
+opens copies of them, which are yours to change. The pages here show how they looked when this site was built: prose,
+code, output and pictures, but nothing moves.{remark}
+
+{rows}
+"""
+WITHOUT_MNIST = (
+    " MNIST was not there when they were built, so they use the smaller digits that come with scikit-learn, and figures"
+    " differ from the books'."
+)
+
+
+# --- reference
+
+
+def _reference() -> dict[str, str]:
+    return {f"reference/{name}.md": text for name, (_, text) in reference.pages().items()}
+
+
+# --- files of the repository that pages link to
+
+
+def _from_the_repository(files: Files) -> dict[str, str]:
+    """A page for each file outside docs/ that a page links to, and for those that these link to in turn."""
+    waiting = [(Path("docs") / file.src_uri, file.content_string) for file in files.documentation_pages()]
+    made: dict[str, str] = {}
+    while waiting:
+        place, text = waiting.pop()
+        for part in _outside_code(text):
+            for found in LINK.finditer(part):
+                target = _target(found[2], place)
+                if target and target.parts[0] != "docs" and _page_of(target) not in made:
+                    words = (ROOT / target).read_text("utf-8")
+                    made[_page_of(target)] = words if target.suffix == ".md" else _as_code(target, words)
+                    waiting.append((target, words if target.suffix == ".md" else ""))
+    return made
+
+
+def _page_of(target: Path) -> str:
+    return f"repository/{target.as_posix()}" + ("" if target.suffix == ".md" else ".md")
+
+
+def _as_code(target: Path, text: str) -> str:
+    language = {".py": "python", ".toml": "toml"}.get(target.suffix, "text")
+    return f"# {target}\n\n{lessons.fenced(text.rstrip(), language)}\n"
+
+
+def _target(link: str, place: Path) -> Path | None:
+    """The file of the repository that a link in another one leads to, if it does."""
+    address = link.split("#")[0]
+    if not address or re.match(r"[a-z][a-z+.-]*:|/", address):
+        return None
+    target = Path(os.path.normpath(place.parent / address))
+    return target if target.parts[0] != ".." and (ROOT / target).is_file() else None
+
+
+def _relinked(text: str, place: Path, uri: str) -> str:
+    def change(found: "re.Match[str]") -> str:
+        target = _target(found[2], place)
+        if target is None or (place.parts[0] == "docs" and target.parts[0] == "docs"):
+            return found[0]
+        to = target.relative_to("docs").as_posix() if target.parts[0] == "docs" else _page_of(target)
+        anchor = "#" + found[2].split("#", 1)[1] if "#" in found[2] else ""
+        return found[1] + posixpath.relpath(to, posixpath.dirname(uri) or ".") + anchor + found[3]
+
+    return text if text.startswith("```") else LINK.sub(change, text)
+
+
+def _outside_code(text: str) -> list[str]:
+    """A page in parts, blocks of code apart."""
+    return re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
+
+
+# --- the table of contents
+
+
+def _with(nav: list[Any], made: dict[str, str]) -> list[Any]:
+    """mkdocs.yml's nav, in which ``lessons/*`` and such stand for the pages that are made."""
+    result: list[Any] = []
+    for entry in nav:
+        if isinstance(entry, dict):
+            (title, inside), *_ = entry.items()
+            result.append({title: _with(inside, made)} if isinstance(inside, list) else entry)
+        elif isinstance(entry, str) and entry.endswith("/*"):
+            folder = entry.removesuffix("*")
+            inside = {uri: text for uri, text in made.items() if uri.startswith(folder)}
+            result += [{_title(text): uri} for uri, text in inside.items() if not uri.endswith("/index.md")]
+        else:
+            result.append(entry)
+    return result
+
+
+def _title(text: str) -> str:
+    return text.split("\n", 1)[0].removeprefix("# ").replace("`", "").strip()
