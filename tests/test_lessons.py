@@ -49,12 +49,31 @@ def test_there_are_twelve_in_the_books_order() -> None:
     assert [name[:2] for name in NAMES] == [f"{number:02}" for number in range(1, 13)]
 
 
+def faults_look_as_described(results: Mapping[str, tuple[list[float], float]]) -> bool:
+    """Lesson 6: what each fault does to the losses."""
+    healthy, doubled, sorted_, fast, twice, broadcast = (np.array(losses) for losses, _ in results.values())
+    late = slice(len(healthy) // 2, None)
+    return bool(
+        healthy[late].max() < healthy[0]
+        and doubled[late].mean() > 3 * healthy[late].mean()
+        and sorted_[late].max() > 3 * np.median(sorted_[late]) + healthy[late].mean()
+        and fast.max() > 3 * fast[0]
+        and twice[0] > 0.6 > twice[late].mean() > twice.min() > 0.31
+        and abs(broadcast.mean() - 0.5) < 0.05
+    )
+
+
 # What each lesson must reach: with MNIST the books' figures, without it a floor.
 REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
     "01": lambda d, mnist: (
         d["rank"] == 4 and d["shares_memory"] and (not mnist or d["corner"].tolist()[2] == [0, 0, 0, 48, 166, 224])
     ),
-    "02": lambda d, mnist: round(d["baseline"], 4) == 0.9511 if mnist else d["baseline"] > 0.9,
+    "02": lambda d, mnist: (
+        [round(d[name], 4) for name in ("accuracy_3", "accuracy_7", "baseline")] == [0.9168, 0.9854, 0.9511]
+        and np.round(list(d["distances"].values()), 4).tolist() == [[0.1114, 0.2021], [0.1586, 0.3021]]
+        if mnist
+        else d["baseline"] > 0.9
+    ),
     "03": lambda d, _: (d["slope_at_3"], d["slopes"]) == (6, [6, 8, 20]) and d["largest_gap"] < 1e-6,
     "04": lambda d, _: (
         np.allclose([d["first_loss"], d["after_one"]], [25823.8086, 5435.5366], rtol=1e-6)
@@ -63,8 +82,10 @@ REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
     "05": lambda d, _: (
         (round(d["first"], 4), round(d["better"], 4)) == (0.4333, 0.2333) and d["stepped"] < d["start_loss"]
     ),
-    "06": lambda d, _: (
-        d["by_hand"] > 0.93 and d["broken"]["healthy"] > 0.95 and d["broken"]["accidental broadcast"] < 0.7
+    "06": lambda d, mnist: (
+        d["by_hand"] > 0.93
+        and d["broken"]["healthy"] > 0.95
+        and (not mnist or (d["broken"]["accidental broadcast"] < 0.7 and faults_look_as_described(d["results"])))
     ),
     "07": lambda d, _: d["all_the_same"] and d["reached"] > 0.94,
     "08": lambda d, mnist: (
@@ -74,6 +95,7 @@ REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
     ),
     "09": lambda d, _: (
         d["accuracies"]["conv"] > max(0.9, d["accuracies"]["linear"])
+        and d["accuracies"]["resnet18"] > 0.6
         and d["accuracies"]["linear"] > d["accuracies"]["similarity"] - 0.05
     ),
     "10": lambda d, mnist: (
@@ -82,7 +104,16 @@ REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
         and (not mnist or (round(d["first_line"].loss, 6), round(d["first_line"].accuracy, 4)) == (2.278717, 0.138))
     ),
     "11": lambda d, mnist: d["accuracy"] > 0.96 and d["prepared"] >= (17 if mnist else 9) and d["prepared"] > d["bare"],
-    "12": lambda d, _: d["answered"] == list(range(1, 38)) and min(d["loop_accuracy"], d["learner_accuracy"]) > 0.9,
+    "12": lambda d, _: (
+        d["answered"] == list(range(1, 38))
+        and min(d["loop_accuracy"], d["learner_accuracy"]) > 0.9
+        and d["odd_doubled"] == [2, 6, 10]
+        and d["doubled_corner"].tolist() == [[10, 12], [16, 18]]
+        and d["broadcast_shape"] == (1010, 28, 28)
+        and d["zipped"] == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
+        and d["view_and_product"] == ((6131, 784), (6131, 30))
+        and d["added"] == [6, 12, 18]
+    ),
 }  # fmt: skip
 
 
@@ -111,7 +142,7 @@ def minimum(function: Callable[[torch.Tensor], torch.Tensor], x: float, rate: fl
 
 def one_epoch(model: sgd.Model, batches: sgd.Batches, lr: float, params: Any) -> None:
     for xb, yb in batches:
-        sgd.mnist_loss(model(xb), yb).backward()
+        sgd.calc_grad(xb, yb, model)
         for p in params:
             p.data -= lr * p.grad
             p.grad = None
@@ -204,7 +235,18 @@ def test_without_mnist_it_takes_the_small_digits_and_judges_answers(name: str) -
 
 def test_an_answer_that_raises_is_told_what_it_raised() -> None:
     assert "put your answer" in exercise(..., bool, "").text
+    assert "put your answer" in exercise(lambda x: ..., bool, "", (1,)).text
+    assert "ZeroDivisionError" in exercise(lambda x: 1 / x, bool, "", (0,)).text
     assert "ZeroDivisionError" in exercise(0, lambda answer: 1 / answer, "").text
+    for name, broken in (("01", "upside_down"), ("03", "minimum"), ("07", "Momentum")):
+        check = run(name, **{broken: lambda *_, **__: 1 / 0})[f"check_{1 if name == '07' else 3}"]
+        assert "ZeroDivisionError" in check.text, name
+
+
+def test_what_an_exercise_offers_is_there() -> None:
+    (lesson_6,) = (file for file in files() if file.name.startswith("06"))
+    assert "`calc_grad(" in lesson_6.read_text(encoding="utf-8")
+    assert runpy.run_path(str(lesson_6))["calc_grad"] is sgd.calc_grad
 
 
 def test_close_up_accuracy_is_flat_where_the_loss_still_has_a_slope() -> None:

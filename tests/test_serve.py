@@ -225,7 +225,7 @@ def test_a_cut_connection_harms_nobody(server: httpx.Client) -> None:
     assert server.post("/api/predict", content=DRAWN, headers=TYPE).status_code == 200
 
 
-def test_slow_clients_keep_nobody_waiting_and_are_sent_away(
+def test_slow_clients_keep_nobody_waiting_and_slow_bodies_are_sent_away(
     server: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "PATIENCE", 1.0)

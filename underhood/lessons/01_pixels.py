@@ -41,7 +41,7 @@ def _(dataset):
 def _():
     mo.md("""
     All the 3s are one block of numbers: so many pictures, so many rows, so many columns. `uint8` says that each
-    number is whole and lies between 0 (black, no ink) and 255 (white, full ink). Choose one.
+    number is whole and lies between 0 (no ink) and 255 (full ink). Choose one.
     """)
     return
 
@@ -64,8 +64,8 @@ def _(number, threes):
 def _():
     mo.md("""
     Nothing else is in the file: the 3 is in your eye. Indexing takes parts, `[rows, columns]`, the end not
-    included. The ink of this corner begins faintly and grows: handwriting has soft edges, and the scanner kept
-    them as grey.
+    included. The ink of this corner begins faintly and grows: the scans were made smaller, and where ink covers a
+    part of a pixel, that became a grey.
     """)
     return
 
@@ -182,8 +182,8 @@ def _(dataset, ink):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    One number, the ink, tells 3s from 7s better than chance: a 3 has more of it. The next lesson does better
-    with all of the pixels.
+    Where the two hills lie apart, one number, the ink, already tells 3s from 7s better than chance. The next
+    lesson does better with all of the pixels.
 
     ## Exercises
 
@@ -248,11 +248,11 @@ def _():
 @app.cell(hide_code=True)
 def _(upside_down):
     _stack = torch.arange(12).reshape(2, 3, 2)
-    _mine = upside_down(_stack)
     check_3 = exercise(
-        _mine,
+        upside_down,
         lambda answer: torch.equal(answer, _stack[:, [2, 1, 0]]),
-        f"It gave {_mine!r}: rows are axis 1 of `[n, h, w]`.",
+        "Rows are axis 1 of `[n, h, w]`.",
+        (_stack,),
     )
     check_3
     return

@@ -61,9 +61,10 @@ def _():
 
 @app.cell
 def _(sevens, threes):
+    _most = min(len(threes), len(sevens))
     used = mo.ui.slider(
-        steps=[1, 2, 5, 10, 30, 100, 1000, min(len(threes), len(sevens))],
-        value=min(len(threes), len(sevens)),
+        steps=[*(count for count in (1, 2, 5, 10, 30, 100, 1000) if count < _most), _most],
+        value=_most,
         label="pictures averaged",
         show_value=True,
     )
@@ -238,11 +239,11 @@ def _():
 
 @app.cell(hide_code=True)
 def _(l2, mean7, valid_7):
-    _mine = l2(valid_7, mean7)
     check_2 = exercise(
-        _mine,
+        l2,
         lambda answer: torch.allclose(answer, torch.stack([((one - mean7) ** 2).mean().sqrt() for one in valid_7])),
         "Square, mean over the last two axes, root: in this order.",
+        (valid_7, mean7),
     )
     check_2
     return

@@ -36,7 +36,7 @@ def _():
 
 
 @app.cell
-def _(place):
+def _():
     def parabola():
         _axes = plt.subplots(figsize=(6, 3.4))[1]
         _xs = torch.linspace(-2.2, 2.2, 100)
@@ -44,14 +44,20 @@ def _(place):
         _axes.set(xlabel="x", ylabel="x²", ylim=(-0.6, 4.8))
         return _axes
 
+    return (parabola,)
+
+
+@app.cell
+def _(parabola, place):
     _x = place.value
     _axes = parabola()
     _near = np.array([_x - 0.7, _x + 0.7])
     _axes.plot(_near, _x**2 + 2 * _x * (_near - _x), linewidth=3)
     _axes.plot(_x, _x**2, "o", color="black")
-    _axes.set_title(f"at x = {_x:.1f} the slope is {2 * _x:.1f}: downhill is to the {'left' if _x > 0 else 'right'}")
+    _way = "this is the bottom" if _x == 0 else f"downhill is to the {'left' if _x > 0 else 'right'}"
+    _axes.set_title(f"at x = {_x:.1f} the slope is {2 * _x:.1f}: {_way}")
     _axes
-    return (parabola,)
+    return
 
 
 @app.cell(hide_code=True)
@@ -217,9 +223,11 @@ def _():
 
 @app.cell(hide_code=True)
 def _(minimum):
-    _mine = minimum(lambda t: (t - 1.25) ** 2 + 7, 4.0, 0.1, 60)
     check_3 = exercise(
-        _mine, lambda answer: abs(float(answer) - 1.25) < 1e-2, f"From 4 it should reach 1.25, not {_mine}."
+        minimum,
+        lambda answer: abs(float(answer) - 1.25) < 1e-2,
+        "From 4 it should come down (t − 1.25)² + 7 to 1.25, in 60 steps at rate 0.1.",
+        (lambda t: (t - 1.25) ** 2 + 7, 4.0, 0.1, 60),
     )
     check_3
     return

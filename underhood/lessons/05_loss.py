@@ -53,7 +53,10 @@ def _(train_x, train_y):
     weights, bias = init_params((train_x.shape[1], 1)), init_params(1)
     preds = linear1(train_x, weights, bias)  # [n, 1]
     start_accuracy = ((preds > 0).float() == train_y).float().mean().item()
-    mo.md(f"Random weights are right **{100 * start_accuracy:.1f} %** of the time.")
+    mo.md(
+        f"Random weights are right **{100 * start_accuracy:.1f} %** of the time. "
+        f"Their scores go from {preds.min().item():.0f} to {preds.max().item():.0f}."
+    )
     return bias, start_accuracy, weights
 
 
@@ -244,11 +247,11 @@ def _():
 @app.cell(hide_code=True)
 def _(squared_loss):
     _scores, _targets = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0])
-    _mine = squared_loss(_scores, _targets)
     check_3 = exercise(
-        _mine,
+        squared_loss,
         lambda answer: abs(float(answer) - ((_scores.sigmoid() - _targets) ** 2).mean().item()) < 1e-6,
         "Sigmoid first, then subtract, square, mean.",
+        (_scores, _targets),
     )
     check_3
     return

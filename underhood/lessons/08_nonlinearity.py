@@ -195,8 +195,9 @@ def _():
 @app.cell(hide_code=True)
 def _(my_relu):
     _x = torch.linspace(-2, 2, 9)
-    _mine = my_relu(_x)
-    check_1 = exercise(_mine, lambda answer: torch.equal(answer, _x.relu()), f"From {_x.tolist()} it made {_mine}.")
+    check_1 = exercise(
+        my_relu, lambda answer: torch.equal(answer, _x.relu()), "`torch.where(x > 0, x, 0.0)`, nearly.", (_x,)
+    )
     check_1
     return
 

@@ -199,7 +199,7 @@ def _(shown, upload):
         if not upload.value:
             return mo.md("Nothing chosen yet.")
         try:
-            return mo.as_html(shown(Image.open(io.BytesIO(upload.contents())).convert("L")))
+            return mo.as_html(shown(Image.open(io.BytesIO(upload.contents()))))
         except (BadPicture, OSError) as error:
             return mo.md(f"This picture {error}.")
 
@@ -247,11 +247,11 @@ def _():
 @app.cell(hide_code=True)
 def _(my_softmax):
     _scores = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 5.0]])
-    _mine = my_softmax(_scores)
     check_2 = exercise(
-        _mine,
+        my_softmax,
         lambda answer: torch.allclose(answer, _scores.softmax(dim=1), atol=1e-6),
         "`exp`, divided by its sum over axis 1 (with `keepdim=True`).",
+        (_scores,),
     )
     check_2
     return

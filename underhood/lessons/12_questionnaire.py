@@ -145,7 +145,11 @@ def _(answers):
             "The seven steps?",
             "Initialize the weights; predict; loss; gradient; step; repeat from predict; stop. (Lesson 4.)",
         ),
-        15: ("How are weights initialized?", "At random, and small: equal weights would all learn the same."),
+        15: (
+            "How are weights initialized?",
+            "At random, and small: equal weights of one layer would all learn the same. (A single matrix, as in "
+            "25, may start from zeros.)",
+        ),
         16: (
             "What is a loss?",
             "One number that is smaller the better the model does, and that changes with every weight.",
@@ -379,7 +383,7 @@ def _(answers):
 @app.cell
 def _(about_loops, about_sgd, bias, last, more, words):
     by_words = {*words, *more, *about_sgd, *about_loops, *bias, *last}
-    by_code = {4, 9, 10, 21, 25, 26, 27, 29, 30, 31, 32, 33, 34}
+    by_code = {4, 9, 10, 21, 25, 26, 27, 29, 30, 31, 32, 33, 34}  # the cells between the boxes
     answered = sorted(by_words | by_code)
     mo.md(f"{len(answered)} questions, {len(by_code)} of them answered by code above.")
     return (answered,)
@@ -409,18 +413,19 @@ def _():
 
 @app.cell(hide_code=True)
 def _(fit_one_epoch):
-    def _tried():
+    def _tried(fit):
         torch.manual_seed(0)
         xs = torch.randn(64, 3)
         ys = xs @ torch.tensor([[1.0], [-2.0], [0.5]])
         model, batches = nn.Linear(3, 1), list(zip(xs.split(8), ys.split(8), strict=True))
-        losses = [fit_one_epoch(model, batches, F.mse_loss, 0.1) for _ in range(6)]
+        losses = [fit(model, batches, F.mse_loss, 0.1) for _ in range(6)]
         return ... if losses[0] is ... else (losses, F.mse_loss(model(xs), ys).item())
 
     check_1 = exercise(
-        _tried(),
+        _tried,
         lambda answer: answer[1] < 0.01 and answer[0][0] > answer[0][-1],
         "The loss does not fall as it should: predict, loss, `backward`, `step`, `zero_grad`, for each batch.",
+        (fit_one_epoch,),
     )
     check_1
     return

@@ -57,18 +57,19 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Any:
     return mo.md("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
 
-def exercise(answer: Any, right: Callable[[Any], Any], hint: str) -> Any:
+def exercise(answer: Any, right: Callable[[Any], Any], hint: str, arguments: tuple[Any, ...] | None = None) -> Any:
     """What to say of a reader's answer: a coloured box for a marimo cell.
 
-    answer: ``...`` as long as nothing is filled in; right: whether it is right (an error that it raises is shown);
-    hint: said of a wrong one, Markdown
+    answer: ``...`` as long as nothing is filled in; right: whether it is right; hint: said of a wrong one, Markdown
+    arguments: where the answer is a function, what it is called with; what it gives is judged. An error is shown
     """
     import marimo as mo
 
-    if answer is ...:
-        return mo.callout(mo.md("**Your turn**: put your answer in place of the `...` above."), "neutral")
     try:
-        good = bool(right(answer))
+        given = answer if arguments is None else answer(*arguments)
+        if given is ...:
+            return mo.callout(mo.md("**Your turn**: put your answer in place of the `...` above."), "neutral")
+        good = bool(right(given))
     except Exception as error:  # whatever a reader's own code may raise
         return mo.callout(mo.md(f"**Not yet**: your code raises `{type(error).__name__}: {error}`."), "danger")
     if good:

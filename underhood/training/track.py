@@ -9,7 +9,7 @@ together. Everything is drawn over the run's steps: what an epoch came to, at it
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -82,9 +82,12 @@ def track(
                         writer.add_scalar(f"epoch/{name}", value, step.number)
                 if step.last or len(waiting) >= BLOCK:
                     write()
-    finally:
-        with _writing(), closing(writer):
+    except BaseException:  # what ended the training is what is told, not that its last figures found no room
+        with suppress(OSError), closing(writer):
             write()
+        raise
+    with _writing(), closing(writer):
+        write()
 
 
 @contextmanager
