@@ -184,7 +184,7 @@ def python_in(document: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "document",
-    [pytest.param(one, id=str(one.relative_to(ROOT))) for one in DOCUMENTS[1:] if python_in(one)],  # README: test_readme
+    [pytest.param(one, id=str(one.relative_to(ROOT))) for one in DOCUMENTS[1:] if python_in(one)],
 )
 def test_python_in_documents_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each document's blocks, in their order, as one program, in an empty folder."""
