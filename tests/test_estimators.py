@@ -232,3 +232,12 @@ def test_one_class_is_nothing_to_learn_and_a_metric_is_l1_or_l2() -> None:
         ImageClassifier().fit(np.eye(3), ["a"] * 3)
     with pytest.raises(ValueError, match="'l1' or 'l2', not 'l3'"):
         PixelSimilarityClassifier("l3").fit(np.eye(3), [0, 1, 2])
+
+
+def test_a_fit_that_fails_leaves_the_model_that_was_there(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = rows
+    model = ImageClassifier("net", epochs=2, random_state=0).fit(x, y)
+    before = model.predict(x)
+    with pytest.raises(ValueError, match="lr=1e\\+30 may be too high"):
+        model.set_params(lr=1e30).fit(x, y % 2)
+    assert (model.predict(x) == before).all()

@@ -1,7 +1,10 @@
 """Each lesson runs from top to bottom, reaches what it promises, and judges the answers to its exercises."""
 
 import re
+import resource
 import runpy
+import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +17,7 @@ import torch
 from conftest import Outcome
 from torch import nn
 
+from underhood.errors import UnderhoodError
 from underhood.jobs.lessons import SETTINGS, copy_lessons
 from underhood.lessons import MNIST_IS_HERE, MNIST_IS_NOT, exercise, files
 from underhood.scratch import sgd
@@ -290,3 +294,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(underhood: Callable[..., Ou
     failed = underhood("lessons", "--out", tmp_path / "file", "--no-browser")
     assert failed.code == 1
     assert "--out" in failed.err.splitlines()[0]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        failed = underhood("lessons", "--out", tmp_path / "l", "--no-browser", "--port", taken.getsockname()[1])
+    assert failed.code == 1
+    assert "choose another --port" in failed.err
+    assert not (tmp_path / "l").exists()
+
+
+def test_on_a_full_disk_no_half_of_a_lesson_is_left(tmp_path: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+    try:
+        with pytest.raises(UnderhoodError, match="cannot write"):
+            copy_lessons(tmp_path / "l")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    copy_lessons(tmp_path / "l")
+    assert [(tmp_path / "l" / file.name).read_bytes() for file in files()] == [file.read_bytes() for file in files()]

@@ -86,17 +86,10 @@ def test_a_run_that_goes_on_has_each_step_once(step: int, tmp_path: Path, monkey
     for file in (broken / "tensorboard").iterdir():
         with file.open("ab") as cut:
             cut.write(b"\x18\0\0\0\0")  # of a record that was being written
-    make_older(broken)
     resume(broken)
     assert len(list((broken / "tensorboard").iterdir())) == 2
     assert_tells_what_the_run_says(broken)
     assert same_bytes(run, broken)
-
-
-def make_older(run: Path) -> None:
-    """Event files are named by the second, and read in that order: what was written in this second is earlier."""
-    for number, file in enumerate(sorted((run / "tensorboard").iterdir())):
-        file.rename(file.with_name(f"events.out.tfevents.{number:010}.host"))
 
 
 def test_what_was_written_after_the_last_state_is_dropped(tmp_path: Path) -> None:
@@ -106,12 +99,10 @@ def test_what_was_written_after_the_last_state_is_dropped(tmp_path: Path) -> Non
     state = (broken / "state.safetensors").read_bytes()
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"save_every": 1e9}))
-    make_older(broken)
     with pytest.raises(StopAfter.Killed):
         resume(broken, listener=StopAfter(110))
     assert (broken / "state.safetensors").read_bytes() == state
     assert [step for step, _ in scalars(broken)["step/lr"]] == list(range(1, 111))
-    make_older(broken)
     resume(broken)
     assert_tells_what_the_run_says(broken)
 
@@ -164,7 +155,7 @@ def test_where_nothing_can_be_written_it_is_one_line(tmp_path: Path) -> None:
     (broken / "tensorboard").write_text("a file")
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"track": "tensorboard"}))
-    with pytest.raises(RunError, match=r"cannot write .*run/tensorboard \(File exists\): make room"):
+    with pytest.raises(RunError, match=r"cannot write .*run/tensorboard \(File exists\): mend that"):
         resume(broken)
 
 
@@ -176,3 +167,15 @@ def test_of_several_processes_the_first_writes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
     assert_tells_what_the_run_says(tmp_path / "run")
+
+
+def test_what_cannot_be_written_is_one_line_and_the_run_goes_on_without(underhood: Command, tmp_path: Path) -> None:
+    broken = killed(14, tmp_path / "run", track="tensorboard", save_every=0, **ASKED)
+    shutil.rmtree(broken / "tensorboard")
+    (broken / "tensorboard").symlink_to("/dev/full")
+    failed = underhood("train", "--resume", broken)
+    assert failed.code == 1
+    assert failed.err.splitlines()[-1].startswith("error: cannot write ")
+    assert "Traceback" not in failed.err
+    (broken / "tensorboard").unlink()
+    assert underhood("train", "--resume", broken).code == 0

@@ -136,11 +136,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         shape = X.shape[1:] if self.image_shape is None and _has_pictures(X) else self.image_shape
         rows, y = validate_data(self, _flat(X), y, dtype=[np.float32, np.uint8], order="C")
-        self.classes_, labels = _classes(y)
-        if len(self.classes_) == 1:
-            raise ValueError(f"a network tells classes apart, but y has only one class: {self.classes_.tolist()}")
+        classes, labels = _classes(y)
+        if len(classes) == 1:
+            raise ValueError(f"a network tells classes apart, but y has only one class: {classes.tolist()}")
         channels, height, width = _picture_shape(self.model, rows.shape[1], shape)
-        self.architecture_ = Architecture(self.model, channels, height, width, len(self.classes_))
+        architecture = Architecture(self.model, channels, height, width, len(classes))
         pictures = rows.reshape(-1, channels, height, width)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         recipe = choose(len(rows), model=self.model, epochs=self.epochs)
@@ -148,12 +148,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         train = DataLoader((pictures, labels), size, shuffle=True, seed=seed)
         # The loop measures after each epoch. Nothing is held out here, so it gets one batch and nobody looks.
         dls = DataLoaders(train, DataLoader((pictures[:size], labels[:size]), size))
-        learner = Learner(dls, _fresh(self.architecture_, seed, *_statistics(pictures)), cross_entropy, metrics=())
+        learner = Learner(dls, _fresh(architecture, seed, *_statistics(pictures)), cross_entropy, metrics=())
         try:
-            self.loss_curve_ = [epoch.train_loss for epoch in learner.epochs(recipe.epochs, float(self.lr), one_cycle)]
+            losses = [epoch.train_loss for epoch in learner.epochs(recipe.epochs, float(self.lr), one_cycle)]
         except DivergedError as error:
             raise ValueError(f"the loss is not a number at step {error.step}: lr={self.lr} may be too high") from error
-        self.model_ = learner.model
+        self.classes_, self.architecture_, self.model_, self.loss_curve_ = classes, architecture, learner.model, losses
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -107,7 +107,7 @@ def lessons(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where your copies are kept: those that are there stay as they are.")
     ] = Path("lessons"),
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="A free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="A free one from 2718 on.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
     """Open the lessons: the books' road, walked by running code."""

@@ -124,9 +124,9 @@ def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listen
 
 def _tensorboard(folder: Path) -> "Callable[[int], Writer]":
     """Opens ``RUN/tensorboard`` to write from a step on; what is there of it and of later ones counts no longer."""
-    from torch.utils.tensorboard import SummaryWriter
+    from underhood.runs.events import EventFile
 
-    return lambda first: SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+    return lambda first: EventFile(folder / "tensorboard", first)
 
 
 def _thinned(recorder: "Recorder", most: int = 2000) -> list[tuple[int, float, float]]:

@@ -21,11 +21,11 @@ from underhood import __version__
 from underhood.data.digit import STEPS
 from underhood.data.prepare import BadPicture, TooLarge, picture_to_pixels
 from underhood.runs.thumbnails import heat
+from underhood.serving import bodies
 from underhood.serving.batching import Batcher, Overloaded
 from underhood.serving.bodies import Asked, Refused, read_asked
 from underhood.serving.predictor import Predictor
 
-PATIENCE = 30.0  # seconds that a client may take to send its request
 QUICK = 4096, 128  # bytes of a PNG, and its pixels a side: so small a one is prepared at once, without a thread
 SMALL = 4096  # bytes of pixels: to compress so few takes longer than to send them
 PAGE = Path(__file__).parent / "page" / "index.html"
@@ -105,10 +105,10 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
 
     async def look(request: Request) -> tuple[Asked, list[Answer]]:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(bodies.PATIENCE):
                 asked = await read_asked(request)
         except TimeoutError:
-            raise Refused(408, f"the request was not sent within {PATIENCE:g} seconds") from None
+            raise Refused(408, f"the request was not sent within {bodies.PATIENCE:g} seconds") from None
         except asyncio.CancelledError:
             raise Refused(503, "the server is ending") from None
         unknown = set(asked.steps) - set(STEPS)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
+PATIENCE = 30.0  # seconds that a client may take to send its headers, and then its body
 MOST_BYTES = 20_000_000  # of a request
 MOST_PICTURES = 64  # in it
 

@@ -29,6 +29,7 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: s
     import uvicorn
 
     from underhood.serving.app import make_app
+    from underhood.serving.patience import Patient
 
     folder = None if collect is None else _folder(expanded(collect))
     listening = _listen(host, port)
@@ -40,6 +41,7 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: s
         print(f"http://{shown}:{at}  (the page; /docs has the interface; Ctrl-C ends it)", flush=True)  # noqa: T201
         config = uvicorn.Config(
             app,
+            http=Patient,
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -101,9 +103,12 @@ def served(predictor: Predictor) -> Iterator[int]:
     import uvicorn
 
     from underhood.serving.app import make_app
+    from underhood.serving.patience import Patient
 
     listening = _listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(make_app(predictor), log_level="error", access_log=False, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(predictor), http=Patient, log_level="error", access_log=False, lifespan="off")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

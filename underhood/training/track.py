@@ -23,7 +23,7 @@ BLOCK = 100  # steps
 
 
 class Writer(Protocol):
-    """What is needed of torch's ``SummaryWriter``."""
+    """Where it goes: ``runs/events.py``."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int, walltime: float | None = None) -> None:
         """Note a number of a step. walltime: seconds since 1970, now by default"""
@@ -37,7 +37,8 @@ class Writer(Protocol):
 
 def require(tracker: str | None) -> None:
     """Raises UnderhoodError where a tracker's library is not installed. Imports nothing."""
-    if tracker is not None and find_spec(tracker) is None:
+    spec = None if tracker is None else find_spec(tracker)
+    if tracker is not None and (spec is None or spec.origin is None):  # a folder of that name is no library
         raise UnderhoodError(f"--track {tracker} needs {tracker}: pip install 'underhood[{tracker}]'")
 
 
@@ -96,4 +97,4 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         what = error.filename or "what --track writes"
-        raise RunError(f"cannot write {what} ({error.strerror}): make room, then go on with --resume") from None
+        raise RunError(f"cannot write {what} ({error.strerror}): mend that, then go on with --resume") from None
