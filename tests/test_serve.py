@@ -2,16 +2,10 @@
 
 import asyncio
 import base64
-import http.client
 import io
-import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,7 +14,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import Outcome, picture
+from conftest import Outcome
 from drawing import drawn
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
@@ -282,49 +276,6 @@ def test_without_collect_nothing_is_kept(server: httpx.Client) -> None:
     assert server.post("/api/collect", json={"inputs": "", "label": "1"}).status_code == 404
 
 
-def start(run: Path, *flags: object) -> tuple[subprocess.Popen, int]:
-    command = [sys.executable, "-m", "underhood", "serve", run, "--port", 0, *flags]
-    process = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    line = process.stdout.readline()
-    return process, int(line.split()[0].rsplit(":", 1)[1])
-
-
-@pytest.mark.parametrize(("wanted", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_finishes_what_is_in_flight(run: Path, wanted: signal.Signals, code: int) -> None:
-    process, port = start(run)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.putrequest("POST", "/api/predict")
-    for name, value in {"Content-Type": "image/png", "Content-Length": str(len(DRAWN))}.items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    connection.send(DRAWN[:100])
-    time.sleep(0.3)
-    process.send_signal(wanted)
-    threading.Timer(0.5, connection.send, [DRAWN[100:]]).start()
-    answer = connection.getresponse()
-    assert answer.status == 200
-    assert json.loads(answer.read())["predictions"]
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == code
-    assert "Traceback" not in err
-
-
-def test_a_second_interrupt_does_not_wait_for_who_hangs(run: Path) -> None:
-    process, port = start(run)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=8)
-    assert (process.returncode, err) == (130, "error: interrupted\n")
-
-
 def test_the_interfaces_page_loads_nothing_from_elsewhere(server: httpx.Client) -> None:
     page = server.get("/docs").text
     needed = re.findall(r'(?:src|href)="([^"]+)"', page)
@@ -332,16 +283,3 @@ def test_the_interfaces_page_loads_nothing_from_elsewhere(server: httpx.Client) 
     for address in needed:
         assert address.startswith("data:") or server.get(address).status_code == 200
     assert "http" not in re.sub(r"<!--.*?-->", "", page)
-
-
-def test_a_port_that_is_taken_is_one_line(run: Path, underhood: Command, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        failed = underhood("serve", run, "--port", taken.getsockname()[1])
-    assert failed.code == 1
-    assert failed.err.startswith("error: cannot listen on '127.0.0.1', port ")
-    assert "--port" in failed.err
-    assert underhood("serve", tmp_path / "nothing").code == 1
-    picture(1).save(tmp_path / "file.png")
-    assert underhood("serve", run, "--port", 0, "--collect", tmp_path / "file.png" / "x").code == 1

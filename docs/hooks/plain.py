@@ -186,30 +186,6 @@ def _choice(node: Element, _: str, __: str) -> str:
     return _control(node, ", ".join(chosen) or "nothing", remark)
 
 
-def _switch(node: Element, _: str, __: str) -> str:
-    return _control(node, "on" if node.given("initial-value") else "off", "a switch: turn it")
-
-
-def _table(node: Element, _: str, alt: str) -> str:
-    data = node.given("data")
-    rows = json.loads(data) if isinstance(data, str) else data
-    if not isinstance(rows, list) or not rows:
-        return _unknown(node, "", alt)
-    names = list(rows[0])
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
-    lines = ["".join(f"<td>{_entry(row.get(name), alt)}</td>" for name in names) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scrolls"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _entry(value: Any, alt: str) -> str:
-    if isinstance(value, dict) and "mimetype" in value:
-        return show(value["mimetype"], value["data"], alt)
-    if value is None:
-        return ""
-    return html.escape(value if isinstance(value, str) else _short(value))
-
-
 KINDS = {"success": "success", "danger": "failure", "warn": "warning", "info": "info"}
 
 
@@ -220,26 +196,16 @@ def _callout(node: Element, _: str, alt: str) -> str:
 
 def _folded(node: Element, _: str, alt: str) -> str:
     """An accordion: each part behind its label."""
-    return "".join(f"<details><summary>{name}</summary>{part}</details>" for name, part in _parts(node, "labels", alt))
+    return "".join(f"<details><summary>{name}</summary>{part}</details>" for name, part in _parts(node, alt))
 
 
-def _tabs(node: Element, _: str, alt: str) -> str:
-    """Tabs: one below the other."""
-    return "".join(f"<p><strong>{name}</strong></p>{part}" for name, part in _parts(node, "tabs", alt))
-
-
-def _parts(node: Element, names: str, alt: str) -> list[tuple[str, str]]:
+def _parts(node: Element, alt: str) -> list[tuple[str, str]]:
     parts = ["".join(_plain(inner, alt) for inner in part.children) for part in node.elements()]
-    return list(zip(map(_inline, node.given(names) or []), parts, strict=False))
+    return list(zip(map(_inline, node.given("labels") or []), parts, strict=False))
 
 
 def _mime(node: Element, _: str, alt: str) -> str:
     return show(str(node.given("mime")), node.given("data"), alt)
-
-
-def _stat(node: Element, _: str, __: str) -> str:
-    label, value, caption = (html.escape(str(node.given(name) or "")) for name in ("label", "value", "caption"))
-    return f'<p class="control"><span class="name">{label}</span> <strong>{value}</strong> <small>{caption}</small></p>'
 
 
 def _json(node: Element, _: str, __: str) -> str:
@@ -265,24 +231,12 @@ MARIMO: dict[str, Callable[[Element, str, str], str]] = {
     "ui-element": _same,
     "lazy": _same,
     "slider": _slider,
-    "range-slider": _slider,
-    "number": lambda node, _, __: _control(node, _number(node.given("initial-value")), "a number: change it"),
-    "text": lambda node, _, __: _control(node, str(node.given("initial-value") or ""), "a text: change it"),
-    "text-area": lambda node, _, __: _control(node, str(node.given("initial-value") or ""), "a text: change it"),
-    "dropdown": _choice,
     "multiselect": _choice,
     "radio": _choice,
-    "checkbox": _switch,
-    "switch": _switch,
-    "button": lambda node, _, __: _control(node, "", "a button: press it"),
     "file": lambda node, _, __: _control(node, "", "a file of your own: choose it"),
     "waits": _waits,
-    "table": _table,
     "callout-output": _callout,
     "accordion": _folded,
-    "tabs": _tabs,
     "mime-renderer": _mime,
-    "stat": _stat,
     "json-output": _json,
-    "tex": lambda _, inside, __: "<code>" + re.sub(r"\|\|[()\[\]]", "", inside).strip() + "</code>",
 }
