@@ -26,8 +26,6 @@ def lessons(tmp_path: Path) -> Iterator[str]:
         "underhood",
         "lessons",
         "--no-browser",
-        "--port",
-        "0",
         "--out",
         str(tmp_path / "l"),
     ]
