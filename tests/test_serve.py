@@ -222,14 +222,14 @@ def test_a_cut_connection_harms_nobody(server: httpx.Client) -> None:
 def test_slow_clients_keep_nobody_waiting_and_are_sent_away(
     server: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 1.0)
+    monkeypatch.setattr(bodies, "PATIENCE", 4.0)
     port, head = server.base_url.port or 0, b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
     for number, connection in enumerate(slow):
         connection.sendall(head if number % 2 else head + b"Content-Length: 999\r\n\r\nabc")
     start = time.monotonic()
     assert server.post("/api/predict", content=DRAWN, headers=TYPE).status_code == 200
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < 3.5  # nobody was sent away yet
     for connection in slow:
         connection.settimeout(10)
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
