@@ -6,7 +6,13 @@ end in a traceback that nobody can catch. A number of a step is one record (tens
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
 
 
 class EventFile:
@@ -36,23 +42,21 @@ class EventFile:
 
     def flush(self) -> None:
         """All that was noted is in the file when this returns."""
-        try:
+        with self._named():
             self._records.flush()
-        except OSError as error:
-            raise self._named(error) from None
 
     def close(self) -> None:
         """Nothing more comes."""
-        try:
+        with self._named():
             self._records.close()
-        except OSError as error:
-            raise self._named(error) from None
 
-    def _write(self, event: "object") -> None:
+    def _write(self, event: "Event") -> None:
+        with self._named():
+            self._records.write(event.SerializeToString())
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            self._records.write(event.SerializeToString())  # type: ignore[attr-defined]
-        except OSError as error:
-            raise self._named(error) from None
-
-    def _named(self, error: OSError) -> OSError:
-        return OSError(error.errno, error.strerror, str(self.path))
+            yield
+        except OSError as error:  # a write's error does not know the file
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
