@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 
 
 def in_turn(n: int, warm_up: bool = True, **functions: Callable[[], object]) -> dict[str, list[float]]:
@@ -28,9 +28,9 @@ def train(data: Dataset, **asked: Any) -> tuple[float, float]:
     """
     import torch
 
-    from underhood.jobs.learners import choose_recipe, make_learner
-    from underhood.jobs.request import Request
-    from underhood.training.schedule import SCHEDULES
+    from underhood.core.schedule import SCHEDULES
+    from underhood.training.config import Request
+    from underhood.training.setup import choose_recipe, make_learner
 
     request = Request(data.name, **asked)
     start = time.perf_counter()

@@ -12,7 +12,7 @@ from statistics import mean
 
 from measure import report
 
-import underhood.runs.state as states
+import underhood.runs.checkpoint as states
 from underhood import train
 
 GOAL = 0.02

@@ -28,8 +28,8 @@ def plain(kind: str, run: str, port: int) -> None:
     import uvicorn
     from fastapi import FastAPI, Request
 
-    from underhood.data.prepare import picture_to_pixels
-    from underhood.runs.run import load_run
+    from underhood.preparation.prepare import picture_to_pixels
+    from underhood.runs.folder import load_run
 
     loaded, app = load_run(Path(run)), FastAPI()
 

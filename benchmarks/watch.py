@@ -8,7 +8,7 @@ from statistics import median
 from measure import in_turn, report
 
 from underhood import Architecture, DataLoaders, Learner, build_model, read
-from underhood.training.watch import watch
+from underhood.training.layer_stats import watch
 
 GOAL = 1.10
 N = 7

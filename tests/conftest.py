@@ -11,11 +11,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from underhood.core.errors import DataError
+from underhood.core.images import Dataset
 from underhood.data import cache
-from underhood.data.images import Dataset
 from underhood.data.named import read_named
 from underhood.data.read import read
-from underhood.errors import DataError
 
 settings.register_profile("patient", deadline=None)  # a first example may import half of SciPy
 settings.load_profile("patient")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from underhood.data.images import Images
+from underhood.core.images import Images
 
 PAPERS = ("clean", "texture", "ruled", "grid", "shadow", "photo")
 

@@ -6,7 +6,7 @@ import torch
 
 from underhood.books import chapter4_training, chapter11, long_job, threefry
 from underhood.books.figures import figure, ranged
-from underhood.books.reproduce import reproduce
+from underhood.jobs.reproduce import reproduce
 from underhood.scratch import backprop
 
 
@@ -198,8 +198,8 @@ def test_the_long_jobs_last_lines_are_compared_within_their_tolerance(digits):
 
 
 def test_reproduce_without_mnist_says_what_is_missing(monkeypatch, tmp_path):
+    from underhood.core.errors import DataError
     from underhood.data import named
-    from underhood.errors import DataError
 
     monkeypatch.delenv("UNDERHOOD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

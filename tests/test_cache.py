@@ -10,12 +10,12 @@ import pytest
 from conftest import Outcome, fill, picture
 from PIL import Image
 
+from underhood.core.images import Images
 from underhood.data import cache
 from underhood.data.decode import decode_files
-from underhood.data.images import Images
-from underhood.data.prepare import BadPicture, open_picture
 from underhood.data.read import read
 from underhood.jobs import evaluate, train
+from underhood.preparation.prepare import BadPicture, open_picture
 from underhood.scratch.similarity import PixelSimilarity
 
 
@@ -208,7 +208,7 @@ class TestLargerThanMemory:
             places.append(dir)
             return temporary(dir=dir)
 
-        monkeypatch.setattr("underhood.data.images.tempfile.TemporaryFile", noted)
+        monkeypatch.setattr("underhood.core.images.tempfile.TemporaryFile", noted)
         read(small_folder)
         assert places == [next(cache_folder.iterdir())] * 2
 

@@ -16,7 +16,7 @@ from conftest import Outcome, fill, picture
 from PIL import Image
 
 import underhood as package
-from underhood import names
+from underhood.training import names
 
 Command = Callable[..., Outcome]
 
@@ -268,9 +268,9 @@ def test_public_names_are_complete_and_sorted() -> None:
 
 
 def test_names_on_the_command_line_are_those_of_the_code() -> None:
-    from underhood.models import MODELS as models
-    from underhood.training.optim import OPTIMIZERS as optimizers
-    from underhood.training.schedule import SCHEDULES as schedules
+    from underhood.core.models import MODELS as models
+    from underhood.core.optim import OPTIMIZERS as optimizers
+    from underhood.core.schedule import SCHEDULES as schedules
 
     assert tuple(models) == names.MODELS
     assert tuple(schedules) == names.SCHEDULES

@@ -13,20 +13,20 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from underhood.data.images import Dataset
+from underhood.core.augment import Augmentation, affine_maps, augment
+from underhood.core.images import Dataset
+from underhood.core.learner import Learner
+from underhood.core.loader import DataLoader, DataLoaders
+from underhood.core.losses import cross_entropy
+from underhood.core.metrics import balanced_accuracy
+from underhood.core.models import Architecture, build_model, choose_stem, count_parameters
+from underhood.core.optim import OPTIMIZERS
+from underhood.core.schedule import flat, one_cycle
 from underhood.data.read import read
 from underhood.jobs import train
-from underhood.models import Architecture, build_model, choose_stem, count_parameters
-from underhood.training import find
-from underhood.training.augment import Augmentation, affine_maps, augment
-from underhood.training.find import lr_find
-from underhood.training.learner import Learner
-from underhood.training.loader import DataLoader, DataLoaders
-from underhood.training.losses import cross_entropy
-from underhood.training.metrics import balanced_accuracy
-from underhood.training.optim import OPTIMIZERS
+from underhood.training import lr_finder as find
+from underhood.training.lr_finder import lr_find
 from underhood.training.recipe import choose
-from underhood.training.schedule import flat, one_cycle
 
 Command = Callable[..., Outcome]
 MOVED = Augmentation(shift=0.1, rotation=15, scale=0.2)

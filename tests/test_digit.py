@@ -11,11 +11,11 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageOps
 
 from underhood import Predictor, train
-from underhood.data.digit import STEPS, box, digit_to_pixels, in_form
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 from underhood.data.named import read_named
-from underhood.data.prepare import Preparation, picture_to_pixels
 from underhood.data.write import write_folder
+from underhood.preparation.digit import STEPS, box, digit_to_pixels, in_form
+from underhood.preparation.prepare import Preparation, picture_to_pixels
 
 Command = Callable[..., Outcome]
 DIGIT = Preparation(1, 28, 28, "digit")

@@ -13,15 +13,15 @@ import pytest
 import torch
 from test_resume import same_bytes
 
-from underhood.errors import DivergedError, RunError, UnderhoodError
+from underhood.core.errors import DivergedError, RunError, UnderhoodError
+from underhood.core.learner import Learner
+from underhood.core.loader import DataLoader, DataLoaders
+from underhood.core.losses import cross_entropy
+from underhood.core.models import Architecture, build_model
 from underhood.jobs import resume, train
-from underhood.listener import Listener
-from underhood.models import Architecture, build_model
-from underhood.runs import state as states
-from underhood.training.diverged import first_not_finite
-from underhood.training.learner import Learner
-from underhood.training.loader import DataLoader, DataLoaders
-from underhood.training.losses import cross_entropy
+from underhood.runs import checkpoint as states
+from underhood.training.nan_check import first_not_finite
+from underhood.training.reporter import Listener
 
 
 class At(Listener):
@@ -50,7 +50,7 @@ def test_a_state_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, m
         saved.append((folder / "state.safetensors").read_bytes())
 
     with monkeypatch.context() as patched:
-        patched.setattr("underhood.runs.state.save_state", full)
+        patched.setattr("underhood.runs.checkpoint.save_state", full)
         with pytest.raises(RunError, match="No space left"):
             train("digits", out=tmp_path / "broken", **asked)
     assert (tmp_path / "broken" / "state.safetensors").read_bytes() == saved[-1]
@@ -66,7 +66,7 @@ import os, resource, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_disasters import At
-from underhood.errors import RunError
+from underhood.core.errors import RunError
 from underhood.jobs import train
 out = Path({str(out)!r})
 try:
@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path, monkeypatch: py
     def breaks(*what: Any, **how: Any) -> torch.Tensor:
         return cross_entropy(*what, **how) * (float("nan") if next(calls) > 20 else 1)
 
-    monkeypatch.setattr("underhood.training.losses.cross_entropy", breaks)
+    monkeypatch.setattr("underhood.core.losses.cross_entropy", breaks)
     with pytest.raises(UnderhoodError, match=r"nan at step \d+ \(epoch 1"):
         train("digits", out=tmp_path / "run", model="net", batch_size=128, epochs=3, save_every=0)
     loaded = states.load_state(tmp_path / "run")
@@ -158,7 +158,7 @@ def test_the_layer_where_a_number_first_was_lost_is_named(tmp_path: Path) -> Non
         return Breaks
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("underhood.training.learner.Learner", broken(25))
+        patched.setattr("underhood.core.learner.Learner", broken(25))
         with pytest.raises(
             DivergedError, match=r"step 25 .*in the weights of layer 4 \(Conv2d\); .*state, of step 24,"
         ) as lost:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from underhood import Architecture, DataLoader, build_model
-from underhood.data.images import Dataset
-from underhood.training.metrics import accuracy
+from underhood.core.images import Dataset
+from underhood.core.metrics import accuracy
 
 
 @pytest.fixture(autouse=True, scope="module")

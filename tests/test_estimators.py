@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from underhood import PixelSimilarity
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 from underhood.estimators import ImageClassifier, PixelSimilarityClassifier
 
 

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from conftest import Outcome, picture
 
-import underhood.jobs.exporting as exporting
+import underhood.jobs.export as exporting
 from underhood import Predictor, RunError, UnderhoodError, export, read, train
-from underhood.runs.run import Run
+from underhood.runs.folder import Run
 
 Command = Callable[..., Outcome]
 

@@ -8,9 +8,9 @@ import pytest
 from conftest import fill, picture
 from PIL import Image
 
+from underhood.core.errors import DataError, UnreadableError
 from underhood.data.folder import list_folder, natural_order
 from underhood.data.read import read, read_parts
-from underhood.errors import DataError, UnreadableError
 
 
 def test_classes_are_in_natural_order_and_files_in_text_order(tmp_path: Path) -> None:

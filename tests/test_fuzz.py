@@ -27,16 +27,16 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from underhood import evaluate, predict, train
+from underhood.core.errors import DataError, UnderhoodError
+from underhood.core.images import Dataset
 from underhood.data.idx import read_idx
-from underhood.data.images import Dataset
-from underhood.data.prepare import BadPicture, Preparation, open_picture, picture_to_pixels
 from underhood.data.table import list_table
-from underhood.errors import DataError, UnderhoodError
 from underhood.jobs import rerun, resume
-from underhood.jobs.records import changes
-from underhood.jobs.resuming import stored_request
-from underhood.runs.run import load_run, read_config
-from underhood.runs.state import load_state
+from underhood.jobs.resume import stored_request
+from underhood.preparation.prepare import BadPicture, Preparation, open_picture, picture_to_pixels
+from underhood.runs.checkpoint import load_state
+from underhood.runs.folder import load_run, read_config
+from underhood.runs.record import changes
 
 TRIES = int(os.environ.get("FUZZ", "200"))
 PATIENCE = 5  # seconds for each
@@ -335,7 +335,7 @@ def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colo
     body = b"".join([packer.compress(row) for _ in range(7000)]) + packer.flush()
     script = (
         "import io, re, sys; from pathlib import Path; "
-        "from underhood.data.prepare import Preparation, picture_to_pixels; "
+        "from underhood.preparation.prepare import Preparation, picture_to_pixels; "
         "picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), Preparation(3, 64, 64)); "
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"  # not its parent's
     )

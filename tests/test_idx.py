@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from underhood.core.errors import DataError
 from underhood.data.idx import read_idx
 from underhood.data.read import read
-from underhood.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 5, 4), dtype=np.uint8)
 LABELS = np.arange(40, dtype=np.uint8) % 4

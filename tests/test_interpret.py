@@ -11,8 +11,8 @@ from scipy.stats import binom
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from underhood import Interpretation, RunError, train
+from underhood.analysis.interpretation import mcnemar
 from underhood.jobs import compare
-from underhood.runs.interpret import mcnemar
 
 Command = Callable[..., Outcome]
 
@@ -103,10 +103,10 @@ def test_top_losses_are_the_worst_with_names_and_places(tmp_path: Path) -> None:
 
 
 def test_from_a_learner_it_is_what_the_run_says(tmp_path: Path) -> None:
+    from underhood.core.schedule import one_cycle
     from underhood.data.read import read
-    from underhood.jobs.learners import choose_recipe, make_learner
-    from underhood.jobs.request import Request
-    from underhood.training.schedule import one_cycle
+    from underhood.training.config import Request
+    from underhood.training.setup import choose_recipe, make_learner
 
     request = Request("digits", model="linear", epochs=1)
     data = read("digits")

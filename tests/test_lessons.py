@@ -17,7 +17,7 @@ import torch
 from conftest import Outcome
 from lesson_answers import ANSWERS
 
-from underhood.errors import UnderhoodError
+from underhood.core.errors import UnderhoodError
 from underhood.jobs.lessons import SETTINGS, copy_lessons
 from underhood.lessons import MNIST_IS_HERE, MNIST_IS_NOT, exercise, files
 from underhood.scratch import sgd

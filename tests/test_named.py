@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from test_idx import PIXELS, idx, write_set
 
+from underhood.core.errors import DataError, UnknownNameError
+from underhood.core.images import Dataset
 from underhood.data import named
-from underhood.data.images import Dataset
 from underhood.data.named import read_named
 from underhood.data.read import read
-from underhood.errors import DataError, UnknownNameError
 
 
 class Quiet(SimpleHTTPRequestHandler):

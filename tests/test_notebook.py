@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from underhood import Architecture, DataLoaders, Learner, build_model, plot_function, show_image
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 
 
 @pytest.fixture(autouse=True)

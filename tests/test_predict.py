@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from underhood import Predictor, read, train
-from underhood.jobs.fitting import threshold_for
+from underhood.training.run import threshold_for
 
 Command = Callable[..., Outcome]
 

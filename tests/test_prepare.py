@@ -11,9 +11,9 @@ from conftest import picture
 from hypothesis import given, strategies as st
 from PIL import Image
 
+from underhood.core.errors import UnknownNameError
 from underhood.data.decode import decode_files
-from underhood.data.prepare import BadPicture, Preparation, fit_image, header_size, picture_to_pixels, refit
-from underhood.errors import UnknownNameError
+from underhood.preparation.prepare import BadPicture, Preparation, fit_image, header_size, picture_to_pixels, refit
 
 GREY, COLOUR = Preparation(1, 12, 12), Preparation(3, 12, 12)
 

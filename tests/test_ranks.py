@@ -12,10 +12,10 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from underhood.data.images import Dataset
-from underhood.training.augment import Augmentation
-from underhood.training.loader import DataLoader
-from underhood.training.ranks import ALONE, Ranks
+from underhood.core.augment import Augmentation
+from underhood.core.images import Dataset
+from underhood.core.loader import DataLoader
+from underhood.training.distributed import ALONE, Ranks
 
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv")
 
@@ -95,8 +95,8 @@ ONE_HUNDRED_AND_ONE = """
     import numpy as np
     import torch
     from underhood import read, build_model, Architecture, Learner, DataLoaders
-    from underhood.training.loader import DataLoader
-    from underhood.training.ranks import joined
+    from underhood.core.loader import DataLoader
+    from underhood.training.distributed import joined
 
     with joined("cpu") as ranks:
         data = read("digits")
@@ -137,8 +137,8 @@ def test_a_process_that_fails_ends_all_with_its_message(tmp_path: Path) -> None:
         """
         import os
         from underhood.cli import main
-        from underhood.errors import UnderhoodError
-        from underhood.training.learner import Learner
+        from underhood.core.errors import UnderhoodError
+        from underhood.core.learner import Learner
 
         validate = Learner.validate
         def fails(self, *a):
@@ -162,7 +162,7 @@ def test_a_killed_process_brings_the_run_back_from_its_last_state(tmp_path: Path
         """
         import os, signal
         from underhood.cli import main
-        from underhood.training.learner import Learner
+        from underhood.core.learner import Learner
 
         steps = Learner.steps
         def dies(self, *a):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Outcome
 
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 
 Command = Callable[..., Outcome]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Outcome, picture
 
-from underhood.errors import RunError
+from underhood.core.errors import RunError
 from underhood.jobs import rerun, train
 
 Command = Callable[..., Outcome]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from conftest import Outcome, picture
 
-from underhood.errors import InterruptedRunError, RunError, UnderhoodError
+from underhood.core.errors import InterruptedRunError, RunError, UnderhoodError
 from underhood.jobs import resume, train
-from underhood.listener import Listener
-from underhood.runs import state as states
+from underhood.runs import checkpoint as states
+from underhood.training.reporter import Listener
 
 Command = Callable[..., Outcome]
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv")

@@ -15,9 +15,9 @@ from hypothesis import given, strategies as st
 from safetensors.torch import load_file, save_file
 
 from underhood import Predictor, RunError, evaluate, predict, train
-from underhood.errors import DataError
-from underhood.runs.interpret import fixed_and_broken, per_class, wilson_interval
-from underhood.runs.run import FORMAT, load_run, write_whole
+from underhood.analysis.interpretation import fixed_and_broken, per_class, wilson_interval
+from underhood.core.errors import DataError
+from underhood.runs.folder import FORMAT, load_run, write_whole
 
 FILES = [
     "config.json",
@@ -184,8 +184,8 @@ def test_a_full_disk_leaves_what_was_there_and_says_so(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from underhood.errors import RunError
-from underhood.runs.run import write_whole
+from underhood.core.errors import RunError
+from underhood.runs.folder import write_whole
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

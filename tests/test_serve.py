@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from underhood import Predictor, export, read, train
-from underhood.serving import bodies
+from underhood.serving import requests as bodies
 from underhood.serving.app import is_quick, make_app
-from underhood.serving.bodies import MOST_BYTES
+from underhood.serving.requests import MOST_BYTES
 from underhood.serving.server import served
 
 Command = Callable[..., Outcome]

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, strategies as st
 from torch import nn
 
+from underhood.core import losses, metrics
+from underhood.core.learner import Learner
+from underhood.core.loader import DataLoader, DataLoaders
 from underhood.scratch import questionnaire, sgd
-from underhood.training import losses, metrics
-from underhood.training.learner import Learner
-from underhood.training.loader import DataLoader, DataLoaders
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from conftest import fill
 from PIL import Image
 
 from underhood import PixelSimilarity
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 from underhood.data.read import read
 
 

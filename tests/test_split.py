@@ -8,7 +8,7 @@ from conftest import fill, picture
 from hypothesis import given, strategies as st
 
 from underhood import check
-from underhood.data.images import Images, hash_pictures
+from underhood.core.images import Images, hash_pictures
 from underhood.data.read import read
 from underhood.data.split import copies, hold_out, sample
 

@@ -9,12 +9,12 @@ import pytest
 from conftest import Outcome
 from hypothesis import given, strategies as st
 
-from underhood.data.images import Dataset, Images, join
+from underhood.analysis.label_issues import find_suspects
+from underhood.core.images import Dataset, Images, join
 from underhood.data.read import Parts, Reading, read_parts
 from underhood.data.split import copies, folds
 from underhood.data.write import write_folder
-from underhood.jobs.suspects import find_suspects
-from underhood.listener import Listener
+from underhood.training.reporter import Listener
 
 Command = Callable[..., Outcome]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import fill
 
+from underhood.core.errors import DataError, UnreadableError
 from underhood.data.read import read
-from underhood.errors import DataError, UnreadableError
 
 
 def write_table(tmp_path: Path, lines: list[str], name: str = "list.csv") -> Path:

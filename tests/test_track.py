@@ -13,10 +13,10 @@ from conftest import Outcome
 from test_ranks import train as train_with_processes
 from test_resume import StopAfter, killed, same_bytes
 
-from underhood.errors import DivergedError, RunError, UnderhoodError
+from underhood.core.errors import DivergedError, RunError, UnderhoodError
 from underhood.jobs import rerun, resume, train
-from underhood.runs import state as states
-from underhood.training import track
+from underhood.runs import checkpoint as states
+from underhood.training import tracking as track
 
 Command = Callable[..., Outcome]
 ASKED: dict[str, Any] = {"model": "net", "epochs": 3, "batch_size": 128, "report": False}  # 12 steps an epoch
@@ -81,7 +81,7 @@ def test_a_run_that_goes_on_has_each_step_once(step: int, tmp_path: Path, monkey
             shutil.copytree(run, broken, ignore=shutil.ignore_patterns(".lock"))
 
     with monkeypatch.context() as patched:
-        patched.setattr("underhood.runs.state.save_state", save_and_copy)
+        patched.setattr("underhood.runs.checkpoint.save_state", save_and_copy)
         train(out=run, track="tensorboard", save_every=0, **ASKED)
     for file in (broken / "tensorboard").iterdir():
         with file.open("ab") as cut:
@@ -142,7 +142,7 @@ def test_an_unknown_tracker_is_a_wrong_flag(underhood: Command) -> None:
 
 
 def test_a_loss_that_is_no_number_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("underhood.jobs.request.MAX_RATE", 1e30)
+    monkeypatch.setattr("underhood.training.config.MAX_RATE", 1e30)
     with pytest.raises(DivergedError):
         train(out=tmp_path / "run", track="tensorboard", lr=1e20, optimizer="sgd", schedule="flat", **ASKED)
     steps, losses = zip(*scalars(tmp_path / "run")["step/train_loss"], strict=True)

@@ -11,13 +11,13 @@ from hypothesis import given, strategies as st
 from torch import nn
 
 from underhood import accuracy, batch_accuracy, cross_entropy, error_rate, l1, mnist_loss, mse
-from underhood.data.images import Dataset
-from underhood.errors import DataError, DivergedError
-from underhood.models import MODELS, Architecture, build_model, count_parameters
-from underhood.training.learner import Learner, predict_probabilities
-from underhood.training.loader import DataLoader, DataLoaders
+from underhood.core.errors import DataError, DivergedError
+from underhood.core.images import Dataset
+from underhood.core.learner import Learner, predict_probabilities
+from underhood.core.loader import DataLoader, DataLoaders
+from underhood.core.models import MODELS, Architecture, build_model, count_parameters
+from underhood.core.schedule import flat, one_cycle
 from underhood.training.recipe import choose
-from underhood.training.schedule import flat, one_cycle
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 5))
@@ -273,7 +273,7 @@ def test_seconds_are_those_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by a second whenever the loss is computed."""
     x, y = torch.zeros(8, 1, 4, 4), torch.zeros(8, dtype=torch.long)
     clock = [0.0]
-    monkeypatch.setattr("underhood.training.learner.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("underhood.core.learner.time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     def slow(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         clock[0] += 1

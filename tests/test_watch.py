@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from underhood import train
-from underhood.data.images import Dataset
-from underhood.models import Architecture, build_model
-from underhood.runs.explain import contributions, features, multiply_adds, nearest
-from underhood.runs.run import load_run
-from underhood.training.learner import Learner
-from underhood.training.loader import DataLoaders
-from underhood.training.watch import COLUMNS, watch
+from underhood.analysis.attributions import contributions, features, multiply_adds, nearest
+from underhood.core.images import Dataset
+from underhood.core.learner import Learner
+from underhood.core.loader import DataLoaders
+from underhood.core.models import Architecture, build_model
+from underhood.runs.folder import load_run
+from underhood.training.layer_stats import COLUMNS, watch
 
 
 def test_watch_sees_what_torch_sees_and_leaves_nothing_behind() -> None:

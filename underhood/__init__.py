@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to Python
-    from underhood.books.reproduce import reproduce as reproduce
-    from underhood.data.images import Dataset as Dataset, Images as Images
-    from underhood.data.prepare import Preparation as Preparation
-    from underhood.data.read import read as read
-    from underhood.errors import (
+    from underhood.analysis.interpretation import Interpretation as Interpretation
+    from underhood.core.errors import (
         DataError as DataError,
         DivergedError as DivergedError,
         InterruptedRunError as InterruptedRunError,
@@ -22,6 +19,26 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
         UnderhoodError as UnderhoodError,
         UnknownNameError as UnknownNameError,
         UnreadableError as UnreadableError,
+    )
+    from underhood.core.images import Dataset as Dataset, Images as Images
+    from underhood.core.learner import Learner as Learner
+    from underhood.core.loader import DataLoader as DataLoader, DataLoaders as DataLoaders
+    from underhood.core.losses import cross_entropy as cross_entropy, l1 as l1, mnist_loss as mnist_loss, mse as mse
+    from underhood.core.metrics import (
+        accuracy as accuracy,
+        batch_accuracy as batch_accuracy,
+        error_rate as error_rate,
+    )
+    from underhood.core.models import Architecture as Architecture, build_model as build_model
+    from underhood.data.read import read as read
+    from underhood.display.notebook import (
+        plot_function as plot_function,
+        plot_loss as plot_loss,
+        show_batch as show_batch,
+        show_image as show_image,
+        show_images as show_images,
+        show_pixels as show_pixels,
+        show_results as show_results,
     )
     from underhood.estimators import (
         ImageClassifier as ImageClassifier,
@@ -41,80 +58,63 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
         resume as resume,
         train as train,
     )
-    from underhood.listener import Listener as Listener
-    from underhood.models import Architecture as Architecture, build_model as build_model
-    from underhood.notebook import (
-        plot_function as plot_function,
-        plot_loss as plot_loss,
-        show_batch as show_batch,
-        show_image as show_image,
-        show_images as show_images,
-        show_pixels as show_pixels,
-        show_results as show_results,
-    )
-    from underhood.runs.interpret import Interpretation as Interpretation
+    from underhood.jobs.reproduce import reproduce as reproduce
+    from underhood.preparation.prepare import Preparation as Preparation
     from underhood.scratch.similarity import PixelSimilarity as PixelSimilarity
     from underhood.serving.predictor import Predictor as Predictor
-    from underhood.training.find import lr_find as lr_find
-    from underhood.training.learner import Learner as Learner
-    from underhood.training.loader import DataLoader as DataLoader, DataLoaders as DataLoaders
-    from underhood.training.losses import cross_entropy as cross_entropy, l1 as l1, mnist_loss as mnist_loss, mse as mse
-    from underhood.training.metrics import (
-        accuracy as accuracy,
-        batch_accuracy as batch_accuracy,
-        error_rate as error_rate,
-    )
+    from underhood.training.lr_finder import lr_find as lr_find
+    from underhood.training.reporter import Listener as Listener
 
 _HOME = {
-    "Architecture": "underhood.models",
-    "DataError": "underhood.errors",
-    "DataLoader": "underhood.training.loader",
-    "DataLoaders": "underhood.training.loader",
-    "Dataset": "underhood.data.images",
-    "DivergedError": "underhood.errors",
+    "Architecture": "underhood.core.models",
+    "DataError": "underhood.core.errors",
+    "DataLoader": "underhood.core.loader",
+    "DataLoaders": "underhood.core.loader",
+    "Dataset": "underhood.core.images",
+    "DivergedError": "underhood.core.errors",
     "ImageClassifier": "underhood.estimators",
-    "Images": "underhood.data.images",
-    "Interpretation": "underhood.runs.interpret",
-    "InterruptedRunError": "underhood.errors",
-    "Learner": "underhood.training.learner",
-    "Listener": "underhood.listener",
+    "Images": "underhood.core.images",
+    "Interpretation": "underhood.analysis.interpretation",
+    "InterruptedRunError": "underhood.core.errors",
+    "Learner": "underhood.core.learner",
+    "Listener": "underhood.training.reporter",
     "PixelSimilarity": "underhood.scratch.similarity",
     "PixelSimilarityClassifier": "underhood.estimators",
     "Predictor": "underhood.serving.predictor",
-    "Preparation": "underhood.data.prepare",
-    "RunError": "underhood.errors",
-    "UnderhoodError": "underhood.errors",
-    "UnknownNameError": "underhood.errors",
-    "UnreadableError": "underhood.errors",
-    "accuracy": "underhood.training.metrics",
-    "batch_accuracy": "underhood.training.metrics",
-    "build_model": "underhood.models",
+    "Preparation": "underhood.preparation.prepare",
+    "RunError": "underhood.core.errors",
+    "UnderhoodError": "underhood.core.errors",
+    "UnknownNameError": "underhood.core.errors",
+    "UnreadableError": "underhood.core.errors",
+    "accuracy": "underhood.core.metrics",
+    "batch_accuracy": "underhood.core.metrics",
+    "build_model": "underhood.core.models",
     "check": "underhood.jobs",
     "clear_cache": "underhood.jobs",
     "compare": "underhood.jobs",
-    "cross_entropy": "underhood.training.losses",
-    "error_rate": "underhood.training.metrics",
+    "cross_entropy": "underhood.core.losses",
+    "error_rate": "underhood.core.metrics",
     "evaluate": "underhood.jobs",
     "export": "underhood.jobs",
     "get": "underhood.jobs",
-    "l1": "underhood.training.losses",
+    "l1": "underhood.core.losses",
     "ladder": "underhood.jobs",
-    "lr_find": "underhood.training.find",
-    "mnist_loss": "underhood.training.losses",
-    "mse": "underhood.training.losses",
-    "plot_function": "underhood.notebook",
-    "plot_loss": "underhood.notebook",
+    "lr_find": "underhood.training.lr_finder",
+    "mnist_loss": "underhood.core.losses",
+    "mse": "underhood.core.losses",
+    "plot_function": "underhood.display.notebook",
+    "plot_loss": "underhood.display.notebook",
     "predict": "underhood.jobs",
     "read": "underhood.data.read",
     "report": "underhood.jobs",
-    "reproduce": "underhood.books.reproduce",
+    "reproduce": "underhood.jobs.reproduce",
     "rerun": "underhood.jobs",
     "resume": "underhood.jobs",
-    "show_batch": "underhood.notebook",
-    "show_image": "underhood.notebook",
-    "show_images": "underhood.notebook",
-    "show_pixels": "underhood.notebook",
-    "show_results": "underhood.notebook",
+    "show_batch": "underhood.display.notebook",
+    "show_image": "underhood.display.notebook",
+    "show_images": "underhood.display.notebook",
+    "show_pixels": "underhood.display.notebook",
+    "show_results": "underhood.display.notebook",
     "train": "underhood.jobs",
 }
 __all__ = sorted(_HOME)

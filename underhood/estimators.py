@@ -30,16 +30,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from underhood.data.images import blocks
-from underhood.errors import DataError, DivergedError
-from underhood.models import Architecture, build_model
-from underhood.names import MODELS
+from underhood.core.errors import DataError, DivergedError
+from underhood.core.images import blocks
+from underhood.core.learner import Learner, predict_probabilities
+from underhood.core.loader import DataLoader, DataLoaders
+from underhood.core.losses import cross_entropy
+from underhood.core.models import Architecture, build_model
+from underhood.core.schedule import one_cycle
 from underhood.scratch.similarity import class_means, distances
-from underhood.training.learner import Learner, predict_probabilities
-from underhood.training.loader import DataLoader, DataLoaders
-from underhood.training.losses import cross_entropy
+from underhood.training.names import MODELS
 from underhood.training.recipe import LEARNING_RATE, choose
-from underhood.training.schedule import one_cycle
 
 WITHOUT_SHAPE = ("linear", "net")  # the models for which a picture is a row of numbers
 _torch_seed = threading.Lock()  # torch has one random state for all threads

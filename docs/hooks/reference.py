@@ -17,13 +17,13 @@ PACKAGE = ROOT / "underhood"
 PAGES = {  # page → its heading, and what it holds: modules, or packages with all of their modules
     "jobs": ("Jobs: what the commands do", ["jobs"]),
     "data": ("Data: from files to pixels", ["data"]),
-    "models": ("Models", ["models"]),
+    "models": ("Models", ["core"]),
     "training": ("Training", ["training"]),
     "scratch": ("From scratch: the books' functions", ["scratch"]),
     "runs": ("Runs: the folder, its figures, its report", ["runs"]),
     "serving": ("Serving: a model at work", ["serving"]),
     "estimators": ("Estimators for scikit-learn", ["estimators"]),
-    "other": ("Errors, notebooks, listeners, the books", ["errors", "notebook", "listener", "books.reproduce"]),
+    "other": ("Errors, notebooks, listeners, the books", ["display.notebook", "training.reporter", "jobs.reproduce"]),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from underhood.books.figures import Row, figure, ranged
 from underhood.books.long_job import Job, iterations
 from underhood.books.threefry import chapter11_weights
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 from underhood.scratch import backprop
 from underhood.scratch.backprop import Report
 

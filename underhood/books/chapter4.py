@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underhood.books.figures import Row, figure
-from underhood.data.images import Dataset, Images
+from underhood.core.images import Dataset, Images
+from underhood.core.loader import DataLoader, DataLoaders
 from underhood.scratch import questionnaire, sgd
-from underhood.training.loader import DataLoader, DataLoaders
 
 SOURCE = "fastbook 4"
 BATCH = 256  # pictures

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from underhood.books.chapter4 import BATCH, SOURCE, Pictures, grad, of
 from underhood.books.figures import Row, ranged
+from underhood.core.learner import Learner
+from underhood.core.loader import DataLoaders
+from underhood.core.losses import mnist_loss
+from underhood.core.metrics import batch_accuracy
 from underhood.scratch import questionnaire, sgd
-from underhood.training.learner import Learner
-from underhood.training.loader import DataLoaders
-from underhood.training.losses import mnist_loss
-from underhood.training.metrics import batch_accuracy
 
 ROUNDING = 2e-5  # how far apart correct machines come to print a training table: float64 moves it by 1e-5
 SEEDS = 10  # models to a range

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underhood.data.images import Dataset
+from underhood.core.images import Dataset
 from underhood.scratch.backprop import Report
 
 BLOCK = 1500  # pictures: they, 4.3 MB, and their hidden layer, 1.2 MB, stay in the cache

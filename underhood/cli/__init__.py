@@ -22,7 +22,7 @@ def _run() -> int:
     gc.set_threshold(UNTIL_COLLECTED)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_complain("terminated", 143)))  # and so clean up on the way
     from underhood.cli.app import app
-    from underhood.errors import UnderhoodError, UnknownNameError
+    from underhood.core.errors import UnderhoodError, UnknownNameError
 
     _open_streams()
     try:

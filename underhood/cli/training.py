@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from underhood.cli.answers import finish, listener
-from underhood.cli.flags import (
+from underhood.cli.options import (
     BatchSize,
     Channels,
     Data,
@@ -28,6 +27,7 @@ from underhood.cli.flags import (
     part,
     rate,
 )
+from underhood.cli.output import finish, listener
 from underhood.cli.root import app
 
 
@@ -76,7 +76,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATA (the embedded digits without one) and leave a run folder."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     if resume is not None:
         given = [name for name in context.params if name not in ("resume", "as_json") and _was_given(context, name)]
@@ -101,7 +102,8 @@ def rerun(
     as_json: Json = False,
 ) -> None:
     """Train again from a run's record, and say what differs: exit code 1 where a figure does."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     result = jobs.rerun(run, seed=seed, out=out, listener=listener(as_json))
     code = 1 if any(one["what"] == "figure" for one in result.get("differs", ())) else 0
@@ -133,7 +135,8 @@ def ladder(
     as_json: Json = False,
 ) -> None:
     """Train pixel similarity, linear, net, conv, vgg and resnet18 on one split, and compare them."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     result = jobs.ladder(
         data, epochs=epochs, size=size, channels=channels, fit=fit, valid=valid, seed=seed, device=device, limit=limit,
@@ -163,7 +166,8 @@ def lr_find(
     as_json: Json = False,
 ) -> None:
     """Look for a learning rate: train briefly while it grows, and draw the loss."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     result = jobs.lr_find(
         data, model=model, batch_size=batch_size, optimizer=optimizer, effort=effort,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from underhood.cli.answers import finish, listener
-from underhood.cli.flags import (
+from underhood.cli.options import (
     DATA_HELP,
     Data,
     Json,
@@ -15,6 +14,7 @@ from underhood.cli.flags import (
     SkipBad,
     one_of,
 )
+from underhood.cli.output import finish, listener
 from underhood.cli.root import app
 
 
@@ -28,7 +28,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Look for unreadable files, one picture in two classes, copies, leaks between parts, and wrong labels."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     result = jobs.check(data, labels=labels, cache=not no_cache, listener=listener(as_json))
     finish(result, as_json, tables.check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
@@ -43,7 +44,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run on the pictures it was validated on, or on other labelled pictures."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     result = jobs.evaluate(run, data, skip_bad=skip_bad, cache=not no_cache, listener=listener(as_json))
     finish(result, as_json, tables.evaluation_table)
@@ -55,7 +57,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Runs side by side on the same pictures: better, worse than the first, or cannot tell."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     finish(jobs.compare(*runs), as_json, tables.comparison_table)
 
@@ -70,7 +73,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Say what each picture shows, or that the model is not sure."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     result = jobs.predict(run, paths, listener=listener(as_json or as_csv))
     for path, reason in result["unreadable"].items():
@@ -82,7 +86,8 @@ def predict(
 @app.command()
 def export(run: RunFolder, as_json: Json = False) -> None:
     """Write model.onnx, for other tools and machines without torch, and certify that it says the same."""
-    from underhood import jobs, tables
+    from underhood import jobs
+    from underhood.display import tables
 
     finish(jobs.export(run, listener=listener(as_json)), as_json, tables.certificate)
 
@@ -153,8 +158,8 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Compute every figure that the books print, and compare. Needs mnist."""
-    from underhood import tables
-    from underhood.books.reproduce import reproduce as compute
+    from underhood.display import tables
+    from underhood.jobs.reproduce import reproduce as compute
 
     result = compute(full, listener=listener(as_json))
     if "interrupted" in result:

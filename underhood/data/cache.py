@@ -22,7 +22,7 @@ import numpy as np
 import PIL
 
 from underhood.data.decode import SMALL_FILE, Decoded, Progress, decode_files
-from underhood.data.prepare import Preparation
+from underhood.preparation.prepare import Preparation
 
 WORTH_KEEPING = 200_000_000  # bytes, a file counted as SMALL_FILE more: what decodes in half a second need not be kept
 IN_MEMORY = 2**29  # bytes: up to here pixels are read into memory; beyond, the file is mapped and memory stays free

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from underhood.data.images import Images
+from underhood.core.images import Images
 from underhood.data.split import copies
 
 

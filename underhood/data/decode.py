@@ -20,8 +20,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from underhood.data.images import hash_pictures
-from underhood.data.prepare import (
+from underhood.core.errors import DataError
+from underhood.core.images import hash_pictures
+from underhood.preparation.prepare import (
     BadPicture,
     Preparation,
     fit_image,
@@ -30,7 +31,6 @@ from underhood.data.prepare import (
     is_coloured,
     open_picture,
 )
-from underhood.errors import DataError
 
 DIGIT = 28  # pixels: the side of a digit, where nobody says
 LARGEST_COMMON = 64  # pixels: a size that all pictures share is kept up to here; anything else becomes 64 × 64

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from underhood.data.prepare import SUFFIXES
-from underhood.errors import DataError
+from underhood.core.errors import DataError
+from underhood.preparation.prepare import SUFFIXES
 
 PARTS = {
     "train": "train", "training": "train",

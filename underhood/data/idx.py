@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from underhood.data.images import Images
-from underhood.errors import DataError
+from underhood.core.errors import DataError
+from underhood.core.images import Images
 
 STEMS = {"train": "train", "valid": "t10k"}  # the 10,000 are the validation images
 FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")  # the last two are torchvision's

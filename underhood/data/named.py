@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from underhood.core.errors import DataError
+from underhood.core.images import Images
 from underhood.data.idx import find_idx, is_complete, read_idx_folder
-from underhood.data.images import Images
-from underhood.errors import DataError
-from underhood.paths import expanded
+from underhood.preparation.paths import expanded
 
 DIGITS = tuple("0123456789")
 FASHION = (  # as folder names, so with a dash for the slash

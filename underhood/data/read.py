@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from underhood.core.errors import DataError, UnknownNameError, UnreadableError
+from underhood.core.images import Dataset, Images
 from underhood.data.cache import decode_cached
 from underhood.data.check import describe_copies, find_copies
 from underhood.data.decode import Progress, decode_files
 from underhood.data.folder import Listing, list_folder
 from underhood.data.idx import find_idx, read_idx_folder
-from underhood.data.images import Dataset, Images
 from underhood.data.named import DIGIT_SETS, NAMES, DownloadBar, read_named
-from underhood.data.prepare import Preparation, refit
 from underhood.data.split import hold_out, sample
 from underhood.data.table import SUFFIXES as TABLES, list_table
-from underhood.errors import DataError, UnknownNameError, UnreadableError
-from underhood.paths import expanded
+from underhood.preparation.paths import expanded
+from underhood.preparation.prepare import Preparation, refit
 
 FIFTH = 0.2  # held out where the data has no validation part and nobody says how much
 FEW = 8  # pictures: a class with fewer is worth a warning

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from underhood.data.images import Images
+from underhood.core.images import Images
 
 
 def copies(hashes: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from underhood.core.errors import DataError
 from underhood.data.folder import PARTS, Files, Listing, natural_order
-from underhood.errors import DataError
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from underhood.data.images import Images
-from underhood.errors import DataError
+from underhood.core.errors import DataError
+from underhood.core.images import Images
 
 
 def write_folder(parts: dict[str, Images], folder: Path, progress: Callable[[int, int], None] | None = None) -> int:

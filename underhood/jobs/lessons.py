@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from underhood.errors import UnderhoodError
-from underhood.paths import expanded
-from underhood.runs.run import write_whole
+from underhood.core.errors import UnderhoodError
+from underhood.preparation.paths import expanded
+from underhood.runs.folder import write_whole
 
 SETTINGS = "[tool.marimo.runtime]\nauto_instantiate = true  # run a lesson when it is opened\n"
 

@@ -7,8 +7,8 @@ with app.setup:
     import matplotlib.pyplot as plt
     import torch
 
+    from underhood.display.notebook import show_image, show_images, show_pixels
     from underhood.lessons import exercise, load, table
-    from underhood.notebook import show_image, show_images, show_pixels
 
 
 @app.cell(hide_code=True)

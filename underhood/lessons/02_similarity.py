@@ -7,8 +7,8 @@ with app.setup:
     import torch
 
     from underhood import PixelSimilarity
+    from underhood.display.notebook import show_images
     from underhood.lessons import exercise, load, table
-    from underhood.notebook import show_images
     from underhood.scratch.sgd import is_3, mnist_distance
 
 

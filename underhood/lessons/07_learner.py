@@ -11,9 +11,9 @@ with app.setup:
     from torch import nn
 
     from underhood import DataLoader, DataLoaders, Learner, batch_accuracy, mnist_loss
+    from underhood.core.schedule import one_cycle
     from underhood.lessons import exercise, load, table
     from underhood.scratch.sgd import BasicOptim, linear1, train_epoch, train_model
-    from underhood.training.schedule import one_cycle
 
 
 @app.cell(hide_code=True)
@@ -178,7 +178,7 @@ def _():
 
 @app.cell
 def _(highest, linear, loaders):
-    from underhood.training.schedule import flat
+    from underhood.core.schedule import flat
 
     _figure, (_left, _right) = plt.subplots(1, 2, figsize=(9, 3))
     for _name, _schedule in (("flat", flat), ("one cycle", one_cycle)):

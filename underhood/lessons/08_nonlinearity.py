@@ -10,9 +10,9 @@ with app.setup:
     from torch import nn
 
     from underhood import Architecture, DataLoader, DataLoaders, Learner, build_model
+    from underhood.core.schedule import one_cycle
+    from underhood.display.notebook import show_images
     from underhood.lessons import exercise, load
-    from underhood.notebook import show_images
-    from underhood.training.schedule import one_cycle
 
 
 @app.cell(hide_code=True)

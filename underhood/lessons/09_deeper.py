@@ -11,11 +11,11 @@ with app.setup:
     import torch
 
     from underhood import Architecture, DataLoader, DataLoaders, Images, Learner, PixelSimilarity, build_model
+    from underhood.analysis.interpretation import wilson_interval
+    from underhood.core.models import count_parameters
+    from underhood.core.schedule import one_cycle
+    from underhood.display.notebook import show_images
     from underhood.lessons import exercise, load, table
-    from underhood.models import count_parameters
-    from underhood.notebook import show_images
-    from underhood.runs.interpret import wilson_interval
-    from underhood.training.schedule import one_cycle
 
 
 @app.cell(hide_code=True)

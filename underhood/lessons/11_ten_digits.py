@@ -12,11 +12,11 @@ with app.setup:
     from PIL import Image, ImageDraw
 
     from underhood import Architecture, DataLoader, DataLoaders, Learner, build_model
-    from underhood.data.digit import STEPS
-    from underhood.data.prepare import BadPicture, picture_to_pixels
+    from underhood.core.schedule import one_cycle
+    from underhood.display.notebook import show_images
     from underhood.lessons import exercise, load
-    from underhood.notebook import show_images
-    from underhood.training.schedule import one_cycle
+    from underhood.preparation.digit import STEPS
+    from underhood.preparation.prepare import BadPicture, picture_to_pixels
 
 
 @app.cell(hide_code=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from underhood.data.images import Dataset, Images
+from underhood.core.errors import DataError
+from underhood.core.images import Dataset, Images
 from underhood.data.named import read_named
 from underhood.data.read import read
-from underhood.errors import DataError
 
 MNIST_IS_HERE = "These are MNIST's pictures, 28 × 28."
 MNIST_IS_NOT = (

@@ -7,7 +7,7 @@ is 0 to 1. (Statistics calls it the nearest-centroid classifier.)
 
 import numpy as np
 
-from underhood.data.images import Images, blocks
+from underhood.core.images import Images, blocks
 
 
 def class_means(pixels: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -18,13 +18,13 @@ from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
-from underhood.data.digit import STEPS
-from underhood.data.prepare import BadPicture, TooLarge, picture_to_pixels
-from underhood.runs.thumbnails import heat
-from underhood.serving import bodies
+from underhood.display.thumbnails import heat
+from underhood.preparation.digit import STEPS
+from underhood.preparation.prepare import BadPicture, TooLarge, picture_to_pixels
+from underhood.serving import requests as bodies
 from underhood.serving.batching import Batcher, Overloaded
-from underhood.serving.bodies import Asked, Refused, read_asked
 from underhood.serving.predictor import Predictor
+from underhood.serving.requests import Asked, Refused, read_asked
 
 QUICK = 4096, 128  # bytes of a PNG, and its pixels a side: so small a one is prepared at once, without a thread
 SMALL = 4096  # bytes of pixels: to compress so few takes longer than to send them

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood.data.prepare import Preparation
-from underhood.errors import RunError, UnderhoodError
+from underhood.core.errors import RunError, UnderhoodError
+from underhood.preparation.prepare import Preparation
 from underhood.serving.predictor import Predictor
 
 if TYPE_CHECKING:
-    from underhood.runs.run import Run
+    from underhood.runs.folder import Run
 
 FORMAT = 1  # of the metadata
 AT_A_TIME = 256  # pictures
@@ -38,8 +38,8 @@ def write_onnx(run: "Run", path: Path) -> None:
     import torch
     from torch import nn
 
-    from underhood.runs.ideals import load_ideals
-    from underhood.runs.run import read_metrics
+    from underhood.runs.class_means import load_ideals
+    from underhood.runs.folder import read_metrics
 
     network = nn.Sequential(*run.model.children(), nn.Softmax(dim=1)).eval()
     a = run.architecture

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood.data.prepare import BadPicture, Preparation, Source, picture_to_pixels
-from underhood.errors import DataError
-from underhood.paths import expanded
-from underhood.runs.interpret import not_sure
+from underhood.analysis.interpretation import not_sure
+from underhood.core.errors import DataError
+from underhood.preparation.paths import expanded
+from underhood.preparation.prepare import BadPicture, Preparation, Source, picture_to_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from underhood.runs.explain import Contributions
+    from underhood.analysis.attributions import Contributions
 
 
 AT_ONCE = 16  # pictures
@@ -57,10 +57,10 @@ class Predictor:
             return load_onnx(path)
         import torch
 
-        from underhood.runs.explain import contributions
-        from underhood.runs.ideals import load_ideals
-        from underhood.runs.run import load_run, read_metrics
-        from underhood.training.learner import predict_probabilities
+        from underhood.analysis.attributions import contributions
+        from underhood.core.learner import predict_probabilities
+        from underhood.runs.class_means import load_ideals
+        from underhood.runs.folder import load_run, read_metrics
 
         loaded = load_run(path)
 

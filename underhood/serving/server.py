@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from underhood.errors import UnderhoodError
-from underhood.paths import expanded
+from underhood.core.errors import UnderhoodError
+from underhood.preparation.paths import expanded
 from underhood.serving.predictor import Predictor
 
 WAITING = 2048  # connections that the system holds before they are taken
@@ -29,7 +29,7 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: s
     import uvicorn
 
     from underhood.serving.app import make_app
-    from underhood.serving.patience import Patient
+    from underhood.serving.protocol import Patient
 
     folder = None if collect is None else _folder(expanded(collect))
     listening = _listen(host, port)
@@ -103,7 +103,7 @@ def served(predictor: Predictor) -> Iterator[int]:
     import uvicorn
 
     from underhood.serving.app import make_app
-    from underhood.serving.patience import Patient
+    from underhood.serving.protocol import Patient
 
     listening = _listen("127.0.0.1", 0)
     server = uvicorn.Server(
@@ -127,7 +127,7 @@ def served_probabilities(predictor: Predictor, pixels: np.ndarray) -> np.ndarray
     """What the model answers over HTTP to pictures, uint8 [n, c, h, w], sent as PNG: float32 [n, classes]."""
     from PIL import Image
 
-    from underhood.serving.bodies import MOST_BYTES, MOST_PICTURES
+    from underhood.serving.requests import MOST_BYTES, MOST_PICTURES
 
     column = {name: i for i, name in enumerate(predictor.classes)}
     rows = np.zeros((len(pixels), len(column)), np.float32)

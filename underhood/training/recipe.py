@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from underhood.training.augment import Augmentation
+from underhood.core.augment import Augmentation
 
 LEARNING_RATE = 0.01
 LEAST_EPOCHS_TO_AUGMENT = 4  # pictures that are seen fewer times than this need no variety

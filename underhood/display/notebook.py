@@ -1,0 +1,129 @@
+"""What fastai users draw in notebooks, on matplotlib: pictures, functions, batches, results and losses.
+
+Each returns the axes or the figure that it drew; outside a notebook ``plt.show()`` or ``figure.savefig`` follows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from underhood.core.learner import Learner
+    from underhood.core.loader import DataLoaders
+    from underhood.core.recorder import Recorder
+
+
+def show_image(
+    picture: Any, ax: "Axes | None" = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    **options: Any,
+) -> "Axes":  # fmt: skip
+    """Draw a picture: a tensor, array or PIL image, [h, w], [c, h, w] or [h, w, c]; grey ones dark to light.
+
+    options: what ``imshow`` takes, such as ``cmap="Greys"``, the chapter's black ink on white
+    """
+    import matplotlib.pyplot as plt
+
+    array = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 3 and array.dtype != np.uint8:
+        array = np.clip(array / (255 if array.max() > 1 else 1), 0, 1)
+    ax = ax or plt.subplots(figsize=figsize)[1]
+    ax.imshow(array, **({"cmap": "gray"} | options))
+    ax.set_axis_off()
+    if title is not None:
+        ax.set_title(title)
+    return ax
+
+
+def show_pixels(picture: Any, most: int = 28, side: float = 0.22) -> "Axes":
+    """Draw a grey picture [h, w] as the table of its numbers, each on its shade: at most ``most`` rows and columns."""
+    import matplotlib.pyplot as plt
+
+    array = np.asarray(picture)[:most, :most]
+    height, width = array.shape
+    ax = plt.subplots(figsize=(width * side, height * side))[1]
+    ax.imshow(array, cmap="Greys", vmin=0, vmax=255 if array.max() > 1 else 1)
+    middle = 127 if array.max() > 1 else 0.5
+    for (row, column), value in np.ndenumerate(array):
+        colour = "white" if value > middle else "black" if value else "0.75"
+        ax.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=22 * side, color=colour)
+    ax.set_axis_off()
+    ax.figure.tight_layout(pad=0)  # type: ignore[union-attr]
+    return ax
+
+
+def show_images(pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 3, side: float = 1.8) -> "Figure":
+    """Draw pictures in rows, each ``side`` inches wide, with a title each where there are any."""
+    import matplotlib.pyplot as plt
+
+    columns = max(1, min(columns, len(pictures)))
+    rows = max(1, -(-len(pictures) // columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * side * 1.15), squeeze=False)
+    for place, ax in enumerate(axes.flat):
+        if place < len(pictures):
+            show_image(pictures[place], ax, title=titles[place] if titles else None)
+        else:
+            ax.set_axis_off()
+    figure.tight_layout()
+    return figure
+
+
+def plot_function(
+    f: Callable[[Any], Any], tx: str | None = None, ty: str | None = None, title: str | None = None, min: float = -2,
+    max: float = 2, figsize: tuple[float, float] = (6, 4),
+) -> "Axes":  # fmt: skip
+    """Draw a function of a tensor, such as ``lambda x: x**2`` or ``torch.sigmoid``, between min and max."""
+    import matplotlib.pyplot as plt
+    import torch
+
+    x = torch.linspace(min, max, 100)
+    ax = plt.subplots(figsize=figsize)[1]
+    ax.plot(x, f(x).detach())
+    ax.set(xlabel=tx or "", ylabel=ty or "", title=title or "")
+    return ax
+
+
+def show_batch(dls: "DataLoaders", count: int = 9) -> "Figure":
+    """Draw the first pictures of the first epoch, as the model will see them, with their classes."""
+    x, y = next(dls.train.batches())
+    return show_images(x[:count].cpu(), [_name(dls, label) for label in y[:count].tolist()])
+
+
+def show_results(learn: "Learner", count: int = 9) -> "Figure":
+    """Draw the first validation pictures with their class and what the model takes them for: red is wrong."""
+    x, y = next(learn.dls.valid.batches())
+    guesses = learn.predict(x[:count]).argmax(dim=1).tolist()
+    labels = y[:count].tolist()
+    names = [
+        f"{_name(learn.dls, label)}\n{_name(learn.dls, guess)}" for label, guess in zip(labels, guesses, strict=True)
+    ]
+    figure = show_images(x[:count].cpu(), names)
+    for ax, label, guess in zip(figure.axes, labels, guesses, strict=False):
+        ax.title.set_color("tab:green" if label == guess else "tab:red")
+    return figure
+
+
+def plot_loss(recorder: "Recorder", skip_start: int = 5, with_valid: bool = True) -> "Axes":
+    """Draw the loss of each step but the first few, and the validation loss as each epoch ends."""
+    import matplotlib.pyplot as plt
+
+    ax = plt.subplots()[1]
+    steps = np.arange(1, len(recorder.losses) + 1)
+    ax.plot(steps[skip_start:], recorder.losses[skip_start:], label="train")
+    if with_valid and recorder.values:
+        ends = np.arange(1, len(recorder.values) + 1) * (len(steps) / len(recorder.values))
+        ax.plot(ends, [row[1] for row in recorder.values], marker="o", label="valid")
+    ax.set(xlabel="step", ylabel="loss")
+    ax.legend()
+    return ax
+
+
+def _name(dls: "DataLoaders", label: int) -> str:
+    return dls.classes[label] if dls.classes else str(label)
