@@ -4,7 +4,7 @@
 #   make test                      install what the tests need and run them
 #   make test-browser              the page of `underhood serve`, in Chromium
 #   make fuzz                      hostile input, 10,000 of each kind
-#   make check                     ruff and mypy
+#   make check                     ruff, mypy and the contracts on imports
 #   make docs                      the site: lessons, how-to and reference, in site/index.html; without a network
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
@@ -23,6 +23,7 @@ endif
 PIP_INSTALL = .venv/bin/python -m pip install --quiet
 
 ROW ?= all
+CODE = underhood tests examples benchmarks docs/hooks
 
 .PHONY: train test test-browser fuzz check docs wheel serve-env bench clean
 
@@ -39,9 +40,10 @@ fuzz: .venv/installed-test
 	FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
 
 check: .venv/installed-dev
-	.venv/bin/ruff check underhood tests benchmarks docs/hooks
-	.venv/bin/ruff format --check underhood tests benchmarks docs/hooks
+	.venv/bin/ruff check $(CODE)
+	.venv/bin/ruff format --check $(CODE)
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 docs: .venv/installed-docs
 	.venv/bin/python -m pytest tests/site

@@ -1,6 +1,6 @@
 """``--effort best`` on all ten digits, five seeds, against 99.74 %, a single model of j05t/mnist.
 
-Goals: a mean of at least 99.70 %, each in at most ten minutes. ``ratio`` is the longest time over ten minutes.
+Goals: a mean of at least 99.70 %, each run in at most ten minutes. ``ratio`` is the longest time over ten minutes.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""The work of ``loop``, in skorch, Keras (with its compile, on JAX) and Lightning: each as its own guide writes it.
+"""The work of ``loop`` in skorch, Keras (compiled, on JAX) and Lightning, each as its own guide writes it.
 
-Goals: at most 1/2, 0.8 and 1/3 of their time. Each runs in a process of its own, in turn, after an epoch to warm up;
-importing and preparing the data is not timed, and theirs are floats already, normalized. Keras' time holds its compile;
-``keras_again`` is a second fit of the same model, when all is compiled.
+Goals: at most 1/2, 0.8 and 1/3 of their time. Each runs in a process of its own, in turn, after an epoch to warm up.
+Imports and the preparation of the data are not timed; the others get normalized floats. Keras' time includes
+compilation; ``keras_again`` is a second fit of the same model, already compiled.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from measure import report, summary
 
 from underhood import Architecture, DataLoaders, Learner, accuracy, build_model, read
 
-EPOCHS, BATCH, RATE, N = 40, 256, 0.001, 3
+EPOCHS, BATCH, LR, N = 40, 256, 0.001, 3
 GOALS = {"skorch": 1 / 2, "keras": 0.8, "lightning": 1 / 3}
 
 
@@ -35,7 +35,7 @@ def underhood(epochs: int) -> list[float]:
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         model = build_model(Architecture("net", 1, 28, 28, 2))
-        Learner(DataLoaders.from_dataset(data, BATCH), model, metrics=accuracy).fit(epochs, RATE)
+        Learner(DataLoaders.from_dataset(data, BATCH), model, metrics=accuracy).fit(epochs, LR)
     return [time.perf_counter() - start]
 
 
@@ -54,7 +54,7 @@ def skorch(epochs: int) -> list[float]:
     x, y, x_valid, y_valid = normalized()
     start = time.perf_counter()
     NeuralNetClassifier(
-        plain_net(), criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=RATE, max_epochs=epochs,
+        plain_net(), criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=LR, max_epochs=epochs,
         batch_size=BATCH, iterator_train__shuffle=True, train_split=predefined_split(Dataset(x_valid, y_valid)),
         verbose=0,
     ).fit(x, y)  # fmt: skip
@@ -70,7 +70,7 @@ def keras(epochs: int) -> list[float]:
     start = time.perf_counter()
     model = k.Sequential([k.layers.Dense(30, activation="relu"), k.layers.Dense(2)])
     loss = k.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=k.optimizers.AdamW(RATE), loss=loss, metrics=["accuracy"], jit_compile=True)
+    model.compile(optimizer=k.optimizers.AdamW(LR), loss=loss, metrics=["accuracy"], jit_compile=True)
     for _ in range(2):
         model.fit(x, y, BATCH, epochs, validation_data=(x_valid, y_valid), verbose=0)
         seconds.append(time.perf_counter() - start)
@@ -102,7 +102,7 @@ def lightning(epochs: int) -> list[float]:
             self.log("accuracy", (logits.argmax(1) == batch[1]).float().mean())
 
         def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters(), lr=RATE)
+            return torch.optim.AdamW(self.parameters(), lr=LR)
 
     x, y, x_valid, y_valid = map(torch.from_numpy, normalized())
     start = time.perf_counter()
@@ -120,7 +120,7 @@ def main() -> int:
     if len(sys.argv) > 1:
         warnings.simplefilter("ignore")
         work = globals()[sys.argv[1]]
-        work(1)  # what is loaded at the first step, torch's compiler for one, is loaded before
+        work(1)  # loads what the first step loads, such as torch's compiler
         print(json.dumps(work(EPOCHS)))
         return 0
     seconds: dict[str, list[float]] = {name: [] for name in ("underhood", "skorch", "keras", "lightning")}

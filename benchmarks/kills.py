@@ -1,7 +1,7 @@
-"""Runs killed with SIGKILL at random moments, and resumed until they end: in the bytes of a run that nobody disturbed.
+"""Runs killed with SIGKILL at random moments and resumed to their end have the bytes of an uninterrupted run.
 
-A state is saved after each step. Every other kill is aimed: at its moment it waits until a file is being written.
-``ratio`` is the fraction of runs that ended in other bytes; the goal is none.
+The state is saved after each step. Every other kill waits until a file is being written. ``ratio`` is the fraction of
+runs that ended in different bytes; the goal is none.
 """
 
 import os
@@ -21,7 +21,7 @@ FLAGS = ["--model", "conv", "--epochs", "4", "--batch-size", "64", "--save-every
 
 
 def killed(command: list[str], after: float, aimed: bool) -> tuple[bool, bool]:
-    """Start it, kill it so many seconds later: (whether it was still running, whether it was writing a file)."""
+    """Start a command and kill it ``after`` seconds: (whether it was still running, whether it was writing a file)."""
     folder = command[-1]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         time.sleep(after)
@@ -42,14 +42,14 @@ def main() -> int:
         whole = Path(place) / "whole"
         start = time.perf_counter()
         subprocess.run([*UNDERHOOD, *FLAGS, "--out", str(whole)], stdout=subprocess.DEVNULL, check=True)
-        lasts = time.perf_counter() - start
+        duration = time.perf_counter() - start
         kills = writing = runs = other = 0
         while kills < KILLS:
             run = Path(place) / str(runs)
             runs += 1
             command = [*UNDERHOOD, *FLAGS, "--out", str(run)]
             for _ in range(moments.randint(1, 5)):
-                alive, part = killed(command, moments.uniform(0.2, lasts), aimed=kills % 2 == 1)
+                alive, part = killed(command, moments.uniform(0.2, duration), aimed=kills % 2 == 1)
                 kills, writing = kills + alive, writing + part
                 if (run / "config.json").exists():
                     command = [*UNDERHOOD, "--resume", str(run)]

@@ -1,5 +1,5 @@
-"""Each lesson in a process of its own, from its start until every cell has run, MNIST there, on one thread as
-``underhood lessons`` has it. Goal: under ten seconds."""
+"""Each lesson in a process of its own, from its start until every cell has run, with MNIST, on one thread as
+``underhood lessons`` sets it. Goal: under ten seconds."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """``Learner.fit`` against a bare PyTorch loop that does the same: net on mnist-3v7, 40 epochs of batches of 256.
 
-Goal: at most 1.05 of its time. Both shuffle, take the loss's mean over each epoch, validate, and print a line an epoch.
+Goal: at most 1.05 of its time. Both shuffle, average the loss over each epoch, validate, and print a line per epoch.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from measure import in_turn, report, summary
 
 from underhood import Architecture, DataLoaders, Learner, accuracy, build_model, read
 
-EPOCHS, BATCH, RATE, N = 40, 256, 0.001, 7
+EPOCHS, BATCH, LR, N = 40, 256, 0.001, 7
 
 
 def main() -> int:
@@ -28,14 +28,12 @@ def main() -> int:
     def ours() -> None:
         torch.manual_seed(0)
         with contextlib.redirect_stdout(io.StringIO()):
-            Learner(DataLoaders.from_dataset(data, BATCH), build_model(architecture), metrics=accuracy).fit(
-                EPOCHS, RATE
-            )
+            Learner(DataLoaders.from_dataset(data, BATCH), build_model(architecture), metrics=accuracy).fit(EPOCHS, LR)
 
     def bare() -> None:
         torch.manual_seed(0)
         model = build_model(architecture)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
         out = io.StringIO()
         for epoch in range(EPOCHS):
             order = torch.randperm(len(x))

@@ -1,4 +1,4 @@
-"""Things timed in turn, in one run, so that a machine whose speed drifts drifts for all of them."""
+"""Time several functions in turn, so that drifts in the machine's speed affect all of them, and report the ratios."""
 
 import json
 import statistics
@@ -10,7 +10,7 @@ from underhood.core.images import Dataset
 
 
 def in_turn(n: int, warm_up: bool = True, **functions: Callable[[], object]) -> dict[str, list[float]]:
-    """Call each function n times, one after the other, after one call that does not count: name → seconds of each."""
+    """Call each function n times, alternating, after one warm-up call: name → seconds of each call."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(-1 if warm_up else 0, n):
         for name, function in functions.items():
@@ -21,22 +21,26 @@ def in_turn(n: int, warm_up: bool = True, **functions: Callable[[], object]) -> 
     return seconds
 
 
-def train(data: Dataset, **asked: Any) -> tuple[float, float]:
-    """(seconds from the call to the trained model, its accuracy on the validation part), as ``underhood train`` has it.
+def train(data: Dataset, **options: Any) -> tuple[float, float]:
+    """Train as ``underhood train`` does: (seconds from the call to the trained model, accuracy on the validation part).
 
-    torch is imported here: a child's peak memory counts from its parent's.
+    options: fields of ``TrainConfig``
+    torch is imported here: the peak memory of a child process starts from its parent's.
     """
     import torch
 
     from underhood.core.schedule import SCHEDULES
-    from underhood.training.config import Request
-    from underhood.training.setup import choose_recipe, make_learner
+    from underhood.data.read import LoadedData
+    from underhood.preparation import Preparation
+    from underhood.training.config import TrainConfig
+    from underhood.training.setup import choose_for, make_learner
 
-    request = Request(data.name, **asked)
+    config = TrainConfig(data.name, **options)
+    loaded = LoadedData(data, Preparation(*data.train.pixels.shape[1:]), notes=[], warnings=[], left_out={})
     start = time.perf_counter()
-    recipe = choose_recipe(data, request, request.model)
-    learn = make_learner(data, recipe, request).learn
-    for _ in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[request.schedule]):
+    recipe = choose_for(data, config, config.model)
+    learn = make_learner(loaded, recipe, config).learn
+    for _ in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
         pass
     if learn.device.type == "cuda":
         torch.cuda.synchronize()
@@ -45,7 +49,7 @@ def train(data: Dataset, **asked: Any) -> tuple[float, float]:
 
 
 def summary(**measured: list[float]) -> dict[str, float]:
-    """Mean and deviation of each list, under its name."""
+    """Mean and standard deviation of each list: keys NAME_mean and NAME_deviation."""
     return {
         f"{name}_{what}": round(value(values), 4)
         for name, values in measured.items()
@@ -54,14 +58,14 @@ def summary(**measured: list[float]) -> dict[str, float]:
 
 
 def report(n: int, ratios: dict[str, tuple[float, float]], met: bool = True, **figures: Any) -> int:
-    """Print the last line, JSON. ratios: name → (ratio, the most it may be); ``ratio`` is the one nearest its limit.
+    """Print the last line, JSON. ratios: name → (ratio, its upper limit); ``ratio`` is the one closest to its limit.
 
-    met: whether what is not a ratio meets its goal. Returns an exit code: 1 where a goal is missed.
+    met: whether the goals that are not ratios are met. Returns an exit code: 1 if a goal is missed.
     """
     worst = max(ratios, key=lambda name: ratios[name][0] / (ratios[name][1] or 1))
     met = met and all(ratio <= goal for ratio, goal in ratios.values())
-    said = {
+    rounded = {
         name: {"ratio": float(f"{ratio:.3g}"), "goal": float(f"{goal:.3g}")} for name, (ratio, goal) in ratios.items()
     }
-    print(json.dumps({"n": n, **figures, "ratios": said, "ratio": said[worst]["ratio"], "met": met}))
+    print(json.dumps({"n": n, **figures, "ratios": rounded, "ratio": rounded[worst]["ratio"], "met": met}))
     return 0 if met else 1

@@ -1,6 +1,6 @@
-"""The most memory that ``underhood train mnist`` holds at any moment, beyond what torch takes when idle.
+"""The peak memory of ``underhood train mnist``, minus that of importing torch.
 
-Goal: at most 1.5 times the training pictures as float32, 188 MB. Resident set at its peak, as the system counts it.
+Goal: at most 1.5 times the training images as float32, 188 MB. The peak of the resident set, as the system counts it.
 """
 
 import os
@@ -18,7 +18,7 @@ N = 3
 
 
 def peak(*command: object) -> float:
-    """MB."""
+    """The peak memory of a command, in MB."""
     with tempfile.TemporaryDirectory() as place:
         child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, cwd=place)
         _, status, usage = os.wait4(child.pid, 0)

@@ -1,8 +1,8 @@
-"""MNIST's 70,000 pictures as PNG files into pixels; and again, from the cache.
+"""Read MNIST's 70,000 images from PNG files, and again from the cache.
 
 Goals: at most 0.75 of the time of the faster of a Pillow loop and torch's DataLoader with two workers; from the cache
-at most a fifth of our own first time, which writes the cache too. And the 14,434 of mnist-3v7, which are too few to be
-kept there: at most 0.75 of the Pillow loop.
+at most a fifth of our own first time, which includes writing the cache. And the 14,434 images of mnist-3v7, too few to
+be cached: at most 0.75 of the Pillow loop.
 """
 
 import os
@@ -15,8 +15,7 @@ import numpy as np
 from measure import in_turn, report, summary
 from PIL import Image
 
-from underhood import get, read
-from underhood.jobs import clear_cache
+from underhood import clear_cache, get, read
 
 N = 5
 
@@ -29,7 +28,7 @@ def pillow(paths: list[Path]) -> np.ndarray:
 
 
 def data_loader(paths: list[Path]) -> int:
-    """As torch's tutorial on one's own data has it: a file an item."""
+    """As in torch's tutorial on custom data: one file per item."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -48,14 +47,14 @@ def main() -> int:
         sets = {name: Path(place) / name for name in ("mnist", "mnist-3v7")}
         for name, folder in sets.items():
             get(name, folder)
-        os.environ["XDG_CACHE_HOME"] = place  # from here on: nothing of this stays in the user's cache
+        os.environ["XDG_CACHE_HOME"] = place  # so that nothing stays in the user's cache
         paths, few = (sorted(folder.rglob("*.png")) for folder in sets.values())
 
         def first() -> None:
             clear_cache()
             read(sets["mnist"])
 
-        # before torch is there, as `train` reads before it imports it: processes start from less
+        # before torch is imported, as in `train`: worker processes start from less memory
         seconds = in_turn(N, few=lambda: read(sets["mnist-3v7"]), few_pillow=lambda: pillow(few))
         seconds |= in_turn(
             N,

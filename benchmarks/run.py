@@ -1,4 +1,4 @@
-"""Run one benchmark, or all: ``make bench ROW=read``. Each is a script of its own whose last line is JSON."""
+"""Run one benchmark, or all: ``make bench ROW=read``. Each is a script whose last line is JSON."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
-"""What saving the state costs, of the time of runs over 30 s: the goal is at most 2 %.
+"""The time of saving states, as a fraction of runs of over 30 s: the goal is at most 2 %.
 
-Two runs: vgg, a state of 3.6 MB, on MNIST for two epochs, and resnet18, a state of 134 MB, on 1,438 digits, whose
-epochs are so short that not each of them can be saved.
+Two runs: vgg, with a state of 3.6 MB, on MNIST for two epochs; and resnet18, with a state of 134 MB, on 1,438 digits,
+whose epochs are so short that not every one is saved.
 """
 
 import sys
@@ -12,8 +12,8 @@ from statistics import mean
 
 from measure import report
 
-import underhood.runs.checkpoint as states
 from underhood import train
+from underhood.training import run
 
 GOAL = 0.02
 RUNS = {
@@ -23,20 +23,20 @@ RUNS = {
 
 
 def main() -> int:
-    save, spent = states.save_state, []
+    save, spent = run.save_state, []
 
-    def timed(*what: object) -> None:
+    def timed(*arguments: object) -> None:
         start = time.perf_counter()
-        save(*what)  # type: ignore[arg-type]
+        save(*arguments)  # type: ignore[arg-type]
         spent.append(time.perf_counter() - start)
 
-    states.save_state = timed  # type: ignore[assignment]
+    run.save_state = timed  # type: ignore[assignment]
     ratios, figures = {}, {}
     with tempfile.TemporaryDirectory() as place:
-        for name, (data, asked) in RUNS.items():
+        for name, (data, options) in RUNS.items():
             spent.clear()
             start = time.perf_counter()
-            train(data, out=Path(place) / name, **asked)
+            train(data, out=Path(place) / name, **options)
             seconds = time.perf_counter() - start
             ratios[name] = (sum(spent) / seconds, GOAL)
             figures |= {f"{name}_seconds": round(seconds, 1), f"{name}_states": len(spent)}

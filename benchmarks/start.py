@@ -27,8 +27,8 @@ def main() -> int:
             train=lambda: run(UNDERHOOD, "train", "--no-report"),
             torch=lambda: run(sys.executable, "-c", "import torch"),
         )
-    asked, train, torch = (median(values) for values in seconds.values())
-    return report(N, {"help": (asked / torch, 0.2), "train": (train / torch, 3.0)}, **summary(**seconds))
+    help_, train, torch = (median(values) for values in seconds.values())
+    return report(N, {"help": (help_ / torch, 0.2), "train": (train / torch, 3.0)}, **summary(**seconds))
 
 
 if __name__ == "__main__":

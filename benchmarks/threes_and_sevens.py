@@ -1,7 +1,7 @@
-"""3s and 7s to 99.7 % against one epoch of a bare PyTorch ResNet-18 on the same pictures.
+"""3s and 7s to 99.7 % against one epoch of a bare PyTorch ResNet-18 on the same images.
 
 Goals: a mean of 99.7 % over five seeds, in at most a tenth of its time. The published ResNet-18, three channels,
-batches of 64, as the chapter's ``vision_learner`` would have it.
+batches of 64, as in the chapter's ``vision_learner``.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main() -> int:
             F.cross_entropy(model(inputs), targets).backward()
             optimizer.step()
 
-    train(data, effort="fast", epochs=1)  # a first call, to warm up
+    train(data, effort="fast", epochs=1)  # warm-up
     runs = [train(data, effort="fast", seed=seed) for seed in range(SEEDS)]
     seconds, accuracies = (list(column) for column in zip(*runs, strict=True))
     theirs = in_turn(N, bare=bare)["bare"]

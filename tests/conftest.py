@@ -1,4 +1,4 @@
-"""Fixtures: real data where it is found, small folders of pictures, and the command line as people call it."""
+"""Fixtures: real data where it is found, small folders of images, and the command line."""
 
 import json
 import os
@@ -23,7 +23,7 @@ settings.load_profile("patient")
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What fixtures of modules and sessions keep stays apart from the user's, too."""
+    """Fixtures of modules and sessions do not use the user's cache either."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache") / "decoded"
         patch.setattr(cache, "cache_folder", lambda: folder)
@@ -32,7 +32,7 @@ def shared_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Decoded pixels of a test's pictures are kept apart from the user's."""
+    """Decoded pixels of a test's images are not kept in the user's cache."""
     folder = tmp_path_factory.mktemp("cache") / "decoded"
     monkeypatch.setattr(cache, "cache_folder", lambda: folder)
     return folder
@@ -44,13 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def mnist() -> Dataset:
-    """The complete MNIST; where UNDERHOOD_DATA is set it must be there, elsewhere its tests say so and skip."""
+    """The complete MNIST. If UNDERHOOD_DATA is set it must be there; otherwise tests that need it are skipped."""
     try:
         read_named("mnist", download=False)
     except DataError as error:
         if os.environ.get("UNDERHOOD_DATA"):
             pytest.fail(f"UNDERHOOD_DATA is set, but: {error}")
-        pytest.skip("MNIST is not here: `underhood get mnist`, or set UNDERHOOD_DATA")
+        pytest.skip("MNIST is not available: `underhood get mnist`, or set UNDERHOOD_DATA")
     return read("mnist")
 
 
@@ -97,13 +97,13 @@ def underhood(
 
 
 def picture(seed: int, width: int = 12, height: int = 12, colour: bool = False) -> Image.Image:
-    """A random picture; equal seeds give equal pictures."""
+    """A random image; equal seeds give equal images."""
     shape = (height, width, 3) if colour else (height, width)
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
 def fill(root: Path, files: dict[str, int | Image.Image]) -> Path:
-    """Write pictures below a root: a path for each, and a seed or a picture."""
+    """Write images below a root: a path for each, and a seed or an image."""
     for name, what in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def fill(root: Path, files: dict[str, int | Image.Image]) -> Path:
 
 @pytest.fixture
 def small_folder(tmp_path: Path) -> Path:
-    """Two classes of ten pictures each, bright and dark, that any model tells apart."""
+    """Two classes of ten images each, bright and dark, that any model can separate."""
     for label, low in (("dark", 0), ("light", 128)):
         for i in range(10):
             array = np.random.default_rng([low, i]).integers(low, low + 128, (12, 12), dtype=np.uint8)

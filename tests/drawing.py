@@ -1,8 +1,8 @@
-"""Digits drawn on all kinds of paper, for tests and benchmarks: nobody's handwriting, and of no data set.
+"""Digits drawn on all kinds of paper, for tests and benchmarks: not handwritten, and not from a data set.
 
-Each digit has a few ways of being written, as strokes in a unit square; they are warped, slanted, turned, drawn with a
-pen of any width, put anywhere on plain, textured, ruled, squared or shaded paper, dark on light or light on dark, and
-half of them saved as poor JPEGs.
+Each digit can be written in a few ways, as strokes in a unit square. They are warped, slanted, rotated and drawn with a
+pen of any width, anywhere on plain, textured, ruled, squared or shaded paper, dark on light or light on dark. Half of
+the images are saved as JPEGs of low quality.
 """
 
 import io
@@ -73,10 +73,10 @@ class Drawn(NamedTuple):
 
 
 def drawn(number: int, seed: int = 0, of: Images | None = None) -> Drawn:
-    """A picture from its number: of strokes, or of one of these pictures, drawn larger.
+    """An image from its number: of strokes, or of one of these images, drawn larger.
 
-    Moved by up to 6 of 28 pixels, scaled by 0.5 to 1.5 (on paper that holds it), drawn with a pen of 1 to 5 of 28
-    pixels (of the others the outline moves), slanted by up to 45 degrees.
+    It is shifted by up to 6 of 28 pixels, scaled by 0.5 to 1.5 (on paper that is large enough), drawn with a pen of 1
+    to 5 of 28 pixels (the outline of the given images is moved) and slanted by up to 45 degrees.
     """
     rng = np.random.default_rng([seed, number])
     digit, paper = int(rng.integers(10)), PAPERS[rng.integers(len(PAPERS))]
@@ -149,7 +149,7 @@ def on_paper(ink: np.ndarray, paper: str, dark: bool, unit: float, rng: np.rando
             lines |= along % apart < max(1, width)
         tint = np.array([0.65, 0.4, 0]) if rng.random() < 0.6 else np.full(3, 0.65)
         sheet += (-1 if dark else 1) * rng.uniform(0.15, 0.4) * lines[..., None] * tint
-    picture = sheet * (1 - ink[..., None]) + colour * ink[..., None]
+    scene = sheet * (1 - ink[..., None]) + colour * ink[..., None]
     if paper in ("shadow", "photo"):
         light = 1 + rng.uniform(-0.35, 0.35) * (x - 0.5) + rng.uniform(-0.35, 0.35) * (y - 0.5)
         if rng.random() < 0.6:
@@ -157,9 +157,9 @@ def on_paper(ink: np.ndarray, paper: str, dark: bool, unit: float, rng: np.rando
             edge = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) - rng.uniform(-0.3, 0.3)
             light *= 1 - rng.uniform(0.2, 0.45) / (1 + np.exp(-edge * rng.uniform(20, 80)))
         blur = rng.uniform(0, 0.25) * unit
-        picture = ndimage.gaussian_filter(picture * light[..., None], (blur, blur, 0))
-        picture += rng.normal(0, rng.uniform(0, 0.03), picture.shape)
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
+        scene = ndimage.gaussian_filter(scene * light[..., None], (blur, blur, 0))
+        scene += rng.normal(0, rng.uniform(0, 0.03), scene.shape)
+    image = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
     if rng.random() < 0.5:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=int(rng.integers(15, 90)))

@@ -1,4 +1,4 @@
-"""What a reader may fill into the lessons' exercises: right, and wrong."""
+"""Answers to the lessons' exercises: right ones and wrong ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def fit_one_epoch(model: nn.Module, batches: Any, loss_func: Any, lr: float) -> 
     return sum(losses) / len(losses)
 
 
-# lesson → what the reader fills in → (a right answer, a wrong one), in the order of the checks
+# lesson → name that the reader fills in → (a right answer, a wrong one), in the order of the checks
 ANSWERS: dict[str, dict[str, tuple[Any, Any]]] = {
     "01": {
         "bottom_right": (torch.tensor([[10, 12], [16, 18]]), torch.zeros(2, 2)),

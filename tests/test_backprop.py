@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from underhood.scratch import backprop, gradients
+from underhood.scratch import backprop
 
 
 @pytest.fixture
 def small():
-    """Six pictures of five pixels, four hidden nodes, three classes: x, y, w1, w2."""
+    """Six images of five pixels, four hidden nodes, three classes: x, y, w1, w2."""
     rng = np.random.default_rng(0)
     y = backprop.one_hot_encode(np.array([0, 1, 2, 2, 1, 0]), 3)
     return rng.normal(size=(6, 5)), y, rng.normal(size=(6, 4)), rng.normal(size=(5, 3))
@@ -33,19 +33,19 @@ def test_prepend_bias_puts_ones_first():
 
 
 @given(logits())
-def test_sigmoid_and_softmax_are_torchs(z):
+def test_sigmoid_and_softmax_equal_torchs(z):
     assert np.allclose(backprop.sigmoid(z), torch.sigmoid(torch.from_numpy(z)), atol=1e-6)
     assert np.allclose(backprop.softmax(z), torch.softmax(torch.from_numpy(z), 1), atol=1e-6)
 
 
 @given(logits())
-def test_softmax_sums_to_one_and_ignores_a_shift(z):
+def test_softmax_sums_to_one_and_is_invariant_to_a_shift(z):
     assert np.allclose(backprop.softmax(z).sum(axis=1), 1, atol=1e-5)
     assert np.allclose(backprop.softmax(z), backprop.softmax(z + np.float32(3)), atol=1e-5)
 
 
 @given(arrays(np.float64, 20, elements=st.floats(-20, 20)))
-def test_sigmoid_gradient_is_its_slope(z):
+def test_sigmoid_gradient_is_the_derivative(z):
     step = 1e-5
     slope = (backprop.sigmoid(z + step) - backprop.sigmoid(z - step)) / (2 * step)
     assert np.allclose(backprop.sigmoid_gradient(backprop.sigmoid(z)), slope, atol=1e-9)
@@ -74,7 +74,7 @@ def test_raw_pixels_of_0_to_255_and_large_weights_are_safe():
             assert np.isfinite(gradient).all()
 
 
-def test_safe_softmax_and_loss_give_the_plain_formulas_figures():
+def test_safe_softmax_and_loss_equal_the_plain_formulas():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(50, 10)) * 5
     y = backprop.one_hot_encode(rng.integers(0, 10, 50))
@@ -84,12 +84,12 @@ def test_safe_softmax_and_loss_give_the_plain_formulas_figures():
 
 
 def test_back_agrees_with_autograd_and_finite_differences_layer_by_layer(small):
-    layers = gradients.compare(*small)
+    layers = backprop.compare_gradients(*small)
     assert [layer.name for layer in layers] == ["w2", "w2 bias", "w1", "w1 bias"]
     assert all(layer.agrees for layer in layers)
     assert max(layer.from_autograd for layer in layers) < 1e-12
     assert max(layer.from_differences for layer in layers) < 1e-8
-    assert gradients.first_disagreement(layers) is None
+    assert backprop.first_disagreement(layers) is None
 
 
 def sign_error_in_the_difference(x, y, y_hat, w2, h):
@@ -101,7 +101,7 @@ def sign_error_in_w1(x, y, y_hat, w2, h):
     return -w1_gradient, w2_gradient
 
 
-def forgets_the_slope_of_sigmoid(x, y, y_hat, w2, h):
+def forgets_the_derivative_of_sigmoid(x, y, y_hat, w2, h):
     _, w2_gradient = backprop.back(x, y, y_hat, w2, h)
     return backprop.prepend_bias(x).T @ ((y_hat - y) / len(x) @ w2[1:].T), w2_gradient
 
@@ -116,18 +116,18 @@ def bias_from_the_wrong_side(x, y, y_hat, w2, h):
     [
         (sign_error_in_the_difference, "w2"),
         (sign_error_in_w1, "w1"),
-        (forgets_the_slope_of_sigmoid, "w1"),
+        (forgets_the_derivative_of_sigmoid, "w1"),
         (bias_from_the_wrong_side, "w1 bias"),
     ],
 )
 def test_a_planted_mistake_is_found_in_the_first_layer_that_has_it(small, mistake, layer):
-    assert gradients.first_disagreement(gradients.compare(*small, back=mistake)) == layer
+    assert backprop.first_disagreement(backprop.compare_gradients(*small, back=mistake)) == layer
 
 
-def test_finite_differences_leave_the_array_as_it_was():
+def test_finite_differences_restore_the_array():
     array = np.array([[1.0, 2.0], [3.0, 4.0]])
-    slopes = gradients.finite_differences(lambda: float((array**2).sum()), array)
-    assert np.allclose(slopes, 2 * np.array([[1.0, 2.0], [3.0, 4.0]]))
+    gradient = backprop.finite_differences(lambda: float((array**2).sum()), array)
+    assert np.allclose(gradient, 2 * np.array([[1.0, 2.0], [3.0, 4.0]]))
     assert array.tolist() == [[1, 2], [3, 4]]
 
 
@@ -140,7 +140,7 @@ def test_classify_is_the_most_probable_class(small):
 
 
 def test_training_by_hand_learns_the_digits(digits):
-    """A digit classifier of 32 hidden nodes by full-batch descent, and its report is what evaluation finds."""
+    """A digit classifier of 32 hidden nodes by full-batch descent; its report agrees with an evaluation."""
     x, x_test = (p.pixels.reshape(len(p), -1).astype(np.float32) / 255 for p in (digits.train, digits.valid))
     y, y_test = backprop.one_hot_encode(digits.train.labels), digits.valid.labels
     rows = list(backprop.train(x, y, x_test, y_test, n_hidden_nodes=32, iterations=300, lr=2.0))
@@ -152,7 +152,7 @@ def test_training_by_hand_learns_the_digits(digits):
     assert str(last).startswith(f"Iteration 299, Loss: {last.loss:.7f}")
 
 
-def test_weights_begin_small_and_equal_from_equal_seeds():
+def test_initial_weights_are_small_and_equal_for_equal_seeds():
     w1, w2 = backprop.initialize_weights((785, 200), (201, 10))
     assert w1.std() == pytest.approx(0.01, rel=0.01)
     assert np.array_equal(w1, backprop.initialize_weights((785, 200), (201, 10))[0])

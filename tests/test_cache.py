@@ -1,4 +1,4 @@
-"""Pixels decoded once, and found again only while they are what the pictures would give."""
+"""The cache of decoded pixels: images are decoded once, and again when they change."""
 
 import os
 import tempfile
@@ -10,23 +10,24 @@ import pytest
 from conftest import Outcome, fill, picture
 from PIL import Image
 
+from underhood import evaluate, train
 from underhood.core.images import Images
 from underhood.data import cache
 from underhood.data.decode import decode_files
-from underhood.data.read import read
-from underhood.jobs import evaluate, train
-from underhood.preparation.prepare import BadPicture, open_picture
+from underhood.data.read import load_data, read
+from underhood.data.split import digest
+from underhood.preparation.files import BadImageError, open_image
 from underhood.scratch.similarity import PixelSimilarity
 
 
 @pytest.fixture(autouse=True)
-def _even_few_pictures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def _even_few_images_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "WORTH_KEEPING", 0)
 
 
 @pytest.fixture
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each decoding that really took place had."""
+    """The number of images of each call that really decoded files."""
     counts: list[int] = []
 
     def counted(paths, **how):
@@ -38,24 +39,24 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def same(one: Images, other: Images) -> bool:
-    return one.digest() == other.digest()
+    return digest(one) == digest(other)
 
 
-def test_pictures_are_decoded_once(small_folder: Path, decodings: list[int]) -> None:
-    first, second, without = read(small_folder), read(small_folder), read(small_folder, cache=False)
+def test_images_are_decoded_once(small_folder: Path, decodings: list[int]) -> None:
+    first, second, without = load_data(small_folder), load_data(small_folder), load_data(small_folder, cache=False)
     assert decodings == [20]
-    assert same(first.train, without.train)
-    assert same(second.train, without.train)
-    assert same(second.valid, without.valid)
+    assert same(first.dataset.train, without.dataset.train)
+    assert same(second.dataset.train, without.dataset.train)
+    assert same(second.dataset.valid, without.dataset.valid)
     assert second.preparation == without.preparation
 
 
-def test_where_they_are_kept_and_how_large_is_said(small_folder: Path, cache_folder: Path) -> None:
-    assert any(str(cache_folder) in note and "MB" in note for note in read(small_folder).notes)
-    assert not any(str(cache_folder) in note for note in read(small_folder, cache=False).notes)
+def test_a_note_names_the_cache_entry_and_its_size(small_folder: Path, cache_folder: Path) -> None:
+    assert any(str(cache_folder) in note and "MB" in note for note in load_data(small_folder).notes)
+    assert not any(str(cache_folder) in note for note in load_data(small_folder, cache=False).notes)
 
 
-def test_a_changed_added_or_removed_picture_is_decoded_anew(small_folder: Path, decodings: list[int]) -> None:
+def test_a_changed_added_or_removed_image_is_decoded_again(small_folder: Path, decodings: list[int]) -> None:
     read(small_folder)
     picture(77).save(small_folder / "dark" / "0.png")
     assert same(read(small_folder).train, read(small_folder, cache=False).train)
@@ -66,7 +67,7 @@ def test_a_changed_added_or_removed_picture_is_decoded_anew(small_folder: Path, 
     assert decodings == [20, 20, 21, 20]
 
 
-def test_a_picture_with_a_new_time_alone_is_decoded_anew(small_folder: Path, decodings: list[int]) -> None:
+def test_an_image_with_a_new_time_alone_is_decoded_again(small_folder: Path, decodings: list[int]) -> None:
     read(small_folder)
     os.utime(small_folder / "dark" / "0.png", (1, 1))
     read(small_folder)
@@ -81,20 +82,20 @@ def test_another_preparation_is_another_entry(small_folder: Path, decodings: lis
     assert decodings == [20, 20]
 
 
-def test_evaluate_takes_the_entry_that_training_made(small_folder: Path, decodings: list[int], tmp_path: Path) -> None:
+def test_evaluate_uses_the_entry_that_training_made(small_folder: Path, decodings: list[int], tmp_path: Path) -> None:
     train(small_folder, out=tmp_path / "run", epochs=1, model="net")
     evaluate(tmp_path / "run")
     assert decodings == [20]
 
 
-def test_a_limit_does_not_push_the_whole_out(small_folder: Path, decodings: list[int]) -> None:
+def test_an_entry_with_a_limit_does_not_replace_the_full_one(small_folder: Path, decodings: list[int]) -> None:
     read(small_folder)
     read(small_folder, limit=10)
     read(small_folder)
     assert decodings == [20, 10]
 
 
-def test_what_a_killed_process_left_goes_after_a_day(small_folder: Path, cache_folder: Path) -> None:
+def test_incomplete_entries_of_killed_processes_are_removed_after_a_day(small_folder: Path, cache_folder: Path) -> None:
     for name, age in (("being-written-old", 100_000), ("being-written-now", 10)):
         (cache_folder / name).mkdir(parents=True)
         os.utime(cache_folder / name, (time.time() - age, time.time() - age))
@@ -102,57 +103,59 @@ def test_what_a_killed_process_left_goes_after_a_day(small_folder: Path, cache_f
     assert [path.name for path in cache_folder.glob("being*")] == ["being-written-now"]
 
 
-def test_a_picture_that_failed_in_passing_is_tried_again(
+def test_an_image_that_failed_temporarily_is_tried_again(
     small_folder: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(path, **how):
         if path.endswith("3.png"):
-            raise BadPicture("cannot be opened (too many open files)")
-        return open_picture(path, **how)
+            raise BadImageError("cannot be opened (too many open files)")
+        return open_image(path, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr("underhood.data.decode.open_picture", failing)
-        assert len(read(small_folder, skip_bad=True).left_out) == 2
-    assert not read(small_folder).left_out
+        patched.setattr("underhood.data.decode.open_image", failing)
+        assert len(load_data(small_folder, skip_bad=True).left_out) == 2
+    assert not load_data(small_folder).left_out
 
 
-def test_bad_pictures_are_named_as_from_here(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (small_folder / "dark" / "3.png").write_text("no picture")
+def test_unreadable_images_are_named_relative_to_the_current_folder(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_folder / "dark" / "3.png").write_text("no image")
     monkeypatch.chdir(small_folder.parent)
-    assert list(read("small", skip_bad=True).left_out) == ["small/dark/3.png"]
+    assert list(load_data("small", skip_bad=True).left_out) == ["small/dark/3.png"]
     monkeypatch.chdir(small_folder)
-    assert [Path(path) for path in read(".", skip_bad=True).left_out] == [Path("dark/3.png")]
+    assert [Path(path) for path in load_data(".", skip_bad=True).left_out] == [Path("dark/3.png")]
 
 
-def test_an_entry_of_the_pictures_as_they_were_goes(small_folder: Path, cache_folder: Path) -> None:
+def test_an_entry_of_older_images_is_removed(small_folder: Path, cache_folder: Path) -> None:
     for seed in range(3):
         picture(seed).save(small_folder / "dark" / "0.png")
         read(small_folder)
         assert len(list(cache_folder.iterdir())) == 1
 
 
-def test_a_coloured_picture_after_many_grey_ones_and_an_unreadable_one(small_folder: Path, tmp_path: Path) -> None:
+def test_a_coloured_image_after_many_grey_ones_and_an_unreadable_one(small_folder: Path, tmp_path: Path) -> None:
     fill(small_folder, {"light/z.png": picture(3, colour=True)})
-    (small_folder / "dark" / "3.png").write_text("no picture")
-    plain = read(small_folder, skip_bad=True, cache=False)
+    (small_folder / "dark" / "3.png").write_text("no image")
+    plain = load_data(small_folder, skip_bad=True, cache=False)
     for _ in range(2):
-        kept = read(small_folder, skip_bad=True)
-        assert same(kept.train, plain.train)
+        kept = load_data(small_folder, skip_bad=True)
+        assert same(kept.dataset.train, plain.dataset.train)
         assert kept.left_out == plain.left_out
-        assert kept.train.pixels.shape[1] == 3
+        assert kept.dataset.train.pixels.shape[1] == 3
 
 
-def test_a_picture_made_readable_by_its_permissions_is_noticed(small_folder: Path, decodings: list[int]) -> None:
+def test_an_image_made_readable_by_its_permissions_is_noticed(small_folder: Path, decodings: list[int]) -> None:
     bad = small_folder / "dark" / "3.png"
     bad.chmod(0)
     read(small_folder, skip_bad=True)
     bad.chmod(0o644)
-    assert not read(small_folder).left_out
+    assert not load_data(small_folder).left_out
     assert decodings == [20, 20]
 
 
 @pytest.mark.parametrize("file", ["record.json", "sizes.npy", "pixels-1.npy"])
-def test_a_damaged_entry_is_made_anew(small_folder: Path, cache_folder: Path, decodings: list[int], file: str) -> None:
+def test_a_damaged_entry_is_replaced(small_folder: Path, cache_folder: Path, decodings: list[int], file: str) -> None:
     read(small_folder)
     damaged = next(cache_folder.glob(f"*/{file}"))
     damaged.write_bytes(damaged.read_bytes()[:50])
@@ -161,11 +164,11 @@ def test_a_damaged_entry_is_made_anew(small_folder: Path, cache_folder: Path, de
     assert decodings == [20, 20]
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_not_needed(small_folder: Path, cache_folder: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_noted_and_not_needed(small_folder: Path, cache_folder: Path) -> None:
     cache_folder.write_text("a file is in the way")
-    data = read(small_folder)
-    assert same(data.train, read(small_folder, cache=False).train)
-    assert any("cannot be written" in note for note in data.notes)
+    loaded = load_data(small_folder)
+    assert same(loaded.dataset.train, read(small_folder, cache=False).train)
+    assert any("cannot be written" in note for note in loaded.notes)
 
 
 def test_clear_cache_empties_it(small_folder: Path, cache_folder: Path, underhood) -> None:
@@ -186,7 +189,7 @@ def test_no_cache_keeps_nothing(small_folder: Path, cache_folder: Path, underhoo
 
 
 class TestLargerThanMemory:
-    """Pixels beyond ``IN_MEMORY`` stay in their file: mapped, and never copied as a whole."""
+    """More than ``IN_MEMORY`` bytes of pixels are memory-mapped and never copied as a whole."""
 
     @pytest.fixture(autouse=True)
     def _everything_is_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +203,9 @@ class TestLargerThanMemory:
         assert same(data.train, plain.train)
         assert same(data.valid, plain.valid)
 
-    def test_a_part_lies_beside_its_whole(self, small_folder: Path, cache_folder: Path, monkeypatch) -> None:
+    def test_the_parts_are_in_the_folder_of_the_entry(
+        self, small_folder: Path, cache_folder: Path, monkeypatch
+    ) -> None:
         places = []
         temporary = tempfile.TemporaryFile
 
@@ -208,11 +213,11 @@ class TestLargerThanMemory:
             places.append(dir)
             return temporary(dir=dir)
 
-        monkeypatch.setattr("underhood.core.images.tempfile.TemporaryFile", noted)
+        monkeypatch.setattr("underhood.data.cache.tempfile.TemporaryFile", noted)
         read(small_folder)
         assert places == [next(cache_folder.iterdir())] * 2
 
-    def test_nothing_of_it_is_left_behind(self, small_folder: Path, cache_folder: Path) -> None:
+    def test_no_other_files_remain(self, small_folder: Path, cache_folder: Path) -> None:
         read(small_folder)
         assert len(list(cache_folder.iterdir())) == 1
         assert {file.name for file in cache_folder.glob("*/*")} == {
@@ -221,7 +226,7 @@ class TestLargerThanMemory:
 
     def test_the_baseline_is_the_same(self, small_folder: Path) -> None:
         mapped, plain = (PixelSimilarity().fit(read(small_folder, cache=kept).train) for kept in (True, False))
-        assert np.array_equal(mapped.ideals, plain.ideals)
+        assert np.array_equal(mapped.class_means, plain.class_means)
 
     def test_training_gives_the_same_bytes(self, small_folder: Path, tmp_path: Path) -> None:
         for name, kept in (("mapped", True), ("plain", False)):
@@ -230,7 +235,7 @@ class TestLargerThanMemory:
             assert (tmp_path / "mapped" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
 
 
-def test_a_folder_of_photographs_is_found_again_however_it_is_named(
+def test_an_entry_is_found_whichever_path_names_the_folder(
     small_folder: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(small_folder, {"dark/large.jpg": Image.new("RGB", (300, 200), "red")})

@@ -16,7 +16,6 @@ from conftest import Outcome, fill, picture
 from PIL import Image
 
 import underhood as package
-from underhood.training import names
 
 Command = Callable[..., Outcome]
 
@@ -268,20 +267,25 @@ def test_public_names_are_complete_and_sorted() -> None:
 
 
 def test_names_on_the_command_line_are_those_of_the_code() -> None:
-    from underhood.core.models import MODELS as models
-    from underhood.core.optim import OPTIMIZERS as optimizers
-    from underhood.core.schedule import SCHEDULES as schedules
+    from underhood.core.models import MODELS
+    from underhood.core.schedule import SCHEDULES
+    from underhood.data.named import NAMES
+    from underhood.preparation import FITS
+    from underhood.training.config import DATA_SETS, choices
+    from underhood.training.setup import optimizers
 
-    assert tuple(models) == names.MODELS
-    assert tuple(schedules) == names.SCHEDULES
-    assert tuple(optimizers) == names.OPTIMIZERS
+    assert choices("model") == tuple(MODELS)
+    assert choices("schedule") == tuple(SCHEDULES)
+    assert choices("optimizer") == tuple(optimizers())
+    assert choices("fit") == FITS
+    assert DATA_SETS == NAMES
 
 
 def test_ctrl_c_exits_with_130(underhood: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("underhood.jobs.train", interrupt)
+    monkeypatch.setattr("underhood.jobs.train.train", interrupt)
     assert underhood("train").code == 130
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,19 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
+from underhood import train
+from underhood.analysis import balanced_accuracy
 from underhood.core.augment import Augmentation, affine_maps, augment
 from underhood.core.images import Dataset
 from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.losses import cross_entropy
-from underhood.core.metrics import balanced_accuracy
-from underhood.core.models import Architecture, build_model, choose_stem, count_parameters
-from underhood.core.optim import OPTIMIZERS
+from underhood.core.models import Architecture, build_model
 from underhood.core.schedule import flat, one_cycle
 from underhood.data.read import read
-from underhood.jobs import train
 from underhood.training import lr_finder as find
 from underhood.training.lr_finder import lr_find
-from underhood.training.recipe import choose
+from underhood.training.setup import autocast, choose_recipe, count_parameters, optimizers
 
 Command = Callable[..., Outcome]
 MOVED = Augmentation(shift=0.1, rotation=15, scale=0.2)
@@ -53,9 +53,8 @@ def test_resnet18_with_the_published_stem_is_the_published_one_parameter_for_par
     ("side", "stem"), [(8, "small"), (15, "small"), (16, "halving"), (63, "halving"), (64, "published")]
 )
 def test_the_stem_is_chosen_by_size_and_stored(side: int, stem: str) -> None:
-    assert choose_stem(side) == stem
     architecture = Architecture("resnet18", 1, side, side + 5, 10)
-    assert architecture.as_dict()["stem"] == stem
+    assert asdict(architecture)["stem"] == stem
     assert build_model(architecture)(torch.zeros(2, 1, side, side + 5, dtype=torch.uint8)).shape == (2, 10)
 
 
@@ -120,14 +119,14 @@ def test_a_contact_sheet_shows_the_pictures_as_the_model_saw_them(tmp_path: Path
 # optimizers, schedules, precision ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("name", sorted(optimizers()))
 def test_every_optimizer_is_torchs_and_follows_rate_and_momentum(name: str, digits: Dataset) -> None:
     """The same steps, written out with torch's own optimizer."""
     dls = DataLoaders.from_dataset(digits, 64)
     torch.manual_seed(1)
     model, other = (build_model(Architecture("linear", 1, 8, 8, 10)) for _ in range(2))
     other.load_state_dict(model.state_dict())
-    learn = Learner(dls, model, opt_func=OPTIMIZERS[name])
+    learn = Learner(dls, model, opt_func=optimizers()[name])
     steps = list(learn.steps(1, 0.01, one_cycle))
     optimizer = {
         "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
@@ -135,11 +134,11 @@ def test_every_optimizer_is_torchs_and_follows_rate_and_momentum(name: str, digi
         "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
     }[name](other.parameters())
     for number, (x, y) in enumerate(dls.train.batches(0)):
-        pace = one_cycle(number, len(steps))
-        assert pace.momentum is not None
+        value = one_cycle(number, len(steps))
+        assert value.momentum is not None
         for group in optimizer.param_groups:
-            group["lr"] = 0.01 * pace.rate
-            group.update({"momentum": pace.momentum} if name == "sgd" else {"betas": (pace.momentum, 0.999)})
+            group["lr"] = 0.01 * value.lr_factor
+            group.update({"momentum": value.momentum} if name == "sgd" else {"betas": (value.momentum, 0.999)})
         optimizer.zero_grad()
         nn.functional.cross_entropy(other(x), y).backward()
         optimizer.step()
@@ -154,14 +153,13 @@ def test_label_smoothing_and_class_weights_are_torchs() -> None:
 
 
 def test_bfloat16_is_for_products_only(digits: Dataset) -> None:
-    learn = Learner(
-        DataLoaders.from_dataset(digits, 64), build_model(Architecture("conv", 1, 8, 8, 10)), precision="bfloat16"
-    )
+    learn = Learner(DataLoaders.from_dataset(digits, 64), build_model(Architecture("conv", 1, 8, 8, 10)))
+    learn.forward = autocast(learn.model, "cpu", "bfloat16")
     x, _ = next(learn.dls.train.batches(0))
     exact = learn.model(x)
     learn.model.train()
-    assert learn.outputs(x).dtype == torch.float32
-    assert not torch.equal(learn.outputs(x), exact)
+    assert learn.forward(x).dtype == torch.float32
+    assert not torch.equal(learn.forward(x), exact)
     for step in learn.steps(2, 0.01):
         assert step.loss.dtype == torch.float32
     assert all(parameter.dtype == torch.float32 for parameter in learn.model.parameters())
@@ -169,10 +167,10 @@ def test_bfloat16_is_for_products_only(digits: Dataset) -> None:
 
 
 def test_precision_is_chosen_by_model_effort_and_device_and_stored(underhood: Command) -> None:
-    assert choose(60_000, "best", quick_bfloat16=True).precision == "bfloat16"
-    assert choose(60_000, "best").precision == "float32"
-    assert choose(60_000, quick_bfloat16=True).precision == "float32"  # conv gains little
-    assert choose(60_000, model="net", effort="fast", quick_bfloat16=True).precision == "float32"
+    assert choose_recipe(60_000, "best", fast_bfloat16=True).precision == "bfloat16"
+    assert choose_recipe(60_000, "best").precision == "float32"
+    assert choose_recipe(60_000, fast_bfloat16=True).precision == "float32"  # conv gains little
+    assert choose_recipe(60_000, model="net", effort="fast", fast_bfloat16=True).precision == "float32"
     done = underhood("train", "digits", "--epochs", 1, "--precision", "bfloat16", "--json")
     assert json.loads((Path(done.json["run"]) / "config.json").read_text())["precision"] == "bfloat16"
 
@@ -181,7 +179,7 @@ def test_precision_is_chosen_by_model_effort_and_device_and_stored(underhood: Co
 
 
 def test_effort_chooses_model_epochs_and_augmentation() -> None:
-    fast, normal, best = (choose(60_000, effort) for effort in ("fast", "normal", "best"))
+    fast, normal, best = (choose_recipe(60_000, effort) for effort in ("fast", "normal", "best"))
     assert [recipe.model for recipe in (fast, normal, best)] == ["conv", "conv", "vgg"]
     assert [recipe.epochs for recipe in (fast, normal, best)] == [1, 5, 20]
     assert [bool(recipe.augmentation) for recipe in (fast, normal, best)] == [False, True, True]
@@ -191,7 +189,7 @@ def test_effort_chooses_model_epochs_and_augmentation() -> None:
 def test_what_was_chosen_is_printed_and_stored(underhood: Command) -> None:
     done = underhood("train", "digits", "--effort", "fast")
     assert "effort fast" in done.out
-    assert "5 epochs of batches of 128 at rate 0.01" in done.out  # and bfloat16, where the processor has it
+    assert "5 epochs of batches of 128, lr 0.01" in done.out  # and bfloat16, where the processor has it
     config = json.loads(next(Path("runs").glob("*/config.json")).read_text())
     assert config["effort"] == "fast"
     assert (config["epochs"], config["batch_size"], config["lr"]) == (5, 128, 0.01)
@@ -280,7 +278,7 @@ def test_the_finder_drops_what_is_not_a_number(digits: Dataset) -> None:
     found = lr_find(learner(digits, lambda p, y: cross_entropy(p, y) * (math.nan if next(calls) > 40 else 1)))
     assert 0 < len(found.losses) <= 41
     assert found.suggestion is None
-    assert "until it is not a number" in found.verdict
+    assert "until it becomes NaN" in found.verdict
     assert np.isfinite(found.losses).all()
 
 
@@ -293,7 +291,7 @@ def test_the_finder_says_when_there_is_no_clear_minimum(digits: Dataset) -> None
     assert "still falls" in falling.verdict
     broken = lr_find(learner(digits, lambda p, _: p.sum() * math.nan))
     assert broken.suggestion is None
-    assert "not a number" in broken.verdict
+    assert "NaN" in broken.verdict
 
 
 def test_lr_find_draws_its_curve(underhood: Command) -> None:

@@ -1,4 +1,4 @@
-"""A drawn digit, whatever its paper, becomes what MNIST's makers would have made of it."""
+"""Drawn digits on any paper are brought into MNIST's form."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +13,10 @@ from PIL import Image, ImageOps
 from underhood import Predictor, train
 from underhood.core.images import Dataset
 from underhood.data.named import read_named
-from underhood.data.write import write_folder
-from underhood.preparation.digit import STEPS, box, digit_to_pixels, in_form
-from underhood.preparation.prepare import Preparation, picture_to_pixels
+from underhood.data.read import load_data
+from underhood.jobs.get import write_folder
+from underhood.preparation import Preparation, prepare_image
+from underhood.preparation.digit import STEPS, digit_length, digit_to_pixels, is_mnist_like
 
 Command = Callable[..., Outcome]
 DIGIT = Preparation(1, 28, 28, "digit")
@@ -29,20 +30,20 @@ def run(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_picture_of_mnist_has_its_form_and_passes_unchanged(mnist: Dataset) -> None:
+def test_every_image_of_mnist_has_its_form_and_passes_unchanged(mnist: Dataset) -> None:
     for images in (mnist.train, mnist.valid):
-        assert all(in_form(pixels[0]) for pixels in images.pixels)
+        assert all(is_mnist_like(pixels[0]) for pixels in images.pixels)
     for pixels in mnist.valid.pixels[:100]:
-        assert (picture_to_pixels(Image.fromarray(pixels[0]), DIGIT) == pixels).all()
-        assert (picture_to_pixels(Image.fromarray(pixels[0]).convert("RGB"), DIGIT) == pixels).all()
+        assert (prepare_image(Image.fromarray(pixels[0]), DIGIT) == pixels).all()
+        assert (prepare_image(Image.fromarray(pixels[0]).convert("RGB"), DIGIT) == pixels).all()
 
 
 def test_predict_on_mnists_own_pngs_equals_evaluate(
     run: Path, mnist: Dataset, tmp_path: Path, underhood: Command
 ) -> None:
     write_folder({"valid": mnist.valid}, tmp_path / "mnist")
-    told: Outcome = underhood("predict", run, tmp_path / "mnist", "--json")
-    rows = told.json["predictions"]
+    result: Outcome = underhood("predict", run, tmp_path / "mnist", "--json")
+    rows = result.json["predictions"]
     right = sum(Path(row["path"]).parent.name == row["label"] for row in rows)
     evaluated = underhood("evaluate", run, "--json").json
     assert len(rows) == evaluated["images"] == 10_000
@@ -62,9 +63,9 @@ def test_drawn_digits_keep_their_label(run: Path, mnist: Dataset, source: str) -
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000))
-def test_what_comes_out_has_mnists_form_and_stays_as_it_is(number: int) -> None:
+def test_a_prepared_digit_has_mnists_form_and_is_unchanged_by_preparing_it_again(number: int) -> None:
     pixels = digit_to_pixels(drawn(number, 2).image, 28)
-    assert in_form(pixels)
+    assert is_mnist_like(pixels)
     assert (digit_to_pixels(Image.fromarray(pixels), 28) == pixels).all()
 
 
@@ -77,25 +78,25 @@ def test_paper_around_it_and_polarity_change_nothing(seed: int, digit: int, left
     wide = Image.new("L", (192, 192), 255)
     wide.paste(dark, (left, top))
     one = digit_to_pixels(wide, 28)
-    assert in_form(one)
+    assert is_mnist_like(one)
     assert (digit_to_pixels(ImageOps.invert(wide), 28) == one).all()
     other = Image.new("L", (192, 192), 255)
     other.paste(dark, (36, 36))
     assert (digit_to_pixels(other, 28) == one).all()
 
 
-def test_of_empty_paper_it_is_seldom_sure(run: Path) -> None:
+def test_most_images_of_empty_paper_are_rejected(run: Path) -> None:
     sheets = [
         on_paper(np.zeros((224, 224)), PAPERS[seed % 6], seed % 4 < 2, 8, np.random.default_rng(seed))
         for seed in range(120)
     ]
     predictor = Predictor.load(run)
-    pixels = np.stack([picture_to_pixels(sheet, predictor.preparation) for sheet in sheets])
+    pixels = np.stack([prepare_image(sheet, predictor.preparation) for sheet in sheets])
     assert predictor.rejected(pixels, predictor.probabilities(pixels)).mean() > 0.85
 
 
 @pytest.mark.parametrize("dark", [True, False])
-def test_a_blank_picture_is_never_a_digit(dark: bool, tmp_path: Path) -> None:
+def test_a_blank_image_is_never_a_digit(dark: bool, tmp_path: Path) -> None:
     for paper in ("clean", "texture"):
         for seed in range(5):
             image = on_paper(np.zeros((112, 112)), paper, dark, 4, np.random.default_rng(seed))
@@ -120,21 +121,21 @@ def test_each_step_can_be_left_out() -> None:
 
 
 def test_other_sizes_are_scaled_and_small_ones_full() -> None:
-    assert [box(side) for side in (28, 56, 14, 8)] == [20, 40, 14, 8]
+    assert [digit_length(side) for side in (28, 56, 14, 8)] == [20, 40, 14, 8]
     for side in (16, 20, 56):
         pixels = digit_to_pixels(drawn(5, 2).image, side)
         assert pixels.shape == (side, side)
-        assert in_form(pixels)
+        assert is_mnist_like(pixels)
     small = digit_to_pixels(drawn(5, 2).image, 8)
     assert small.any(axis=1).all()
 
 
-def test_the_sets_of_digits_store_it_and_a_folder_may_ask_for_it(
+def test_the_sets_of_digits_store_this_fit_and_an_option_selects_it_for_a_folder(
     mnist: Dataset, tmp_path: Path, underhood: Command
 ) -> None:
     digits = train("digits", model="linear", epochs=1, out=tmp_path / "digits", report=False)["run"]
     assert Predictor.load(digits).preparation == Preparation(1, 8, 8, "digit")
-    assert mnist.preparation == DIGIT
+    assert load_data("mnist").preparation == DIGIT
     for number in range(40):
         case = drawn(number, 4)
         place = tmp_path / "drawn" / f"{case.digit % 2}"
@@ -148,7 +149,7 @@ def test_the_sets_of_digits_store_it_and_a_folder_may_ask_for_it(
     assert "leave --channels out" in failed.err
 
 
-def test_digits_of_scikit_learn_are_known_again_when_drawn(tmp_path: Path) -> None:
+def test_a_model_of_scikit_learns_digits_predicts_drawn_ones(tmp_path: Path) -> None:
     run = train("digits", out=tmp_path / "run", report=False)["run"]
     cases = [drawn(number, 5) for number in range(300)]
     labels, _ = Predictor.load(run).predict([case.image for case in cases])

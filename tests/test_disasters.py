@@ -13,28 +13,26 @@ import pytest
 import torch
 from test_resume import same_bytes
 
+from underhood import resume, train
 from underhood.core.errors import DivergedError, RunError, UnderhoodError
-from underhood.core.learner import Learner
+from underhood.core.learner import Learner, Step
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.losses import cross_entropy
 from underhood.core.models import Architecture, build_model
-from underhood.jobs import resume, train
 from underhood.runs import checkpoint as states
-from underhood.training.nan_check import first_not_finite
-from underhood.training.reporter import Listener
+from underhood.training import Reporter
+from underhood.training.layer_stats import first_nan_layer
 
 
-class At(Listener):
+class At(Reporter):
     """Does something after a step."""
 
     def __init__(self, number: int, deed: Callable[[], object]):
         self.number, self.deed = number, deed
 
-    def watch(self, steps: Any) -> Any:
-        for step in steps:
-            if step.number == self.number:
-                self.deed()
-            yield step
+    def on_step(self, step: Step) -> None:
+        if step.number == self.number:
+            self.deed()
 
 
 def test_a_state_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +48,7 @@ def test_a_state_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, m
         saved.append((folder / "state.safetensors").read_bytes())
 
     with monkeypatch.context() as patched:
-        patched.setattr("underhood.runs.checkpoint.save_state", full)
+        patched.setattr("underhood.training.run.save_state", full)
         with pytest.raises(RunError, match="No space left"):
             train("digits", out=tmp_path / "broken", **asked)
     assert (tmp_path / "broken" / "state.safetensors").read_bytes() == saved[-1]
@@ -67,10 +65,10 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_disasters import At
 from underhood.core.errors import RunError
-from underhood.jobs import train
+from underhood import train
 out = Path({str(out)!r})
 try:
-    train("digits", model="net", epochs=5, out=out, save_every=0, listener=At(20, lambda: {deed}))
+    train("digits", model="net", epochs=5, out=out, save_every=0, reporter=At(20, lambda: {deed}))
 except RunError as error:
     print(error)
 """
@@ -85,19 +83,19 @@ def test_a_full_disk_is_one_line_and_the_last_state_stays(tmp_path: Path) -> Non
     """Real writes fail: from step 20 on, no file may grow past 1,000 bytes."""
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
     said = train_in_a_process(tmp_path / "run", limit)
-    assert said.startswith(f"cannot write {tmp_path / 'run' / 'state.safetensors'} (File too large): make room")
+    assert said.startswith(f"cannot write {tmp_path / 'run' / 'state.safetensors'} (File too large): free some space")
     assert len(said.splitlines()) == 1
     assert not list((tmp_path / "run").glob(".*.part"))
     saved = states.load_state(tmp_path / "run")
     assert saved is not None
-    assert saved[0]["taken"] == 19
+    assert saved[0]["global_step"] == 19
     resume(tmp_path / "run")
 
 
 def test_a_run_folder_that_is_deleted_is_one_line(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(RunError, match=r"cannot write .*(No such file|make room)"):
-        train("digits", model="net", epochs=5, out=out, save_every=0, listener=At(20, lambda: shutil.rmtree(out)))
+    with pytest.raises(RunError, match=r"cannot write .*(No such file|free some space)"):
+        train("digits", model="net", epochs=5, out=out, save_every=0, reporter=At(20, lambda: shutil.rmtree(out)))
     assert not out.exists()
 
 
@@ -116,7 +114,7 @@ def test_a_run_folder_that_loses_its_permission_is_one_line_and_keeps_its_state(
     assert len(said.splitlines()) == 1
     saved = states.load_state(out)
     assert saved is not None
-    assert saved[0]["taken"] == 19
+    assert saved[0]["global_step"] == 19
     resume(out)
 
 
@@ -131,7 +129,7 @@ def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path, monkeypatch: py
         train("digits", out=tmp_path / "run", model="net", batch_size=128, epochs=3, save_every=0)
     loaded = states.load_state(tmp_path / "run")
     assert loaded is not None
-    assert 12 < loaded[0]["taken"] < 24
+    assert 12 < loaded[0]["global_step"] < 24
     assert torch.isfinite(loaded[0]["losses"]).all()
 
 
@@ -145,7 +143,7 @@ def test_the_layer_where_a_number_first_was_lost_is_named(tmp_path: Path) -> Non
 
                 def poisoned() -> Any:
                     while True:
-                        if self.taken == number - 1:
+                        if self.global_step == number - 1:
                             with torch.no_grad():
                                 self.model[4].weight[0] = float("inf")
                         step = next(inner, None)
@@ -171,5 +169,5 @@ def test_a_loss_that_breaks_by_itself_is_told_from_a_layer() -> None:
     data = DataLoader((torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.zeros(40, dtype=torch.long)), 10)
     model = build_model(Architecture("net", 1, 8, 8, 2))
     learn = Learner(DataLoaders(data, data), model, lambda p, y: cross_entropy(p, y) * float("nan"))
-    assert first_not_finite(learn, learn.steps(1, 0.1), 1) == "in the loss alone"
+    assert first_nan_layer(learn, learn.steps(1, 0.1), 1) == "in the loss alone"
     assert not any(module._forward_hooks for module in model.modules())

@@ -19,9 +19,10 @@ from underhood.core import errors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "underhood"
-ROOMS = ("core", "preparation", "data", "training", "scratch", "runs", "analysis", "reporting", "jobs", "serving")
+ROOMS = ("data", "training", "scratch", "runs", "jobs", "serving")
 FILES = [*(file for room in ROOMS for file in sorted((PACKAGE / room).glob("*.py"))),
-         PACKAGE / "display" / "notebook.py", PACKAGE / "estimators.py"]  # fmt: skip
+         *(PACKAGE / name for name in ("models.py", "notebook.py", "estimators.py", "listener.py", "errors.py")),
+         PACKAGE / "books" / "reproduce.py"]  # fmt: skip
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 ARRAYS = re.compile(r"Tensor|ndarray|NDArray|\bArray\b")

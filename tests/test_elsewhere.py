@@ -1,4 +1,4 @@
-"""The models and the loader in other people's loops: skorch and Lightning, nothing wrapped and nothing changed."""
+"""The models and the loader in other training loops, skorch's and Lightning's, without a wrapper."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from underhood import Architecture, DataLoader, build_model
 from underhood.core.images import Dataset
-from underhood.core.metrics import accuracy
+from underhood.core.losses import accuracy
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Nets as small as these gain nothing by a second thread, and lose much where others want the processor, too."""
+    """Networks this small gain nothing from a second thread, and lose much on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,10 +23,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def model(digits: Dataset) -> nn.Module:
-    mean, deviation = (values.tolist() for values in digits.train.pixel_statistics())
+    mean, std = (values.tolist() for values in digits.train.pixel_statistics())
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_model(Architecture("conv", 1, 8, 8, 10), mean, deviation)
+        return build_model(Architecture("conv", 1, 8, 8, 10), mean, std)
 
 
 def test_skorch_trains_a_model(model: nn.Module, digits: Dataset) -> None:

@@ -23,7 +23,7 @@ from underhood.estimators import ImageClassifier, PixelSimilarityClassifier
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Nets as small as these gain nothing by a second thread, and lose much where others want the processor, too."""
+    """Networks this small gain nothing from a second thread, and lose much on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -39,7 +39,7 @@ CHECKED = [
 
 
 @parametrize_with_checks(CHECKED)
-def test_they_pass_scikit_learns_own_checks(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
+def test_both_pass_scikit_learns_own_checks(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
     check(estimator)
 
 
@@ -50,7 +50,7 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def parts(rows: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
-    """Rows to train on and to measure, then the labels of both."""
+    """Rows to train and to validate on, then the labels of both."""
     return train_test_split(*rows, test_size=0.25, random_state=0, stratify=rows[1])
 
 
@@ -70,7 +70,7 @@ def test_cross_validation_on_the_digits(
     assert cross_val_score(estimator, *rows, cv=3).mean() > floor
 
 
-def test_a_grid_search_in_two_processes_finds_the_better_rate(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_grid_search_in_two_processes_finds_the_better_learning_rate(rows: tuple[np.ndarray, np.ndarray]) -> None:
     grid = {"lr": np.array([1e-5, 1e-2], np.float32), "epochs": np.array([8])}
     found = GridSearchCV(ImageClassifier(random_state=0), grid, cv=2, n_jobs=2).fit(*rows)
     assert found.best_params_["lr"] == np.float32(1e-2)
@@ -80,7 +80,7 @@ def test_a_grid_search_in_two_processes_finds_the_better_rate(rows: tuple[np.nda
 
 
 @pytest.mark.parametrize("estimator", [PixelSimilarityClassifier(), ImageClassifier(random_state=0)])
-def test_they_end_a_pipeline(estimator: BaseEstimator, parts: list[np.ndarray]) -> None:
+def test_both_work_at_the_end_of_a_pipeline(estimator: BaseEstimator, parts: list[np.ndarray]) -> None:
     train, test, train_y, test_y = parts
     assert make_pipeline(StandardScaler(), estimator).fit(train, train_y).score(test, test_y) > 0.87
 
@@ -90,9 +90,9 @@ def test_l2_agrees_with_scikit_learns_nearest_centroid() -> None:
     noise = np.random.default_rng(1).normal(scale=3, size=(4, 100, 30))
     x, y = (centres + noise).reshape(-1, 30) - 1000, np.repeat(["a", "b", "c", "d"], 100)
     ours, theirs = PixelSimilarityClassifier().fit(x, y), NearestCentroid().fit(x, y)
-    np.testing.assert_allclose(ours.ideals_, theirs.centroids_, rtol=1e-12)
+    np.testing.assert_allclose(ours.class_means_, theirs.centroids_, rtol=1e-12)
     assert (ours.predict(x) == theirs.predict(x)).all()
-    assert 0.5 < ours.score(x, y) < 0.9  # so that they agree on mistakes, too
+    assert 0.5 < ours.score(x, y) < 0.9  # so that they agree on errors, too
 
 
 @pytest.mark.parametrize("metric", ["l1", "l2"])
@@ -109,9 +109,9 @@ def test_it_agrees_with_pixel_similarity(metric: str, digits: Dataset) -> None:
         assert (ours.predict(test) == names[theirs.predict(pixels)]).all()
 
 
-def test_probabilities_are_those_of_the_error_it_assumes() -> None:
+def test_probabilities_are_those_of_the_assumed_error() -> None:
     x, y = np.array([[0.0, 0.0], [2.0, 0.0], [5.0, 4.0], [5.0, 6.0]]), [0, 0, 1, 1]
-    near, far = [1.0, 2.0], [5.0, 5.0]  # from the ideals (1, 0) and (5, 5)
+    near, far = [1.0, 2.0], [5.0, 5.0]  # from the class means (1, 0) and (5, 5)
     for metric, odds in (("l1", [(2 - 7) / 0.5, 9 / 0.5]), ("l2", [(4 - 25) / 2 / 0.5, 41 / 2 / 0.5])):
         model = PixelSimilarityClassifier(metric).fit(x, y)
         assert model.spread_ == pytest.approx(0.5)  # one of the two numbers is off by 1
@@ -132,7 +132,7 @@ def test_labels_of_any_kind_and_pickling(estimator: BaseEstimator, rows: tuple[n
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x))
 
 
-def test_one_random_state_one_model_and_torchs_own_stays(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_one_random_state_gives_one_model_and_torchs_state_is_restored(rows: tuple[np.ndarray, np.ndarray]) -> None:
     torch.manual_seed(5)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
 
@@ -143,7 +143,7 @@ def test_one_random_state_one_model_and_torchs_own_stays(rows: tuple[np.ndarray,
     assert not np.allclose(one, two, atol=0.01)
     torch.rand(3)
     np.testing.assert_array_equal(probabilities(1), one)
-    with ThreadPoolExecutor(2) as pool:  # whose threads may round otherwise
+    with ThreadPoolExecutor(2) as pool:  # whose threads may round differently
         for expected, found in zip([one, two, one, two], pool.map(probabilities, [1, 2, 1, 2]), strict=True):
             np.testing.assert_allclose(found, expected, atol=0.01)
     torch.manual_seed(5)
@@ -152,28 +152,28 @@ def test_one_random_state_one_model_and_torchs_own_stays(rows: tuple[np.ndarray,
     assert torch.get_num_threads() == threads
 
 
-def test_the_first_layer_knows_each_channels_mean_and_deviation() -> None:
+def test_the_first_layer_has_each_channels_mean_and_std() -> None:
     rng = np.random.default_rng(0)
-    pictures = np.stack([rng.normal(200, 30, (40, 6, 5)), np.full((40, 6, 5), 0.1)], axis=1)  # [n, 2, 6, 5]
-    fitted = ImageClassifier(epochs=1, random_state=0).fit(pictures, np.arange(40) % 2)
+    images = np.stack([rng.normal(200, 30, (40, 6, 5)), np.full((40, 6, 5), 0.1)], axis=1)  # [n, 2, 6, 5]
+    fitted = ImageClassifier(epochs=1, random_state=0).fit(images, np.arange(40) % 2)
     assert (fitted.architecture_.channels, fitted.architecture_.height, fitted.architecture_.width) == (2, 6, 5)
-    mean, deviation = fitted.model_[0].mean.ravel(), fitted.model_[0].deviation.ravel()
-    assert mean.tolist() == pytest.approx([pictures[:, 0].mean(), 0.1])
-    assert deviation.tolist() == pytest.approx([pictures[:, 0].std(), 1.0])
+    mean, std = fitted.model_[0].mean.ravel(), fitted.model_[0].deviation.ravel()
+    assert mean.tolist() == pytest.approx([images[:, 0].mean(), 0.1])
+    assert std.tolist() == pytest.approx([images[:, 0].std(), 1.0])
     flat = ImageClassifier(image_shape=[2, 6, 5], epochs=1, random_state=0).fit(
-        pictures.reshape(40, -1), np.arange(40) % 2
+        images.reshape(40, -1), np.arange(40) % 2
     )
-    np.testing.assert_array_equal(flat.predict_proba(pictures), fitted.predict_proba(pictures.reshape(40, -1)))
+    np.testing.assert_array_equal(flat.predict_proba(images), fitted.predict_proba(images.reshape(40, -1)))
 
 
-def test_pixels_stay_bytes_and_give_what_their_numbers_give(digits: Dataset) -> None:
+def test_uint8_pixels_give_the_same_results_as_floats(digits: Dataset) -> None:
     pixels, labels = digits.train.pixels, digits.train.labels
     for model in ("net", "conv"):
         ours = [ImageClassifier(model, epochs=2, random_state=0).fit(x, labels) for x in (pixels, pixels.astype(float))]
         np.testing.assert_array_equal(*[fitted.predict_proba(pixels) for fitted in ours])
-    mean, deviation = digits.train.pixel_statistics()
+    mean, std = digits.train.pixel_statistics()
     assert ours[0].model_[0].mean.ravel().tolist() == pytest.approx(mean)
-    assert ours[0].model_[0].deviation.ravel().tolist() == pytest.approx(deviation)
+    assert ours[0].model_[0].deviation.ravel().tolist() == pytest.approx(std)
 
 
 def test_conv_vgg_and_resnet18_on_rows(parts: list[np.ndarray]) -> None:
@@ -184,7 +184,7 @@ def test_conv_vgg_and_resnet18_on_rows(parts: list[np.ndarray]) -> None:
         assert len(fitted.loss_curve_) == epochs
         assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
     square = ImageClassifier("conv", epochs=8, random_state=0).fit(train, train_y)
-    assert square.score(test, test_y) > 0.96  # 64 numbers are taken for 8 × 8
+    assert square.score(test, test_y) > 0.96  # 64 numbers are 8 × 8 pixels
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_conv_vgg_and_resnet18_on_rows(parts: list[np.ndarray]) -> None:
         ({"batch_size": 1.5}, 64, "batch_size must be a whole number"),
         ({"lr": -1}, 64, "lr must be a number above 0"),
         ({"lr": "fast"}, 64, "lr must be a number above 0"),
-        ({"lr": 1e30}, 64, r"not a number at step \d+: lr=1e\+30 may be too high"),
-        ({"model": "conv"}, 60, r"60 features are no square picture: conv needs image_shape=\(height, width\)"),
-        ({"model": "conv"}, 4, "2 × 2 pixels are too small for conv: linear and net take any"),
+        ({"lr": 1e30}, 64, r"NaN or infinite at step \d+: lr=1e\+30 may be too high"),
+        ({"model": "conv"}, 60, r"60 features are no square image: conv needs image_shape=\(height, width\)"),
+        ({"model": "conv"}, 4, "2 × 2 pixels are too small for conv: use linear or net, which take any size"),
         ({"image_shape": (8, 9)}, 64, r"image_shape=\(8, 9\) does not hold the 64 features"),
         ({"image_shape": (-8, -8)}, 64, "does not hold the 64 features"),
         ({"image_shape": 8}, 64, r"image_shape must be \(height, width\) or"),
@@ -205,14 +205,14 @@ def test_conv_vgg_and_resnet18_on_rows(parts: list[np.ndarray]) -> None:
         ({"model": "conv", "image_shape": (8, 8, 3)}, 192, r"image_shape=\(8, 8, 3\) has its channels last"),
     ],
 )
-def test_errors_say_what_to_mend(parameters: dict[str, Any], features: int, message: str) -> None:
+def test_errors_say_how_to_fix_them(parameters: dict[str, Any], features: int, message: str) -> None:
     x = np.random.default_rng(0).normal(size=(30, features))
     with pytest.raises(ValueError, match=message):
         ImageClassifier(**parameters).fit(x, np.arange(30) % 3)
 
 
 @pytest.mark.parametrize("estimator", CHECKED)
-def test_what_scikit_learn_refuses_is_refused(estimator: BaseEstimator) -> None:
+def test_input_that_scikit_learn_rejects_is_rejected(estimator: BaseEstimator) -> None:
     x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
     for bad in (np.nan, np.inf):
         broken = x.copy()
@@ -227,14 +227,14 @@ def test_what_scikit_learn_refuses_is_refused(estimator: BaseEstimator) -> None:
         clone(estimator).fit(x, x[:, 0])
 
 
-def test_one_class_is_nothing_to_learn_and_a_metric_is_l1_or_l2() -> None:
+def test_a_single_class_and_an_unknown_metric_are_errors() -> None:
     with pytest.raises(ValueError, match=r"only one class: \['a'\]"):
         ImageClassifier().fit(np.eye(3), ["a"] * 3)
     with pytest.raises(ValueError, match="'l1' or 'l2', not 'l3'"):
         PixelSimilarityClassifier("l3").fit(np.eye(3), [0, 1, 2])
 
 
-def test_a_fit_that_fails_leaves_the_model_that_was_there(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_failed_fit_keeps_the_earlier_model(rows: tuple[np.ndarray, np.ndarray]) -> None:
     x, y = rows
     model = ImageClassifier("net", epochs=2, random_state=0).fit(x, y)
     before = model.predict(x)

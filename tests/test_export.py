@@ -1,4 +1,4 @@
-"""A run as one ONNX file says what the run says, on machines without torch too."""
+"""A run as one ONNX file gives the run's predictions, on machines without torch too."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from conftest import Outcome, picture
 
 import underhood.jobs.export as exporting
 from underhood import Predictor, RunError, UnderhoodError, export, read, train
-from underhood.runs.folder import Run
+from underhood.runs.checkpoint import Run
 
 Command = Callable[..., Outcome]
 
@@ -27,15 +27,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("model", ["linear", "net", "conv", "vgg", "resnet18"])
-def test_each_model_says_the_same_in_onnx_runtime(model: str, tmp_path: Path) -> None:
+def test_each_model_predicts_the_same_in_onnx_runtime(model: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train("digits", model=model, epochs=1, limit=300, out=out, report=False)
-    told = export(out)
-    assert set(told) == {"onnx", "largest_difference", "agreement", "images"}
-    assert told["largest_difference"] <= 1e-4
-    assert (told["agreement"], told["images"]) == (1.0, 60)
-    assert json.loads((out / "parity.json").read_text()) == told
-    session = onnxruntime.InferenceSession(told["onnx"])
+    result = export(out)
+    assert set(result) == {"onnx", "largest_difference", "agreement", "images"}
+    assert result["largest_difference"] <= 1e-4
+    assert (result["agreement"], result["images"]) == (1.0, 60)
+    assert json.loads((out / "parity.json").read_text()) == result
+    session = onnxruntime.InferenceSession(result["onnx"])
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
     assert (given.type, given.shape[1:], answer.type) == ("tensor(uint8)", [1, 8, 8], "tensor(float)")
     pixels = read("digits", limit=300).valid.pixels
@@ -46,7 +46,7 @@ def test_each_model_says_the_same_in_onnx_runtime(model: str, tmp_path: Path) ->
     assert len(list(out.glob("*.onnx*"))) == 1
 
 
-def test_photographs_in_colour_too(tmp_path: Path) -> None:
+def test_colour_images_too(tmp_path: Path) -> None:
     for label in ("a", "b", "c"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for i in range(8):
@@ -59,7 +59,7 @@ def test_photographs_in_colour_too(tmp_path: Path) -> None:
     assert one.predict(files)[1] == pytest.approx(other.predict(files)[1], abs=1e-4)
 
 
-def test_a_corrupted_mean_is_found_and_leaves_no_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corrupted_mean_is_found_and_no_file_is_left(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export(run)
     write = exporting.write_onnx
 
@@ -80,14 +80,14 @@ def test_a_corrupted_mean_is_found_and_leaves_no_file(run: Path, monkeypatch: py
     assert not (run / "parity.json").exists()
 
 
-def test_an_export_that_fails_leaves_the_certified_one_before_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_fails_keeps_the_certified_file_before_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Path(export(run)["onnx"]).read_bytes()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(exporting, "write_onnx", full)
-    with pytest.raises(UnderhoodError, match="make room"):
+    with pytest.raises(UnderhoodError, match="free some space"):
         export(run)
     assert (run / "model.onnx").read_bytes() == before
     assert (run / "parity.json").exists()
@@ -109,8 +109,8 @@ def test_predict_and_its_imports_need_no_torch(run: Path, tmp_path: Path, underh
     assert row["score"] == pytest.approx(same["score"], abs=1e-4)
 
 
-def test_what_is_no_exported_model_is_one_line(run: Path, tmp_path: Path, underhood: Command) -> None:
-    (tmp_path / "text.onnx").write_text("no model")
+def test_a_file_that_is_no_exported_model_is_one_line(run: Path, tmp_path: Path, underhood: Command) -> None:
+    (tmp_path / "text.onnx").write_text("not a model")
     (tmp_path / "empty.onnx").write_bytes(b"")
     export(run)
     foreign = onnx.load(run / "model.onnx")

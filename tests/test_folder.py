@@ -1,4 +1,4 @@
-"""A folder per class, in every layout people use, and each way it can be wrong."""
+"""A folder per class: the layouts that are read, and the errors for those that cannot be."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ from conftest import fill, picture
 from PIL import Image
 
 from underhood.core.errors import DataError, UnreadableError
-from underhood.data.folder import list_folder, natural_order
-from underhood.data.read import read, read_parts
+from underhood.data.listing import list_folder, natural_order
+from underhood.data.read import load_data, read, read_parts
 
 
 def test_classes_are_in_natural_order_and_files_in_text_order(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_parts_are_known_by_their_usual_names(folders: tuple[str, ...], parts: l
     assert list(list_folder(tmp_path).parts) == parts
 
 
-def test_test_validates_where_there_is_no_validation_part(tmp_path: Path) -> None:
+def test_the_test_part_validates_if_there_is_no_validation_part(tmp_path: Path) -> None:
     fill(
         tmp_path,
         {
@@ -51,7 +51,7 @@ def test_test_validates_where_there_is_no_validation_part(tmp_path: Path) -> Non
     assert data.valid.names[0] == "test/a/0.png"
 
 
-def test_pictures_at_any_depth_and_suffix_are_found_and_the_rest_counted(tmp_path: Path) -> None:
+def test_images_at_any_depth_and_suffix_are_found_and_the_rest_counted(tmp_path: Path) -> None:
     fill(
         tmp_path,
         {"a/x/y/1.PNG": 1, "a/2.JpEg": 2, "a/3.gif": 3, "b/4.BMP": 4, "b/5.webp": 5, "b/.6.png": 6, "b/7.tif": 7},
@@ -62,7 +62,7 @@ def test_pictures_at_any_depth_and_suffix_are_found_and_the_rest_counted(tmp_pat
     listing = list_folder(tmp_path)
     assert listing.parts["train"].names == ["a/2.JpEg", "a/3.gif", "a/x/y/1.PNG", "b/4.BMP", "b/5.webp", "b/7.tif"]
     assert listing.notes == [
-        "passed over 8 files that are not labelled pictures (1 .md, 1 .png, 1 .py, 1 .txt, 3 hidden, 1 without suffix)"
+        "ignored 8 files that are not labelled images (1 .md, 1 .png, 1 .py, 1 .txt, 3 hidden, 1 without suffix)"
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert list_folder(tmp_path).classes == ("bus", "train")
 
 
-def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_and_cycles_end(tmp_path: Path) -> None:
     fill(tmp_path / "elsewhere", {"1.png": 1})
     fill(tmp_path / "data", {"a/0.png": 0, "b/2.png": 2})
     (tmp_path / "data/a/linked").symlink_to(tmp_path / "elsewhere")
@@ -82,17 +82,17 @@ def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "folders", "says"),
     [
-        ({}, (), "holds no pictures"),
-        ({"1.png": 1, "2.png": 2}, (), "2 pictures lie in"),
-        ({"a/1.png": 1}, ("b",), "b holds no pictures"),
+        ({}, (), "holds no images"),
+        ({"1.png": 1, "2.png": 2}, (), "2 images are in"),
+        ({"a/1.png": 1}, ("b",), "b holds no images"),
         ({"a/1.png": 1, "a/2.png": 2}, (), "only one class, 'a'"),
         ({"train/a/1.png": 1, "train/b/2.png": 2, "valid/a/3.png": 3, "valid/c/4.png": 4}, (), "class 'c' of .*valid"),
         ({"valid/a/1.png": 1, "valid/b/2.png": 2}, (), "no train folder"),
-        ({"train/a/1.png": 1, "train/b/2.png": 2, "valid/a/x.txt": 3}, (), "valid holds no pictures"),
+        ({"train/a/1.png": 1, "train/b/2.png": 2, "valid/a/x.txt": 3}, (), "valid holds no images"),
         ({"train/a/1.png": 1, "train/b/2.png": 2, "val/a/3.png": 3, "valid/a/4.png": 4}, (), "both the valid part"),
     ],
 )
-def test_a_folder_that_cannot_be_used_says_why(
+def test_the_error_for_an_unusable_folder_names_it_and_the_reason(
     files: dict[str, int], folders: tuple[str, ...], says: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
@@ -111,21 +111,22 @@ def test_a_folder_that_cannot_be_used_says_why(
 
 def test_a_class_missing_from_valid_is_a_warning(tmp_path: Path) -> None:
     fill(tmp_path, {"train/a/1.png": 1, "train/b/2.png": 2, "valid/a/3.png": 3})
-    assert any("no picture of 'b'" in warning for warning in read(tmp_path).warnings)
+    assert any("no image of 'b'" in warning for warning in load_data(tmp_path).warnings)
 
 
-def test_all_unreadable_pictures_are_listed_and_skip_bad_leaves_them_out(tmp_path: Path) -> None:
+def test_all_unreadable_images_are_listed_and_skip_bad_leaves_them_out(tmp_path: Path) -> None:
     fill(tmp_path, {f"{c}/{i}.png": 10 * i + ord(c) for c in "ab" for i in range(6)})
     (tmp_path / "a/empty.png").touch()
-    (tmp_path / "b/text.png").write_text("not a picture")
+    (tmp_path / "b/text.png").write_text("not an image")
     with pytest.raises(UnreadableError) as error:
         read(tmp_path)
     assert {Path(p).name for p in error.value.unreadable} == {"empty.png", "text.png"}
-    data = read(tmp_path, skip_bad=True)
+    loaded = load_data(tmp_path, skip_bad=True)
+    data = loaded.dataset
     assert len(data.train) + len(data.valid) == 12
-    assert {Path(p).name for p in data.left_out} == {"empty.png", "text.png"}
+    assert {Path(p).name for p in loaded.left_out} == {"empty.png", "text.png"}
     names = [*data.train.names, *data.valid.names]
-    for name in names:  # labels stay with their pictures when rows are left out
+    for name in names:  # labels stay with their images when rows are left out
         images = data.train if name in data.train.names else data.valid
         i = list(images.names).index(name)
         assert images.classes[images.labels[i]] == name[0]
@@ -139,7 +140,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         above.chmod(0o755)
     user = os.geteuid()
     if user == 0:
-        os.seteuid(65534)  # root may read everything: become nobody for a moment
+        os.seteuid(65534)  # root may read everything: change to the user nobody
     try:
         with pytest.raises(UnreadableError, match=r"a/1\.png: may not be read \(permission denied\)"):
             read(tmp_path)
@@ -147,7 +148,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         os.seteuid(user)
 
 
-def test_grey_unless_any_picture_is_coloured(tmp_path: Path) -> None:
+def test_grey_unless_any_image_is_coloured(tmp_path: Path) -> None:
     fill(tmp_path, {f"{c}/{i}.png": 10 * i + ord(c) for c in "ab" for i in range(4)})
     fill(tmp_path, {"a/grey as rgb.png": picture(50).convert("RGB")})
     assert read(tmp_path).train.pixels.shape[1] == 1
@@ -169,12 +170,12 @@ def test_the_common_size_is_kept_up_to_64_and_anything_else_becomes_64(tmp_path:
     assert read(tmp_path / "mixed").train.pixels.shape[1:] == (1, 64, 64)
 
 
-def test_one_odd_picture_that_no_sample_shows_changes_the_size_for_all(tmp_path: Path) -> None:
+def test_one_image_of_another_size_outside_the_sample_changes_the_size_of_all(tmp_path: Path) -> None:
     names = {f"{c}/{i:03}.png": 1000 * (c == "b") + i for c in "ab" for i in range(200)}
     fill(tmp_path, names)
-    assert read(tmp_path).preparation.width == 12
+    assert load_data(tmp_path).preparation.width == 12
     fill(tmp_path, {"b/198.png": picture(7, 13, 12)})
-    assert read(tmp_path).preparation.width == 64
+    assert load_data(tmp_path).preparation.width == 64
 
 
 def test_many_processes_read_what_one_reads(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Hostile input: whatever a file holds, the answer is a result or one of our own errors, soon, in little memory.
+"""Hostile input: any file gives a result or an UnderhoodError, in little time and memory.
 
     make fuzz                       10,000 of each kind; `make test` tries 200
 
-What once failed is kept as an ``example`` of its test, or as a test of its own below.
+Inputs that once failed are kept as an ``example`` of a test or as a test of their own.
 """
 
 import gzip
@@ -26,33 +26,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-from underhood import evaluate, predict, train
+from underhood import evaluate, predict, rerun, resume, train
 from underhood.core.errors import DataError, UnderhoodError
-from underhood.core.images import Dataset
 from underhood.data.idx import read_idx
-from underhood.data.table import list_table
-from underhood.jobs import rerun, resume
-from underhood.jobs.resume import stored_request
-from underhood.preparation.prepare import BadPicture, Preparation, open_picture, picture_to_pixels
-from underhood.runs.checkpoint import load_state
-from underhood.runs.folder import load_run, read_config
-from underhood.runs.record import changes
+from underhood.data.listing import list_table
+from underhood.data.read import LoadedData, load_data
+from underhood.jobs.train import stored_config
+from underhood.preparation import Preparation, prepare_image
+from underhood.preparation.files import BadImageError, open_image
+from underhood.runs.checkpoint import load_run, load_state
+from underhood.runs.folder import changes, read_config
 
 TRIES = int(os.environ.get("FUZZ", "200"))
-PATIENCE = 5  # seconds for each
+TIMEOUT = 5  # seconds for each
 MEMORY = 10**9  # bytes more than before
 many = settings(max_examples=TRIES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 @contextmanager
 def soon() -> Iterator[None]:
-    """Raise AssertionError in what takes longer than it should."""
+    """Raise AssertionError if the block takes too long."""
 
     def late(*_: int | FrameType | None) -> None:
-        raise AssertionError(f"took longer than {PATIENCE} s")
+        raise AssertionError(f"took longer than {TIMEOUT} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(PATIENCE)
+    signal.alarm(TIMEOUT)
     try:
         yield
     finally:
@@ -69,7 +68,7 @@ def little_memory() -> Iterator[None]:
 
 @st.composite
 def damaged(draw: st.DrawFn, *specimens: bytes) -> bytes:
-    """A specimen with some bytes replaced, taken out or put in, most near its beginning; or any bytes whatever."""
+    """A specimen with some bytes replaced, removed or inserted, mostly near its beginning; or any bytes."""
     content = bytearray(draw(st.sampled_from(specimens)))
     if draw(st.integers(0, 19)) == 0:
         return draw(st.binary(max_size=200))
@@ -121,7 +120,7 @@ def test_idx_packed(content: bytes, tmp_path_factory: pytest.TempPathFactory) ->
             assert "\n" not in str(error)
 
 
-def pictures() -> list[bytes]:
+def image_files() -> list[bytes]:
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8))
     kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
         (grey, "PNG", {}), (grey.convert("RGB"), "PNG", {}), (grey.convert("RGBA"), "PNG", {}),
@@ -140,15 +139,17 @@ def pictures() -> list[bytes]:
 
 
 @many
-@given(content=damaged(*pictures()), fit=st.sampled_from(["pad", "crop", "stretch"]), channels=st.sampled_from([1, 3]))
-@pytest.mark.filterwarnings("ignore")  # of Pillow, about what it reads past
-def test_pictures(content: bytes, fit: str, channels: int) -> None:
+@given(
+    content=damaged(*image_files()), fit=st.sampled_from(["pad", "crop", "stretch"]), channels=st.sampled_from([1, 3])
+)
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about bytes that it skips
+def test_images(content: bytes, fit: str, channels: int) -> None:
     with soon():
         try:
-            pixels = picture_to_pixels(io.BytesIO(content), Preparation(channels, 8, 6, fit))
+            pixels = prepare_image(io.BytesIO(content), Preparation(channels, 8, 6, fit))
             assert pixels.shape == (channels, 8, 6)
             assert pixels.dtype == np.uint8
-        except BadPicture as bad:
+        except BadImageError as bad:
             assert str(bad)
 
 
@@ -169,16 +170,21 @@ def test_tables(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> Non
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of each kind of file, one."""
+    """A run with one file of each kind."""
     out = tmp_path_factory.mktemp("fuzz") / "run"
     train("digits", model="linear", epochs=1, limit=40, save_every=0, out=out)
     return out
 
 
-def whatever_it_holds(folder: Path, data: Dataset) -> None:
-    """All that reads a run folder, short of training."""
+@pytest.fixture(scope="module")
+def digits() -> LoadedData:
+    return load_data("digits")
+
+
+def read_everything(folder: Path, data: LoadedData) -> None:
+    """Everything that reads a run folder, except training."""
     with soon():
-        for read in (load_run, lambda f: stored_request(f, read_config(f)), load_state, lambda f: changes(f, data)):
+        for read in (load_run, lambda f: stored_config(f, read_config(f)), load_state, lambda f: changes(f, data)):
             try:
                 read(folder)
             except UnderhoodError as error:
@@ -195,18 +201,18 @@ VALUES = (
 
 @many
 @given(what=st.data())
-def test_run_folders(what: st.DataObject, run: Path, digits: Dataset) -> None:
+def test_run_folders(what: st.DataObject, run: Path, digits: LoadedData) -> None:
     name = what.draw(st.sampled_from(NAMES))
     kept = (run / name).read_bytes()
     if name.endswith(".json") and what.draw(st.booleans()):
-        told = json.loads(kept)
-        told[what.draw(st.sampled_from(sorted(told)))] = what.draw(VALUES)
-        content = json.dumps(told).encode()
+        record = json.loads(kept)
+        record[what.draw(st.sampled_from(sorted(record)))] = what.draw(VALUES)
+        content = json.dumps(record).encode()
     else:
         content = what.draw(damaged(kept))
     try:
         (run / name).write_bytes(content)
-        whatever_it_holds(run, digits)
+        read_everything(run, digits)
     finally:
         (run / name).write_bytes(kept)
 
@@ -218,31 +224,31 @@ def with_header(content: bytes, header: bytes) -> bytes:
 
 @many
 @given(what=st.data())
-def test_safetensors_headers(what: st.DataObject, run: Path, digits: Dataset) -> None:
-    """Of weights and state: a field of the header, or of what underhood writes into it, is something else."""
+def test_safetensors_headers(what: st.DataObject, run: Path, digits: LoadedData) -> None:
+    """A field in the header of weights or state, or in the metadata that underhood writes there, is replaced."""
     name = what.draw(st.sampled_from(NAMES[:2]))
     kept = (run / name).read_bytes()
     (length,) = struct.unpack("<Q", kept[:8])
     header = json.loads(kept[8 : 8 + length])
-    told = json.loads(header["__metadata__"]["underhood"])
-    place = what.draw(st.sampled_from(["tensor", "metadata", "told", "deep", "bytes"]))
+    record = json.loads(header["__metadata__"]["underhood"])
+    place = what.draw(st.sampled_from(["tensor", "metadata", "record", "deep", "bytes"]))
     if place == "tensor":
         tensor = header[what.draw(st.sampled_from(sorted(set(header) - {"__metadata__"})))]
         tensor[what.draw(st.sampled_from(["dtype", "shape", "data_offsets"]))] = what.draw(VALUES)
     elif place == "metadata":
         header["__metadata__"] = what.draw(VALUES)
     else:
-        where = told
+        where = record
         if place == "deep":
-            where = told.get(what.draw(st.sampled_from(["architecture", "preparation"])), told)
+            where = record.get(what.draw(st.sampled_from(["architecture", "preparation"])), record)
         where[what.draw(st.sampled_from(sorted(where)))] = what.draw(VALUES)
-        header["__metadata__"]["underhood"] = json.dumps(told)
+        header["__metadata__"]["underhood"] = json.dumps(record)
     text = json.dumps(header).encode()
     if place == "bytes":
         text = what.draw(damaged(text))
     try:
         (run / name).write_bytes(with_header(kept, text))
-        whatever_it_holds(run, digits)
+        read_everything(run, digits)
     finally:
         (run / name).write_bytes(kept)
 
@@ -274,13 +280,13 @@ def test_a_pickle_under_any_name_is_refused_and_never_run(name: str, run: Path, 
             except UnderhoodError as error:
                 assert "\n" not in str(error)
                 refused += 1
-        (stranger / "predictions.csv").unlink(missing_ok=True)  # so that resume looks at all of it
+        (stranger / "predictions.csv").unlink(missing_ok=True)  # so that resume reads all files
     assert refused
     assert not mark.exists()
 
 
 def test_a_bomb_of_gzip_is_refused_by_what_it_declares(tmp_path: Path) -> None:
-    for count in (10**6, 10**7):  # a gigabyte of black pictures in a megabyte, and a header that only says so
+    for count in (10**6, 10**7):  # a gigabyte of black images in a megabyte, and a header that only claims it
         body = gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, count, 32, 32) + bytes(10**6))
         path = tmp_path / "train-images-idx3-ubyte.gz"
         path.write_bytes(body)
@@ -317,15 +323,15 @@ def tiff(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("content", [png(100_000, 100_000), png(2**31 - 1, 1), tiff(100_000, 100_000)])
-def test_a_bomb_of_a_picture_is_refused_by_what_it_declares(content: bytes) -> None:
-    with soon(), pytest.raises(BadPicture, match="too large to decode"):
-        open_picture(io.BytesIO(content))
+def test_a_bomb_of_an_image_is_refused_by_what_it_declares(content: bytes) -> None:
+    with soon(), pytest.raises(BadImageError, match="too large to decode"):
+        open_image(io.BytesIO(content))
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read as Linux tells it")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize(("depth", "colour"), [(8, 0), (16, 0), (8, 2), (8, 6), (8, 4)])
-def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colour: int) -> None:
-    """7,000 × 7,000 in each kind of pixel, in a process of its own: what it takes is its own peak."""
+def test_the_largest_image_allowed_takes_less_than_a_gigabyte(depth: int, colour: int) -> None:
+    """7,000 × 7,000 pixels of each kind, in a process of its own, so that the peak is its own."""
     import subprocess
     import sys
 
@@ -335,9 +341,9 @@ def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colo
     body = b"".join([packer.compress(row) for _ in range(7000)]) + packer.flush()
     script = (
         "import io, re, sys; from pathlib import Path; "
-        "from underhood.preparation.prepare import Preparation, picture_to_pixels; "
-        "picture_to_pixels(io.BytesIO(sys.stdin.buffer.read()), Preparation(3, 64, 64)); "
-        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"  # not its parent's
+        "from underhood.preparation import Preparation, prepare_image; "
+        "prepare_image(io.BytesIO(sys.stdin.buffer.read()), Preparation(3, 64, 64)); "
+        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"  # not that of its parent
     )
     done = subprocess.run(
         [sys.executable, "-c", script], input=png(7000, 7000, depth, colour, body), capture_output=True, check=True
@@ -345,7 +351,7 @@ def test_the_largest_picture_allowed_takes_less_than_a_gigabyte(depth: int, colo
     assert int(done.stdout) * 1024 < MEMORY
 
 
-def test_no_path_in_a_table_or_a_configuration_makes_a_write_outside(
+def test_no_path_in_a_table_or_a_configuration_causes_a_write_outside(
     tmp_path: Path, small_folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "here"

@@ -1,4 +1,4 @@
-"""IDX files, plain and gzip, and each way they can be damaged."""
+"""IDX files, plain and gzip, and damaged ones."""
 
 import gzip
 import struct
@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from underhood.core.errors import DataError
 from underhood.data.idx import read_idx
-from underhood.data.read import read
+from underhood.data.read import load_data, read
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 5, 4), dtype=np.uint8)
 LABELS = np.arange(40, dtype=np.uint8) % 4
@@ -33,13 +33,14 @@ def write_set(folder: Path, packed: bool = True, valid: bool = True) -> Path:
 @pytest.mark.parametrize("below", ["", "MNIST/raw", "raw"])
 def test_idx_files_are_read_plain_or_gzip_where_people_keep_them(packed: bool, below: str, tmp_path: Path) -> None:
     write_set(tmp_path / below, packed)
-    data = read(tmp_path)
+    loaded = load_data(tmp_path)
+    data = loaded.dataset
     assert (data.train.pixels[:, 0] == PIXELS).all()
     assert (data.valid.labels == LABELS).all()
     assert data.classes == ("0", "1", "2", "3")
     assert data.train.names[:2] == ["train/0/0.png", "train/1/1.png"]
-    assert data.preparation.width == 4
-    assert data.preparation.height == 5
+    assert loaded.preparation.width == 4
+    assert loaded.preparation.height == 5
 
 
 def test_without_the_10000_a_fifth_is_held_out(tmp_path: Path) -> None:
@@ -59,15 +60,17 @@ def test_without_the_10000_a_fifth_is_held_out(tmp_path: Path) -> None:
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS) + b"\0"), "holds more"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS)[:10]), "too short"),
         ("train-images-idx3-ubyte.gz", gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, *[2**31] * 3)), "so small"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS[:-1])), "39 pictures but .* 40 labels"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS[:0])), "holds no pictures"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS[:-1])), "39 images but .* 40 labels"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx(PIXELS[:0])), "holds no images"),
         ("train-images-idx3-ubyte.gz", None, "labels but no train-images"),
         ("train-labels-idx1-ubyte.gz", None, "no train-labels"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(LABELS + 1)), "label 4, which is none of 0, 1, 2, 3"),
         ("train-labels-idx1-ubyte.gz", gzip.compress(idx(LABELS * 0)), "label 1, which is none of 0"),
     ],
 )
-def test_a_damaged_set_names_the_file_and_the_mend(name: str, content: bytes | None, says: str, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_set_names_the_file_and_the_fix(
+    name: str, content: bytes | None, says: str, tmp_path: Path
+) -> None:
     path = write_set(tmp_path) / name
     if content is None:
         path.unlink()
@@ -87,7 +90,7 @@ def test_only_the_10000_are_not_enough(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=60), packed=st.booleans())
-def test_no_bytes_whatever_make_it_fail_otherwise(
+def test_any_bytes_give_an_array_or_a_data_error(
     content: bytes, packed: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any-idx"

@@ -1,4 +1,4 @@
-"""What predictions say, against scikit-learn and SciPy as witnesses."""
+"""Statistics of predictions, compared with scikit-learn and SciPy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,10 @@ import pytest
 from conftest import Outcome
 from hypothesis import given, strategies as st
 from scipy.stats import binom
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
-from underhood import Interpretation, RunError, train
-from underhood.analysis.interpretation import mcnemar
-from underhood.jobs import compare
+from underhood import Interpretation, RunError, compare, train
+from underhood.analysis import PREDICTION_COLUMNS, balanced_accuracy, cross_entropy_per_image, mcnemar
 
 Command = Callable[..., Outcome]
 
@@ -32,7 +31,7 @@ LABELS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, m
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @given(LABELS)
-def test_confusion_precision_and_recall_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+def test_confusion_matrix_precision_and_recall_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = map(list, zip(*pairs, strict=True))
     it = interpretation(labels, predicted)
     matrix = it.confusion_matrix()
@@ -57,7 +56,7 @@ def test_confusion_precision_and_recall_are_scikit_learns(pairs: list[tuple[int,
 
 
 @given(LABELS, st.integers(1, 20))
-def test_calibration_and_rejection_count_every_picture_once(pairs: list[tuple[int, int]], bins: int) -> None:
+def test_calibration_and_rejection_count_every_image_once(pairs: list[tuple[int, int]], bins: int) -> None:
     it = interpretation(*map(list, zip(*pairs, strict=True)))
     rows, error = it.calibration(bins)
     assert sum(n for _, _, n in rows) == len(it)
@@ -73,45 +72,64 @@ def test_calibration_and_rejection_count_every_picture_once(pairs: list[tuple[in
     assert accuracy[place] == pytest.approx(it.right[kept].mean())
 
 
-def test_a_model_that_knows_how_sure_it_may_be_has_no_calibration_error() -> None:
+def test_a_well_calibrated_model_has_no_calibration_error() -> None:
     labels = np.arange(1000) % 2
-    guess = np.where(np.arange(1000) % 10 < 8, labels, 1 - labels)  # 80 % right, and 80 % sure
-    sure = Interpretation(("a", "b"), ["x"] * 1000, labels, guess, np.full(1000, 0.8), np.zeros(1000))
-    assert sure.calibration()[1] == pytest.approx(0)
-    bold = Interpretation(("a", "b"), ["x"] * 1000, labels, guess, np.full(1000, 0.99), np.zeros(1000))
-    assert bold.calibration()[1] == pytest.approx(0.19)
+    guess = np.where(np.arange(1000) % 10 < 8, labels, 1 - labels)  # accuracy 80 %, probability 80 %
+    calibrated = Interpretation(("a", "b"), ["x"] * 1000, labels, guess, np.full(1000, 0.8), np.zeros(1000))
+    assert calibrated.calibration()[1] == pytest.approx(0)
+    overconfident = Interpretation(("a", "b"), ["x"] * 1000, labels, guess, np.full(1000, 0.99), np.zeros(1000))
+    assert overconfident.calibration()[1] == pytest.approx(0.19)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, of classes without images
+@given(LABELS)
+def test_balanced_accuracy_and_cross_entropy_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    labels, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+    assert balanced_accuracy(predicted, labels) == pytest.approx(balanced_accuracy_score(labels, predicted))
+    scores = np.random.default_rng(0).uniform(0.01, 1, (len(labels), 3))
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    losses = cross_entropy_per_image(probabilities, labels)
+    assert losses.dtype == np.float64
+    assert losses.mean() == pytest.approx(log_loss(labels, probabilities, labels=[0, 1, 2]))
+
+
+def test_cross_entropy_of_certain_predictions_is_finite_and_has_no_negative_zero() -> None:
+    losses = cross_entropy_per_image(np.array([[1, 0], [1, 0]], np.float32), np.array([0, 1]))
+    assert losses.dtype == np.float32
+    assert f"{losses[0]:.6f}" == "0.000000"
+    assert losses[1] == pytest.approx(-np.log(np.finfo(np.float32).tiny))
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-def test_mcnemar_is_a_fair_coins_tail(fixed: int, broken: int) -> None:
+def test_mcnemar_is_a_two_sided_binomial_test(fixed: int, broken: int) -> None:
     total = fixed + broken
     by_hand = 2 * binom.cdf(min(fixed, broken), total, 0.5) if fixed != broken else 1.0
     assert mcnemar(fixed, broken) == pytest.approx(min(1.0, by_hand))
     assert mcnemar(fixed, broken) == pytest.approx(mcnemar(broken, fixed))
 
 
-def test_top_losses_are_the_worst_with_names_and_places(tmp_path: Path) -> None:
+def test_top_losses_are_the_highest_with_names_and_indices(tmp_path: Path) -> None:
     run = train("digits", model="linear", epochs=1, out=tmp_path / "run")["run"]
     it = Interpretation.from_run(run)
     worst = it.top_losses(5)
     assert [row.loss for row in worst] == sorted(it.loss, reverse=True)[:5]
     assert all(row.name == it.names[row.index] and row.label == row.name.split("/")[0] for row in worst)
     assert it.confusion_matrix().counts.sum() == 359
+    assert (tmp_path / "run" / "predictions.csv").read_text().splitlines()[0].split(",") == PREDICTION_COLUMNS
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
     with pytest.raises(RunError, match=r"predictions\.csv cannot be read"):
         Interpretation.from_run(run)
 
 
-def test_from_a_learner_it_is_what_the_run_says(tmp_path: Path) -> None:
+def test_from_learner_equals_from_run(tmp_path: Path) -> None:
     from underhood.core.schedule import one_cycle
-    from underhood.data.read import read
-    from underhood.training.config import Request
-    from underhood.training.setup import choose_recipe, make_learner
+    from underhood.data.read import load_data
+    from underhood.training.config import TrainConfig
+    from underhood.training.setup import choose_for, make_learner
 
-    request = Request("digits", model="linear", epochs=1)
-    data = read("digits")
-    recipe = choose_recipe(data, request, "linear")
-    learn = make_learner(data, recipe, request).learn
+    config, loaded = TrainConfig("digits", model="linear", epochs=1), load_data("digits")
+    recipe = choose_for(loaded.dataset, config, "linear")
+    learn = make_learner(loaded, recipe, config).learn
     list(learn.epochs(1, recipe.lr, one_cycle))
     one = Interpretation.from_learner(learn)
     other = Interpretation.from_run(train("digits", model="linear", epochs=1, out=tmp_path / "run")["run"])
@@ -120,14 +138,14 @@ def test_from_a_learner_it_is_what_the_run_says(tmp_path: Path) -> None:
     assert one.names == other.names
 
 
-def test_compare_says_better_worse_or_cannot_tell(underhood: Command) -> None:
+def test_compare_returns_better_worse_or_cannot_tell(underhood: Command) -> None:
     for name, flags in {"plain": ("linear", 1), "deep": ("conv", 6), "again": ("conv", 7)}.items():
         assert underhood("train", "--model", flags[0], "--epochs", flags[1], "--out", name).code == 0
-    told = underhood("compare", "plain", "deep", "again", "--json").json
-    assert told["images"] == 359
-    assert [row.get("verdict") for row in told["runs"]] == [None, "better", "better"]
-    assert len(told["runs"][1]["fixed"]) > len(told["runs"][1]["broken"])
-    assert told["runs"][1]["p"] < 0.001
+    result = underhood("compare", "plain", "deep", "again", "--json").json
+    assert result["images"] == 359
+    assert [row.get("verdict") for row in result["runs"]] == [None, "better", "better"]
+    assert len(result["runs"][1]["fixed"]) > len(result["runs"][1]["broken"])
+    assert result["runs"][1]["p"] < 0.001
     assert underhood("compare", "deep", "plain", "--json").json["runs"][1]["verdict"] == "worse"
     assert underhood("compare", "deep", "again", "--json").json["runs"][1]["verdict"] == "cannot tell"
     out = underhood("compare", "plain", "deep").out
@@ -136,7 +154,7 @@ def test_compare_says_better_worse_or_cannot_tell(underhood: Command) -> None:
     assert underhood("compare", "plain").code == 1
 
 
-def test_compare_refuses_other_pictures(tmp_path: Path) -> None:
+def test_compare_rejects_runs_on_different_images(tmp_path: Path) -> None:
     one = train("digits", model="linear", epochs=1, out=tmp_path / "one")["run"]
     other = train("digits", model="linear", epochs=1, seed=1, out=tmp_path / "two")["run"]
     with pytest.raises(RunError, match="same split"):

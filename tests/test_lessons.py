@@ -1,4 +1,4 @@
-"""Each lesson runs from top to bottom, reaches what it promises, and judges the answers to its exercises."""
+"""Each lesson runs from top to bottom, reaches the expected results, and checks the answers to its exercises."""
 
 import re
 import resource
@@ -26,7 +26,7 @@ NAMES = [file.stem for file in files()]
 
 
 def run(name: str, **given: Any) -> Mapping[str, Any]:
-    """What a lesson's cells define, with these in place of its own."""
+    """The names that a lesson's cells define, with ``given`` in place of its own."""
     file = next(file for file in files() if file.stem.startswith(name))
     _, defined = runpy.run_path(str(file))["app"].run(defs=given or None)
     return defined
@@ -34,7 +34,7 @@ def run(name: str, **given: Any) -> Mapping[str, Any]:
 
 @pytest.fixture(autouse=True)
 def on_one_core() -> Iterator[None]:
-    """Small products gain nothing by a second core, and wait long for one that is taken."""
+    """Small products gain nothing from a second core, and wait long for a busy one."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -54,7 +54,7 @@ def test_there_are_twelve_in_the_books_order() -> None:
 
 
 def faults_look_as_described(results: Mapping[str, tuple[list[float], float]]) -> bool:
-    """Lesson 6: what each fault does to the losses."""
+    """Lesson 6: the effect of each fault on the losses."""
     healthy, doubled, sorted_, fast, twice, broadcast = (np.array(losses) for losses, _ in results.values())
     late = slice(len(healthy) // 2, None)
     return bool(
@@ -67,7 +67,7 @@ def faults_look_as_described(results: Mapping[str, tuple[list[float], float]]) -
     )
 
 
-# What each lesson must reach: with MNIST the books' figures, without it a floor.
+# The results that each lesson must reach: with MNIST the books' figures, without it a minimum.
 REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
     "01": lambda d, mnist: (
         d["rank"] == 4 and d["shares_memory"] and (not mnist or d["corner"].tolist()[2] == [0, 0, 0, 48, 166, 224])
@@ -122,7 +122,7 @@ REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lesson_runs_and_reaches_what_it_promises(name: str, mnist: object) -> None:
+def test_a_lesson_runs_and_reaches_the_expected_results(name: str, mnist: object) -> None:
     defined = run(name)
     assert defined.get("which", MNIST_IS_HERE) == MNIST_IS_HERE
     assert REACHED[name[:2]](defined, True)
@@ -137,23 +137,23 @@ def test_each_lesson_has_a_control_and_two_exercises() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("without_mnist")
-def test_without_mnist_it_takes_the_small_digits_and_judges_answers(name: str) -> None:
+def test_without_mnist_it_uses_the_small_digits_and_checks_answers(name: str) -> None:
     answers = dict(ANSWERS[name[:2]])
-    for which, said in ((1, "Not yet"), (0, "Right.")):
+    for which, response in ((1, "Not yet"), (0, "Right.")):
         defined = run(name, **{what: pair[which] for what, pair in answers.items()})
         assert defined.get("which", MNIST_IS_NOT) == MNIST_IS_NOT
         assert REACHED[name[:2]](defined, False)
         checks = sorted(check for check in defined if check.startswith("check_"))
         assert len(checks) == len(answers)
         for check in checks:
-            assert said in defined[check].text, (check, defined[check].text)
+            assert response in defined[check].text, (check, defined[check].text)
         if "fraction" in answers:
             distance, ideal = sgd.mnist_distance, defined["mean3"]
             dark = distance(defined["threes"], ideal / 2) < distance(defined["threes"], ideal)
             answers["fraction"] = dark.float().mean().item(), 2.0
 
 
-def test_an_answer_that_raises_is_told_what_it_raised() -> None:
+def test_the_error_of_an_answer_is_shown() -> None:
     assert "put your answer" in exercise(..., bool, "").text
     assert "put your answer" in exercise(lambda x: ..., bool, "", (1,)).text
     assert "ZeroDivisionError" in exercise(lambda x: 1 / x, bool, "", (0,)).text
@@ -163,7 +163,7 @@ def test_an_answer_that_raises_is_told_what_it_raised() -> None:
         assert "ZeroDivisionError" in check.text, name
 
 
-def test_what_an_exercise_offers_is_there() -> None:
+def test_the_function_that_an_exercise_offers_is_imported() -> None:
     (lesson_6,) = (file for file in files() if file.name.startswith("06"))
     assert "`calc_grad(" in lesson_6.read_text(encoding="utf-8")
     assert runpy.run_path(str(lesson_6))["calc_grad"] is sgd.calc_grad
@@ -175,12 +175,12 @@ def test_close_up_accuracy_is_flat_where_the_loss_still_has_a_slope() -> None:
     assert len(close["losses"].unique()) > 5
 
 
-def test_a_rate_above_one_climbs_out_and_one_below_a_half_arrives() -> None:
+def test_a_learning_rate_above_one_diverges_and_one_below_a_half_converges() -> None:
     far, near = (abs(run("03", rate=SimpleNamespace(value=rate))["path"][-1]) for rate in (1.03, 0.3))
     assert near < 1e-3 < 1.5 < far
 
 
-def test_of_four_rates_one_comes_near_the_best_loss_as_lesson_4_says() -> None:
+def test_one_of_four_learning_rates_reaches_the_best_loss_as_lesson_4_says() -> None:
     torch.manual_seed(42)
     time = torch.arange(0, 20).float()
     speed = torch.randn(20) * 3 + 0.75 * (time - 9.5) ** 2 + 1
@@ -194,7 +194,7 @@ def test_of_four_rates_one_comes_near_the_best_loss_as_lesson_4_says() -> None:
     assert near == [False, False, True, False]
 
 
-def test_copies_are_made_once_and_a_readers_work_is_kept(tmp_path: Path) -> None:
+def test_lessons_are_copied_once_and_a_readers_changes_are_kept(tmp_path: Path) -> None:
     folder = copy_lessons(tmp_path / "mine")
     assert sorted(file.name for file in folder.glob("*.py")) == [f"{name}.py" for name in NAMES]
     assert (folder / "pyproject.toml").read_text() == SETTINGS
@@ -205,7 +205,7 @@ def test_copies_are_made_once_and_a_readers_work_is_kept(tmp_path: Path) -> None
     assert (folder / f"{NAMES[1]}.py").read_text(encoding="utf-8") == files()[1].read_text(encoding="utf-8")
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(underhood: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(underhood: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     failed = underhood("lessons", "--out", tmp_path / "file", "--no-browser")
     assert failed.code == 1
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(underhood: Callable[..., Ou
     assert not (tmp_path / "l").exists()
 
 
-def test_on_a_full_disk_no_half_of_a_lesson_is_left(tmp_path: Path) -> None:
+def test_on_a_full_disk_no_partial_lesson_is_left(tmp_path: Path) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))

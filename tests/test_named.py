@@ -20,6 +20,7 @@ from underhood.core.images import Dataset
 from underhood.data import named
 from underhood.data.named import read_named
 from underhood.data.read import read
+from underhood.data.split import digest
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -29,7 +30,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A small fashion-mnist on a server of our own; the first of its two mirrors has nothing."""
+    """A small fashion-mnist on a local server; the first of its two mirrors has no files."""
     folder = tmp_path / "mirror"
     folder.mkdir()
     labels = np.arange(40, dtype=np.uint8) % 10
@@ -67,10 +68,10 @@ def test_a_set_is_downloaded_from_the_mirror_that_has_it_and_then_cached(mirror:
     assert data.train.names[0] == "train/T-shirt-top/0.png"
     for file in mirror.iterdir():
         file.unlink()
-    assert read("fashion-mnist").train.digest() == data.train.digest()
+    assert digest(read("fashion-mnist").train) == digest(data.train)
 
 
-def test_a_file_with_a_wrong_checksum_is_not_taken(mirror: Path) -> None:
+def test_a_file_with_a_wrong_checksum_is_refused(mirror: Path) -> None:
     (mirror / named.FILES[2]).write_bytes(b"somebody else's file")
     with pytest.raises(DataError, match=r"ValueError.*t10k-images-idx3-ubyte\.gz.*into .*fashion-mnist"):
         read("fashion-mnist")
@@ -81,7 +82,7 @@ def test_a_file_with_a_wrong_checksum_is_not_taken(mirror: Path) -> None:
 def test_without_a_network_the_error_names_the_files_and_the_folder(
     mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as taken:  # a port on which nobody listens
+    with socket.socket() as taken:  # a port without a server
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setitem(named.MIRRORS, "fashion-mnist", (f"http://127.0.0.1:{taken.getsockname()[1]}/",))
         with pytest.raises(DataError) as error:
@@ -133,8 +134,8 @@ def test_mnist_3v7_as_a_folder_reads_back_as_the_same(mnist_3v7: Dataset, tmp_pa
         get("mnist-3v7", tmp_path / "D")
 
 
-def test_an_incomplete_set_is_not_taken_for_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the 10,000 missing, a fifth of the 60,000 would validate and still be called mnist."""
+def test_an_incomplete_set_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its test images, a fifth of the training images would be held out under the name mnist."""
     write_set(tmp_path / "mnist", valid=False)
     monkeypatch.setenv("UNDERHOOD_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

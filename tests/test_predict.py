@@ -1,4 +1,4 @@
-"""``predict``: files, folders and standard input; a table, JSON or CSV; sure or not."""
+"""``predict``: files, folders and standard input; a table, JSON or CSV; rejected images."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from underhood import Predictor, read, train
-from underhood.training.run import threshold_for
+from underhood.training.run import choose_threshold
 
 Command = Callable[..., Outcome]
 
@@ -27,19 +27,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     for i, pixels in enumerate(read("digits").valid.pixels[:12]):
         (tmp_path / "new").mkdir(exist_ok=True)
         Image.fromarray(pixels[0]).save(tmp_path / "new" / f"{i:02}.png")
     return tmp_path / "new"
 
 
-def test_each_row_has_path_label_score_rejected_and_top(run: Path, pictures: Path, underhood: Command) -> None:
-    told = underhood("predict", run, pictures, "--json").json["predictions"]
+def test_each_row_has_path_label_score_rejected_and_top(run: Path, images: Path, underhood: Command) -> None:
+    result = underhood("predict", run, images, "--json").json["predictions"]
     predictor = Predictor.load(run)
-    labels, probabilities = predictor.predict(sorted(pictures.iterdir()))
-    assert [row["label"] for row in told] == labels
-    for row, mine in zip(told, probabilities, strict=True):
+    labels, probabilities = predictor.predict(sorted(images.iterdir()))
+    assert [row["label"] for row in result] == labels
+    for row, mine in zip(result, probabilities, strict=True):
         assert set(row) == {"path", "label", "score", "rejected", "top"}
         assert row["score"] == row["top"][0]["score"] == pytest.approx(mine.max())
         assert row["top"][0]["label"] == row["label"]
@@ -47,27 +47,27 @@ def test_each_row_has_path_label_score_rejected_and_top(run: Path, pictures: Pat
         assert row["rejected"] == (mine.max() < predictor.threshold)
 
 
-def test_as_a_table_and_as_csv(run: Path, pictures: Path, underhood: Command) -> None:
-    Image.new("L", (8, 8)).save(pictures / "blank.png")
-    table = underhood("predict", run, pictures).out.splitlines()
+def test_as_a_table_and_as_csv(run: Path, images: Path, underhood: Command) -> None:
+    Image.new("L", (8, 8)).save(images / "blank.png")
+    table = underhood("predict", run, images).out.splitlines()
     assert len(table) == 13
-    assert [line.endswith("blank.png  (not sure)") for line in table].count(True) == 1
-    rows = list(csv.DictReader(io.StringIO(underhood("predict", run, pictures, "--csv").out)))
+    assert [line.endswith("blank.png  (rejected)") for line in table].count(True) == 1
+    rows = list(csv.DictReader(io.StringIO(underhood("predict", run, images, "--csv").out)))
     assert list(rows[0]) == ["path", "label", "score", "rejected"]
     assert [row["rejected"] for row in rows if row["path"].endswith("blank.png")] == ["True"]
 
 
-def test_bad_files_are_listed_and_the_rest_predicted(run: Path, pictures: Path, underhood: Command) -> None:
-    (pictures / "bad.png").write_bytes(b"no picture")
-    told = underhood("predict", run, pictures, pictures / "gone.png", "--json")
-    assert told.code == 1
-    assert len(told.json["predictions"]) == 12
-    assert sorted(Path(path).name for path in told.json["unreadable"]) == ["bad.png", "gone.png"]
-    assert "bad.png is not a picture" in told.err
+def test_unreadable_files_are_listed_and_the_rest_predicted(run: Path, images: Path, underhood: Command) -> None:
+    (images / "bad.png").write_bytes(b"no image")
+    result = underhood("predict", run, images, images / "gone.png", "--json")
+    assert result.code == 1
+    assert len(result.json["predictions"]) == 12
+    assert sorted(Path(path).name for path in result.json["unreadable"]) == ["bad.png", "gone.png"]
+    assert "bad.png is not an image" in result.err
 
 
-def test_a_picture_may_come_from_standard_input(run: Path, pictures: Path, underhood: Command) -> None:
-    files = sorted(pictures.iterdir())
+def test_an_image_may_come_from_standard_input(run: Path, images: Path, underhood: Command) -> None:
+    files = sorted(images.iterdir())
     command = [sys.executable, "-m", "underhood", "predict", run, files[0], "-", files[2], "--csv"]
     done = subprocess.run(command, input=files[1].read_bytes(), capture_output=True, check=True)
     rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
@@ -81,15 +81,15 @@ def test_a_picture_may_come_from_standard_input(run: Path, pictures: Path, under
 
 
 @given(st.lists(st.floats(0.1, 1), min_size=1, max_size=300, unique=True), st.floats(0, 0.99))
-def test_the_threshold_rejects_the_fraction_that_was_asked_for(sureness: list[float], reject: float) -> None:
-    values = np.array(sureness)
-    assert (values < threshold_for(values, reject)).sum() == min(round(reject * len(values)), len(values) - 1)
+def test_the_threshold_rejects_the_requested_fraction(confidences: list[float], reject: float) -> None:
+    values = np.array(confidences)
+    assert (values < choose_threshold(values, reject)).sum() == min(round(reject * len(values)), len(values) - 1)
 
 
 def test_reject_is_stored_in_the_run(tmp_path: Path, underhood: Command) -> None:
-    told = underhood("train", "--model", "linear", "--epochs", 1, "--reject", 0.2, "--out", "run", "--json").json
-    assert told["threshold"] == Predictor.load("run").threshold
+    result = underhood("train", "--model", "linear", "--epochs", 1, "--reject", 0.2, "--out", "run", "--json").json
+    assert result["threshold"] == Predictor.load("run").threshold
     rows = list(csv.DictReader(io.StringIO(Path("run/predictions.csv").read_text())))
-    assert sum(float(row["probability"]) < told["threshold"] - 1e-6 for row in rows) == round(0.2 * len(rows))
-    assert "not sure            below" in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
+    assert sum(float(row["probability"]) < result["threshold"] - 1e-6 for row in rows) == round(0.2 * len(rows))
+    assert "reject below        " in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
     assert underhood("train", "--reject", 1.5).code == 2

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 from underhood.core.augment import Augmentation
 from underhood.core.images import Dataset
 from underhood.core.loader import DataLoader
-from underhood.training.distributed import ALONE, Ranks
+from underhood.training.distributed import SINGLE_PROCESS, Processes
 
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv")
 
@@ -40,7 +40,7 @@ def write_script(path: Path, text: str) -> Path:
 
 @given(st.integers(1, 300), st.integers(1, 9))
 def test_shares_of_any_number_of_processes_are_disjoint_and_complete(count: int, size: int) -> None:
-    parts = [range(count)[Ranks(rank, size).part(count)] for rank in range(size)]
+    parts = [range(count)[Processes(rank, size).shard(count)] for rank in range(size)]
     assert [i for part in parts for i in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert parts[0]
@@ -51,12 +51,12 @@ def test_each_batch_is_divided_and_augmented_as_a_whole(count: int, batch: int, 
     x, y = torch.arange(count * 16).reshape(count, 1, 4, 4) % 256, torch.arange(count)
     moved = Augmentation(shift=0.1, rotation=20, flip=True)
 
-    def loader(ranks: Ranks) -> DataLoader:
-        return DataLoader((x, y), batch, shuffle=True, seed=seed, augmentation=moved, ranks=ranks)
+    def loader(processes: Processes) -> DataLoader:
+        return processes.shard_loader(DataLoader((x, y), batch, shuffle=True, seed=seed, augmentation=moved))
 
-    everyone = [list(loader(Ranks(rank, size)).batches(3)) for rank in range(size)]
-    for number, (pictures, labels) in enumerate(loader(ALONE).batches(3)):
-        parts = [Ranks(rank, size).part(len(labels)) for rank in range(size)]
+    everyone = [list(loader(Processes(rank, size)).batches(3)) for rank in range(size)]
+    for number, (pictures, labels) in enumerate(loader(SINGLE_PROCESS).batches(3)):
+        parts = [Processes(rank, size).shard(len(labels)) for rank in range(size)]
         counted = [rank for rank, part in enumerate(parts) if part.stop > part.start]
         assert torch.equal(torch.cat([everyone[rank][number][1] for rank in counted]), labels)
         assert torch.allclose(torch.cat([everyone[rank][number][0] for rank in counted]), pictures, atol=1e-3)
@@ -69,7 +69,7 @@ def test_each_process_reads_only_its_share_of_pictures_in_a_file(tmp_path: Path)
     shape = (4000, 1, 64, 64)  # a page each
     np.lib.format.open_memmap(tmp_path / "pixels.npy", "w+", np.uint8, shape).flush()
     pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
-    for x, _ in DataLoader((pixels, np.zeros(4000, np.int64)), 1000, ranks=Ranks(1, 4)).batches():
+    for x, _ in Processes(1, 4).shard_loader(DataLoader((pixels, np.zeros(4000, np.int64)), 1000)).batches():
         assert not x.any()
     maps = Path("/proc/self/smaps").read_text().split(str(tmp_path / "pixels.npy"))[1:]
     touched = sum(int(re.search(r"Rss: +(\d+) kB", part)[1]) for part in maps)  # type: ignore[index]
@@ -96,22 +96,24 @@ ONE_HUNDRED_AND_ONE = """
     import torch
     from underhood import read, build_model, Architecture, Learner, DataLoaders
     from underhood.core.loader import DataLoader
-    from underhood.training.distributed import joined
+    from underhood.training.distributed import init_distributed
 
-    with joined("cpu") as ranks:
+    with init_distributed("cpu") as processes:
         data = read("digits")
         data = dataclasses.replace(data, train=data.train.take(np.arange(101)), valid=data.valid.take(np.arange(101)))
         torch.manual_seed(0)
         model = build_model(Architecture("net", 1, 8, 8, 10))
-        dls = DataLoaders.from_dataset(data, batch_size=50, ranks=ranks)  # the last batch is one picture
+        dls = DataLoaders.from_dataset(data, batch_size=50)  # the last batch is one image
+        processes.shard_loader(dls.train)
         dls.valid = DataLoader(data.valid, 16)
-        learn = Learner(dls, model, ranks=ranks)
+        learn = Learner(dls, model, processes=processes)
+        learn.forward = processes.wrap(model)
         before = learn.validate()
         rows = list(learn.epochs(3, 0.01))
-        mine = range(ranks.rank, len(dls.valid), ranks.size)
-        counted = torch.tensor(sum(dls.valid.items(number) for number in mine))
-        ranks.total(counted)
-        if ranks.first:
+        mine = range(processes.rank, len(dls.valid), processes.world_size)
+        counted = torch.tensor(sum(dls.valid.items_in(number) for number in mine))
+        processes.sum(counted)
+        if processes.is_main:
             print(json.dumps([before, learn.recorder.losses, len(rows), round(before[1] * 101), int(counted)]))
 """
 
@@ -178,20 +180,20 @@ def test_a_killed_process_brings_the_run_back_from_its_last_state(tmp_path: Path
     assert train(2, whole, *flags[1:]).returncode == 0
     done = torchrun(2, script, *flags, "--out", broken, restarts=3)
     assert done.returncode == 0, done.stderr
-    assert "goes on after step" in (broken / "log.txt").read_text()
+    assert "resumes after step" in (broken / "log.txt").read_text()
     for name in SAME:
         assert (whole / name).read_bytes() == (broken / name).read_bytes()
 
 
 def test_a_worker_started_again_without_a_record_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was killed before config.json was there: what it left in the folder is only its lock."""
-    from underhood import jobs
+    from underhood import train as train_here
 
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
     (tmp_path / "run" / ".config.json.part").touch()
-    assert jobs.train("digits", model="linear", epochs=1, out=tmp_path / "run")["epochs"] == 1
-    assert jobs.train("digits", model="linear", epochs=1, out=tmp_path / "run") == {
+    assert train_here("digits", model="linear", epochs=1, out=tmp_path / "run")["epochs"] == 1
+    assert train_here("digits", model="linear", epochs=1, out=tmp_path / "run") == {
         "run": str(tmp_path / "run"), "finished": True
     }  # fmt: skip

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
-
 from underhood.cli.app import app
 
 ROOT = Path(__file__).parent.parent

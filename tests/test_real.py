@@ -1,4 +1,4 @@
-"""What the README promises on real data, at full length."""
+"""The accuracies on real data that the README states."""
 
 from collections.abc import Callable
 

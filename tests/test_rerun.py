@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import Outcome, picture
 
+from underhood import rerun, train
 from underhood.core.errors import RunError
-from underhood.jobs import rerun, train
 
 Command = Callable[..., Outcome]
 

@@ -7,41 +7,55 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Outcome, picture
 
+from underhood import resume, train
 from underhood.core.errors import InterruptedRunError, RunError, UnderhoodError
-from underhood.jobs import resume, train
+from underhood.core.learner import Step
 from underhood.runs import checkpoint as states
-from underhood.training.reporter import Listener
+from underhood.training import Reporter
 
 Command = Callable[..., Outcome]
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv")
 
 
-class StopAfter(Listener):
-    """Ends the process's training as a SIGKILL would, after so many steps: nothing is cleaned up or saved."""
+class Killed(BaseException):
+    pass
 
-    class Killed(BaseException):
-        pass
 
-    def __init__(self, steps: int):
-        self.steps = steps
+class Count(Reporter):
+    """Keeps the numbers of the steps."""
 
-    def watch(self, steps: Any) -> Any:
-        for step in steps:
-            yield step
-            if step.number >= self.steps:
-                raise StopAfter.Killed
+    def __init__(self) -> None:
+        self.numbers = [0]
+
+    def on_step(self, step: Step) -> None:
+        self.numbers.append(step.number)
+
+
+@contextmanager
+def killed_after(steps: int) -> Iterator[Reporter]:
+    """Ends a training, whose reporter this gives, right after the checkpoint of this step, as a SIGKILL would."""
+    reporter = Count()
+
+    def check(_: object) -> None:
+        if reporter.numbers[-1] >= steps:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):  # noqa: PT012
+        patched.setattr("underhood.training.run.StopFlag.check", check)
+        yield reporter
 
 
 def killed(steps: int, out: Path, **asked: Any) -> Path:
-    with pytest.raises(StopAfter.Killed):
-        train("digits", out=out, listener=StopAfter(steps), **asked)
+    with killed_after(steps) as reporter:
+        train("digits", out=out, reporter=reporter, **asked)
     return out
 
 
@@ -66,7 +80,7 @@ def test_a_resumed_run_ends_in_the_bytes_of_an_unbroken_one(asked: dict[str, Any
     train("digits", out=tmp_path / "whole", **asked)
     finished = states.load_state(tmp_path / "whole")
     assert finished
-    total = finished[0]["taken"]
+    total = finished[0]["global_step"]
     each = total // asked["epochs"]
     for stop in sorted({1, 2, each, each + 1, total - 1, total} & set(range(1, total + 1))):
         broken = killed(stop, tmp_path / f"broken-{stop}", **asked)
@@ -79,24 +93,17 @@ def test_a_run_can_be_broken_again_and_again(tmp_path: Path) -> None:
     train("digits", out=tmp_path / "whole", **asked)
     broken = killed(3, tmp_path / "broken", **asked)
     for stop in (7, 12, 13, 25):
-        with pytest.raises(StopAfter.Killed):
-            resume(broken, listener=StopAfter(stop))
+        with killed_after(stop) as reporter:
+            resume(broken, reporter=reporter)
     resume(broken)
     assert same_bytes(tmp_path / "whole", broken)
 
 
 def test_nothing_is_done_twice_or_left_out(tmp_path: Path) -> None:
     broken = killed(15, tmp_path / "broken", model="net", epochs=3, batch_size=128, save_every=0, report=False)
-    numbers: list[int] = []
-
-    class Count(Listener):
-        def watch(self, steps: Any) -> Any:
-            for step in steps:
-                numbers.append(step.number)
-                yield step
-
-    resume(broken, listener=Count())
-    assert numbers == list(range(16, 37))
+    counted = Count()
+    resume(broken, reporter=counted)
+    assert counted.numbers == [0, *range(16, 37)]
 
 
 def test_a_run_killed_before_its_first_state_starts_again_from_config(tmp_path: Path) -> None:
@@ -128,8 +135,8 @@ def test_resume_stands_alone(underhood: Command) -> None:
 
 def test_changed_data_are_refused_by_name(small_folder: Path, tmp_path: Path) -> None:
     asked: dict[str, Any] = {"model": "net", "epochs": 2, "save_every": 0, "out": tmp_path / "broken"}
-    with pytest.raises(StopAfter.Killed):
-        train(small_folder, listener=StopAfter(2), **asked)
+    with killed_after(2) as reporter:
+        train(small_folder, reporter=reporter, **asked)
     picture(9).save(small_folder / "dark" / "new.png")
     with pytest.raises(UnderhoodError, match=r"changed since .*dark/new.png is new"):
         resume(tmp_path / "broken")
@@ -143,11 +150,11 @@ def test_another_number_of_threads_is_a_warning(tmp_path: Path) -> None:
     (broken / "environment.json").write_text(json.dumps(environment | {"threads": 77}))
     warnings: list[str] = []
 
-    class Hear(Listener):
+    class Hear(Reporter):
         def warn(self, line: str) -> None:
             warnings.append(line)
 
-    resume(broken, listener=Hear())
+    resume(broken, reporter=Hear())
     assert any("threads was 77" in line for line in warnings)
 
 
@@ -214,9 +221,11 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(seed: int, whole: 
     out, moments = tmp_path / "run", random.Random(seed)
     process = start(out)
     wait_for(out / "config.json")
-    time.sleep(moments.uniform(0, 3))
+    time.sleep(moments.uniform(0, 1.5))
+    assert process.poll() is None, "it ended before it could be killed"
     process.kill()
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
     done = subprocess.run(
         [sys.executable, "-m", "underhood", "train", "--resume", out], capture_output=True, text=True, check=False
     )
@@ -239,19 +248,17 @@ def test_signals_save_and_say_how_to_go_on(sent: signal.Signals, code: int, whol
 
 
 def test_a_stop_within_a_step_is_heeded_after_it(tmp_path: Path) -> None:
-    class Interrupt(Listener):
-        def watch(self, steps: Any) -> Any:
-            for step in steps:
-                if step.number == 5:
-                    os.kill(os.getpid(), signal.SIGINT)
-                yield step
+    class Interrupt(Reporter):
+        def on_step(self, step: Step) -> None:
+            if step.number == 5:
+                os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(InterruptedRunError) as stopped:
-        train("digits", out=tmp_path / "run", model="net", epochs=2, listener=Interrupt())
+        train("digits", out=tmp_path / "run", model="net", epochs=2, reporter=Interrupt())
     assert stopped.value.code == 130
     loaded = states.load_state(tmp_path / "run")
     assert loaded is not None
-    assert loaded[0]["taken"] == 5
+    assert loaded[0]["global_step"] == 5
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -15,9 +15,10 @@ from hypothesis import given, strategies as st
 from safetensors.torch import load_file, save_file
 
 from underhood import Predictor, RunError, evaluate, predict, train
-from underhood.analysis.interpretation import fixed_and_broken, per_class, wilson_interval
+from underhood.analysis import fixed_and_broken, per_class, wilson_interval
 from underhood.core.errors import DataError
-from underhood.runs.folder import FORMAT, load_run, write_whole
+from underhood.runs import atomic_write
+from underhood.runs.checkpoint import FORMAT, load_run
 
 FILES = [
     "config.json",
@@ -27,6 +28,7 @@ FILES = [
     "layers.csv",
     "log.txt",
     "metrics.csv",
+    "ood.csv",
     "pictures.csv",
     "predictions.csv",
     "report.html",
@@ -123,7 +125,7 @@ def edit_metadata(run: Path, to: Path, **changes: object) -> Path:
 
 
 def test_a_newer_format_is_a_clear_error(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=rf"has format {FORMAT + 1}.*pip install -U underhood"):
+    with pytest.raises(RunError, match=rf"has format {FORMAT + 1}.*pip install -U underhood-vision"):
         load_run(edit_metadata(run, tmp_path / "newer", format=FORMAT + 1))
 
 
@@ -185,25 +187,25 @@ def test_a_full_disk_leaves_what_was_there_and_says_so(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 from underhood.core.errors import RunError
-from underhood.runs.folder import write_whole
+from underhood.runs import atomic_write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    write_whole(Path(sys.argv[1]), bytes(5000))
+    atomic_write(Path(sys.argv[1]), bytes(5000))
 except RunError as error:
     print(error)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "weights"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith(f"cannot write {tmp_path / 'weights'} (File too large): make room")
+    assert done.stdout.startswith(f"cannot write {tmp_path / 'weights'} (File too large): free some space")
     assert (tmp_path / "weights").read_bytes() == b"earlier"
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
 def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
-    write_whole(tmp_path / "f", b"long content")
-    write_whole(tmp_path / "f", b"short")
+    atomic_write(tmp_path / "f", b"long content")
+    atomic_write(tmp_path / "f", b"short")
     assert (tmp_path / "f").read_bytes() == b"short"
 
 
@@ -211,7 +213,7 @@ def test_from_starts_with_another_runs_weights(run: Path, tmp_path: Path) -> Non
     longer = train("digits", from_run=run, epochs=1, lr=1e-6, out=tmp_path / "more")
     assert longer["model"] == "net"
     assert longer["valid_accuracy"] == pytest.approx(evaluate(run)["accuracy"], abs=0.01)
-    with pytest.raises(RunError, match="is net for 8 × 8 grey: leave --model"):
+    with pytest.raises(RunError, match="is net for 8 × 8 grey: omit --model"):
         train("digits", from_run=run, model="conv", out=tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
@@ -227,7 +229,7 @@ def test_from_with_other_classes_gets_a_new_last_layer(run: Path, small_folder: 
 
 def test_evaluate_matches_classes_by_name(run: Path, tmp_path: Path) -> None:
     from underhood.data.named import read_digits
-    from underhood.data.write import write_folder
+    from underhood.jobs.get import write_folder
 
     digits = read_digits()
     some = digits.take(np.flatnonzero(np.isin(digits.labels, (3, 7, 9)))[:90])

@@ -1,4 +1,4 @@
-"""The process that serves: how it ends, and how it does not begin."""
+"""The process of ``underhood serve``: signals, and errors at the start."""
 
 import http.client
 import json
@@ -40,7 +40,7 @@ def start(run: Path, *flags: object) -> tuple[subprocess.Popen, int]:
 
 
 @pytest.mark.parametrize(("wanted", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_finishes_what_is_in_flight(run: Path, wanted: signal.Signals, code: int) -> None:
+def test_a_signal_finishes_the_requests_in_flight(run: Path, wanted: signal.Signals, code: int) -> None:
     process, port = start(run)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.putrequest("POST", "/api/predict")
@@ -59,7 +59,7 @@ def test_a_signal_finishes_what_is_in_flight(run: Path, wanted: signal.Signals, 
     assert "Traceback" not in err
 
 
-def test_a_second_interrupt_does_not_wait_for_who_hangs(run: Path) -> None:
+def test_a_second_interrupt_does_not_wait_for_slow_clients(run: Path) -> None:
     process, port = start(run)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
@@ -72,7 +72,7 @@ def test_a_second_interrupt_does_not_wait_for_who_hangs(run: Path) -> None:
     assert (process.returncode, err) == (130, "error: interrupted\n")
 
 
-def test_a_port_that_is_taken_is_one_line(run: Path, underhood: Command, tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_line(run: Path, underhood: Command, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

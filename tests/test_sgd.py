@@ -8,22 +8,22 @@ import torch
 from hypothesis import given, strategies as st
 from torch import nn
 
-from underhood.core import losses, metrics
+from underhood.core import losses
 from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
-from underhood.scratch import questionnaire, sgd
+from underhood.scratch import sgd
 
 
 @pytest.fixture
 def dls():
-    """Two classes of 8 × 8 pictures that a line can nearly tell apart, batches of 16 with a short last one."""
+    """Two classes of 8 × 8 images that are almost linearly separable, in batches of 16 with a short last one."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(100, 64, generator=rng)
     y = (x[:, :32].sum(1) > x[:, 32:].sum(1)).long().unsqueeze(1)
     return DataLoaders(DataLoader((x[:70], y[:70]), 16), DataLoader((x[70:], y[70:]), 16))
 
 
-def test_a_picture_has_no_distance_from_itself_and_distance_is_symmetric():
+def test_distance_is_symmetric_and_zero_between_equal_images():
     a, b = torch.rand(5, 28, 28), torch.rand(28, 28)
     assert sgd.mnist_distance(a, a).eq(0).all()
     assert torch.equal(sgd.mnist_distance(a, b), sgd.mnist_distance(b, a))
@@ -31,33 +31,34 @@ def test_a_picture_has_no_distance_from_itself_and_distance_is_symmetric():
     assert torch.allclose(sgd.mnist_distance(a[0], b), nn.functional.l1_loss(a[0], b))
 
 
-def test_a_picture_is_a_3_when_the_ideal_3_is_nearer():
+def test_an_image_is_a_3_when_the_ideal_3_is_nearer():
     three, seven = torch.zeros(28, 28), torch.ones(28, 28)
     assert sgd.is_3(torch.stack([three + 0.1, seven - 0.1]), three, seven).tolist() == [True, False]
 
 
 @given(st.floats(-1e3, 1e3))
-def test_the_slope_is_what_autograd_finds(x):
+def test_the_slope_is_autograds_gradient(x):
     place = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     sgd.quadratic(place).backward()
     assert place.grad == sgd.slope(place)
 
 
 @pytest.mark.parametrize(
-    ("lr", "what"), [(0.01, "creeps"), (0.1, "arrives"), (0.9, "bounces in"), (1.0, "bounces for ever"), (1.1, "flees")]
+    ("lr", "what"),
+    [(0.01, "slow"), (0.1, "converges"), (0.9, "oscillates"), (1.0, "never converges"), (1.1, "diverges")],
 )
-def test_a_rate_may_be_too_low_right_bouncing_or_too_high(lr, what):
+def test_a_learning_rate_may_be_too_low_right_or_too_high(lr, what):
     places = sgd.descend(-1.5, lr, 20)
     assert len(places) == 21
     assert places[0] == -1.5
     bounces = all(a * b < 0 for a, b in itertools.pairwise(places))
     distance = abs(places[-1])
     expected = {
-        "creeps": not bounces and 0.9 < distance < 1.5,
-        "arrives": not bounces and distance < 0.02,
-        "bounces in": bounces and distance < 0.02,
-        "bounces for ever": bounces and distance == 1.5,
-        "flees": bounces and distance > 50,
+        "slow": not bounces and 0.9 < distance < 1.5,
+        "converges": not bounces and distance < 0.02,
+        "oscillates": bounces and distance < 0.02,
+        "never converges": bounces and distance == 1.5,
+        "diverges": bounces and distance > 50,
     }
     assert expected[what]
 
@@ -78,34 +79,34 @@ def test_apply_step_returns_the_loss_before_the_step_and_lowers_it():
     assert params.grad is None
 
 
-def test_the_scratch_losses_and_metrics_are_the_packages_own():
+def test_the_scratch_losses_and_metrics_equal_those_of_core():
     preds, targets = torch.randn(50, 1), torch.randint(2, (50, 1))
     assert torch.allclose(sgd.mnist_loss(preds, targets), losses.mnist_loss(preds, targets))
     assert torch.allclose(sgd.sigmoid(preds), preds.sigmoid())
-    assert sgd.batch_accuracy(preds, targets).item() == pytest.approx(metrics.batch_accuracy(preds, targets).item())
+    assert sgd.batch_accuracy(preds, targets).item() == pytest.approx(losses.batch_accuracy(preds, targets).item())
     assert torch.allclose(sgd.mse(preds, targets), losses.mse(preds, targets.float()))
 
 
-def test_linear1_with_the_same_weights_is_nn_linear():
+def test_linear1_equals_nn_linear_with_the_same_weights():
     module = nn.Linear(64, 1)
     x = torch.rand(30, 64)
     assert torch.allclose(sgd.linear1(x, module.weight.T, module.bias), module(x), atol=1e-6)
 
 
-def test_simple_net_with_the_same_weights_is_nn_sequential():
+def test_simple_net_equals_nn_sequential_with_the_same_weights():
     module = nn.Sequential(nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 1))
     w1, b1, w2, b2 = module.parameters()
     x = torch.rand(30, 64)
     assert torch.allclose(sgd.simple_net(x, w1.T, b1, w2.T, b2), module(x), atol=1e-6)
 
 
-def test_init_params_has_the_deviation_asked_for_and_learns():
+def test_init_params_has_the_requested_std_and_requires_grad():
     params = sgd.init_params((1000, 10), std=0.1)
     assert params.requires_grad
     assert params.std().item() == pytest.approx(0.1, rel=0.05)
 
 
-def test_calc_grad_adds_to_what_is_there():
+def test_calc_grad_adds_to_the_gradient():
     weights, bias = sgd.init_params((64, 1)), sgd.init_params(1)
     model = partial(sgd.linear1, weights=weights, bias=bias)
     x, y = torch.rand(4, 64), torch.tensor([[1], [0], [1], [0]])
@@ -116,9 +117,9 @@ def test_calc_grad_adds_to_what_is_there():
 
 
 @pytest.mark.parametrize("lr", [1.0, 0.5, 0.1])
-def test_basic_optim_steps_as_torchs_sgd_does(dls, lr):
-    """To the bit where lr · slope is exact, at powers of two. At 0.1 torch multiplies and subtracts with one rounding
-    (a fused operation) and BasicOptim with two, so there they part by float32's last digit."""
+def test_basic_optim_steps_like_torchs_sgd(dls, lr):
+    """Bit for bit where lr · gradient is exact, at powers of two. At 0.1 torch multiplies and subtracts with one
+    rounding (a fused operation) and BasicOptim with two, so that they differ in float32's last digit."""
     weights = []
     for optimizer in (sgd.BasicOptim, torch.optim.SGD):
         torch.manual_seed(1)
@@ -157,7 +158,7 @@ def test_train_model_and_learner_fit_reach_the_same_weights(dls, capsys):
     packages.load_state_dict(chapters.state_dict())
     validate = partial(sgd.validate_epoch, valid_dl=dls.valid)
     reached = sgd.train_model(chapters, dls.train, torch.optim.SGD(chapters.parameters(), lr=1.0), 10, validate)
-    learn = Learner(dls, packages, losses.mnist_loss, torch.optim.SGD, metrics.batch_accuracy)
+    learn = Learner(dls, packages, losses.mnist_loss, torch.optim.SGD, losses.batch_accuracy)
     learn.fit(10, 1.0)
     assert torch.allclose(chapters.weight, packages.weight, rtol=0, atol=1e-6)
     assert learn.recorder.losses[-1] < learn.recorder.losses[0] / 2
@@ -166,16 +167,16 @@ def test_train_model_and_learner_fit_reach_the_same_weights(dls, capsys):
 
 
 def test_validate_epoch_is_the_mean_of_batch_means():
-    """The short batch weighs as much as the long one, which is why the chapter's figure is not Learner's."""
+    """The short batch counts as much as the full one, which is why the chapter's figure is not Learner's."""
     x = torch.tensor([[1.0], [1.0], [1.0], [-1.0]])
     y = torch.ones(4, 1)
     assert sgd.validate_epoch(lambda xb: xb, DataLoader((x, y), 3)) == 0.5
 
 
-def test_the_questionnaires_exercises():
-    assert questionnaire.odd_doubled([1, 2, 3, 4, 5]) == [2, 6, 10]
-    assert questionnaire.doubled_corner().tolist() == [[10, 12], [16, 18]]
-    assert questionnaire.pairs([1, 2, 3, 4], "abcd") == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
-    assert questionnaire.relu(torch.arange(-2, 3)).tolist() == [0, 0, 0, 1, 2]
+def test_the_exercises_of_the_questionnaire():
+    assert sgd.odd_doubled([1, 2, 3, 4, 5]) == [2, 6, 10]
+    assert sgd.doubled_corner().tolist() == [[10, 12], [16, 18]]
+    assert sgd.pairs([1, 2, 3, 4], "abcd") == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
+    assert sgd.relu(torch.arange(-2, 3)).tolist() == [0, 0, 0, 1, 2]
     with pytest.raises(ValueError, match="zip"):
-        questionnaire.pairs([1, 2], "a")
+        sgd.pairs([1, 2], "a")

@@ -1,4 +1,4 @@
-"""Pixel similarity, the honest baseline."""
+"""Pixel similarity, the baseline."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ def test_all_ten_digits_by_l2(mnist: Dataset) -> None:
     assert (PixelSimilarity().fit(mnist.train).predict(mnist.valid.pixels) == mnist.valid.labels).mean() == 0.8203
 
 
-@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # pixels that are always black: no concern of ours
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # of pixels that are always black
 def test_l2_is_scikit_learns_nearest_centroid(digits: Dataset) -> None:
     from sklearn.neighbors import NearestCentroid
 
     flat = [images.pixels.reshape(len(images), -1) / 255 for images in (digits.train, digits.valid)]
     theirs = NearestCentroid().fit(flat[0], digits.train.labels)
     ours = PixelSimilarity().fit(digits.train)
-    assert np.allclose(ours.ideals.reshape(10, -1), theirs.centroids_, atol=1e-6)
+    assert np.allclose(ours.class_means.reshape(10, -1), theirs.centroids_, atol=1e-6)
     assert (ours.predict(digits.valid.pixels) == theirs.predict(flat[1])).all()
 
 
@@ -38,13 +38,15 @@ def test_distances_are_means_over_pixels_of_zero_to_one(tmp_path: Path, digits: 
         baseline = PixelSimilarity(metric).fit(digits.train)
         distance = baseline.distances(digits.valid.pixels[:3])
         assert distance.shape == (3, 10)
-        assert distance[2, 4] == pytest.approx(expected(digits.valid.pixels[2] / 255 - baseline.ideals[4]), rel=1e-5)
+        assert distance[2, 4] == pytest.approx(
+            expected(digits.valid.pixels[2] / 255 - baseline.class_means[4]), rel=1e-5
+        )
 
 
-def test_an_unknown_metric_and_an_empty_class_are_refused(digits: Dataset) -> None:
+def test_an_unknown_metric_and_an_empty_class_are_errors(digits: Dataset) -> None:
     with pytest.raises(ValueError, match="'l1' or 'l2'"):
         PixelSimilarity("l3")
-    with pytest.raises(ValueError, match="class '0' has no picture"):
+    with pytest.raises(ValueError, match="class '0' has no image"):
         PixelSimilarity().fit(digits.train.take(digits.train.labels > 0))
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from test_ranks import train as train_with_processes
-from test_resume import StopAfter, killed, same_bytes
+from test_resume import killed, killed_after, same_bytes
 
+from underhood import rerun, resume, train
 from underhood.core.errors import DivergedError, RunError, UnderhoodError
-from underhood.jobs import rerun, resume, train
 from underhood.runs import checkpoint as states
 from underhood.training import tracking as track
 
@@ -77,11 +77,11 @@ def test_a_run_that_goes_on_has_each_step_once(step: int, tmp_path: Path, monkey
 
     def save_and_copy(folder: Path, state: dict[str, Any], seconds: float) -> None:
         save(folder, state, seconds)
-        if state["taken"] == step:
+        if state["global_step"] == step:
             shutil.copytree(run, broken, ignore=shutil.ignore_patterns(".lock"))
 
     with monkeypatch.context() as patched:
-        patched.setattr("underhood.runs.checkpoint.save_state", save_and_copy)
+        patched.setattr("underhood.training.run.save_state", save_and_copy)
         train(out=run, track="tensorboard", save_every=0, **ASKED)
     for file in (broken / "tensorboard").iterdir():
         with file.open("ab") as cut:
@@ -99,8 +99,8 @@ def test_what_was_written_after_the_last_state_is_dropped(tmp_path: Path) -> Non
     state = (broken / "state.safetensors").read_bytes()
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"save_every": 1e9}))
-    with pytest.raises(StopAfter.Killed):
-        resume(broken, listener=StopAfter(110))
+    with killed_after(110) as reporter:
+        resume(broken, reporter=reporter)
     assert (broken / "state.safetensors").read_bytes() == state
     assert [step for step, _ in scalars(broken)["step/lr"]] == list(range(1, 111))
     resume(broken)
@@ -126,7 +126,7 @@ def test_without_tensorboard_it_is_one_line_before_any_work(
 ) -> None:
     broken = killed(3, tmp_path / "broken", track="tensorboard", **ASKED)
     without_tensorboard(monkeypatch)
-    line = "error: --track tensorboard needs tensorboard: pip install 'underhood[tensorboard]'\n"
+    line = "error: --track tensorboard needs tensorboard: pip install 'underhood-vision[tensorboard]'\n"
     for arguments in (("nowhere", "--track", "tensorboard"), ("--resume", broken)):
         done = underhood("train", *arguments)
         assert (done.code, done.out, done.err) == (1, "", line)
@@ -141,10 +141,9 @@ def test_an_unknown_tracker_is_a_wrong_flag(underhood: Command) -> None:
     assert done.err == "error: unknown track 'tensorbord': did you mean 'tensorboard'? known: tensorboard\n"
 
 
-def test_a_loss_that_is_no_number_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("underhood.training.config.MAX_RATE", 1e30)
+def test_a_nan_loss_is_written(tmp_path: Path) -> None:
     with pytest.raises(DivergedError):
-        train(out=tmp_path / "run", track="tensorboard", lr=1e20, optimizer="sgd", schedule="flat", **ASKED)
+        train(out=tmp_path / "run", track="tensorboard", lr=1000, optimizer="sgd", schedule="flat", **ASKED)
     steps, losses = zip(*scalars(tmp_path / "run")["step/train_loss"], strict=True)
     assert steps == tuple(range(1, 13))
     assert not np.isfinite(losses).all()
@@ -155,7 +154,7 @@ def test_where_nothing_can_be_written_it_is_one_line(tmp_path: Path) -> None:
     (broken / "tensorboard").write_text("a file")
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"track": "tensorboard"}))
-    with pytest.raises(RunError, match=r"cannot write .*run/tensorboard \(File exists\): mend that"):
+    with pytest.raises(RunError, match=r"cannot write .*run/tensorboard \(File exists\): fix that"):
         resume(broken)
 
 

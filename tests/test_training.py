@@ -11,13 +11,14 @@ from hypothesis import given, strategies as st
 from torch import nn
 
 from underhood import accuracy, batch_accuracy, cross_entropy, error_rate, l1, mnist_loss, mse
+from underhood.analysis.inference import predict_proba
 from underhood.core.errors import DataError, DivergedError
 from underhood.core.images import Dataset
-from underhood.core.learner import Learner, predict_probabilities
+from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
-from underhood.core.models import MODELS, Architecture, build_model, count_parameters
+from underhood.core.models import MODELS, Architecture, build_model
 from underhood.core.schedule import flat, one_cycle
-from underhood.training.recipe import choose
+from underhood.training.setup import choose_recipe, count_parameters
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 5))
@@ -116,15 +117,15 @@ def test_one_cycle_rises_for_a_quarter_and_falls_to_nothing(total: int) -> None:
 
 
 def test_recipes_suit_few_and_many() -> None:
-    recipes = [choose(count) for count in (250, 1440, 60_000)]
+    recipes = [choose_recipe(count) for count in (250, 1440, 60_000)]
     assert [(recipe.epochs, recipe.batch_size) for recipe in recipes] == [(25, 16), (15, 128), (5, 128)]
     assert all(recipe.augmentation for recipe in recipes)
-    assert choose(2).epochs == 60
-    assert choose(10**7).epochs == 3
-    assert choose(60_000, "fast").epochs < choose(60_000).epochs < choose(60_000, "best").epochs
-    assert not choose(60_000, "fast").augmentation
-    assert not choose(60_000, epochs=3).augmentation
-    assert choose(60_000, epochs=4, model="net").model == "net"
+    assert choose_recipe(2).epochs == 60
+    assert choose_recipe(10**7).epochs == 3
+    assert choose_recipe(60_000, "fast").epochs < choose_recipe(60_000).epochs < choose_recipe(60_000, "best").epochs
+    assert not choose_recipe(60_000, "fast").augmentation
+    assert not choose_recipe(60_000, epochs=3).augmentation
+    assert choose_recipe(60_000, epochs=4, model="net").model == "net"
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
@@ -145,11 +146,11 @@ def test_every_model_takes_every_size(model: str, channels: int, height: int, wi
 
 
 def test_mean_and_deviation_live_in_the_first_layer(digits: Dataset) -> None:
-    mean, deviation = digits.train.pixel_statistics()
+    mean, std = digits.train.pixel_statistics()
     pixels = digits.train.pixels.astype(np.float64)
     assert mean[0] == pytest.approx(pixels.mean())
-    assert deviation[0] == pytest.approx(pixels.std())
-    network = build_model(Architecture("linear", 1, 8, 8, 10), mean.tolist(), deviation.tolist())
+    assert std[0] == pytest.approx(pixels.std())
+    network = build_model(Architecture("linear", 1, 8, 8, 10), mean.tolist(), std.tolist())
     normal = network[0](torch.from_numpy(digits.train.pixels))
     assert normal.mean().item() == pytest.approx(0, abs=1e-4)
     assert normal.std().item() == pytest.approx(1, abs=1e-3)
@@ -208,10 +209,10 @@ def test_steps_yield_after_each_step_and_can_be_left_at_any(digits: Dataset) -> 
     per_epoch = len(learn.dls.train)
     seen = [next(steps) for steps in [learn.steps(3, 0.01, one_cycle)] for _ in range(per_epoch + 1)]
     assert [step.number for step in seen] == list(range(1, per_epoch + 2))
-    assert [step.last for step in seen] == [False] * (per_epoch - 1) + [True, False]
+    assert [step.epoch_end for step in seen] == [False] * (per_epoch - 1) + [True, False]
     assert seen[-1].epoch == 1
     assert seen[0].lr == pytest.approx(0.01 / 25)
-    assert seen[per_epoch - 1].items == len(digits.train) % 64
+    assert seen[per_epoch - 1].batch_size == len(digits.train) % 64
     assert seen[0].total == 3 * per_epoch
 
 
@@ -236,7 +237,7 @@ def test_the_chapters_binary_model_trains_in_the_same_loop(digits: Dataset) -> N
 
 
 def test_predict_gives_probabilities(digits: Dataset) -> None:
-    probabilities = learner(digits).predict(digits.valid.pixels)
+    probabilities = predict_proba(learner(digits).model, digits.valid.pixels)
     assert probabilities.shape == (len(digits.valid), 10)
     assert torch.allclose(probabilities.sum(1), torch.ones(len(digits.valid)), atol=1e-5)
 
@@ -252,7 +253,7 @@ def test_looking_in_the_middle_of_an_epoch_changes_nothing(digits: Dataset) -> N
             assert learn.model.training
             if curious and step.number % 3 == 1:
                 learn.validate()
-                learn.predict(digits.valid.pixels[:2])
+                predict_proba(learn.model, digits.valid.pixels[:2])
                 learn.get_preds()
         assert not learn.model.training
         ends.append(learn.validate())
@@ -264,7 +265,7 @@ def test_train_loss_weighs_batches_and_the_recorder_keeps_every_step(digits: Dat
     [epoch] = learn.epochs(1, 0.01, one_cycle)
     sizes = [500, 500, 438]
     assert len(learn.recorder.losses) == len(learn.recorder.lrs) == 3
-    assert learn.recorder.lrs == [0.01 * one_cycle(i, 3).rate for i in range(3)]
+    assert learn.recorder.lrs == [0.01 * one_cycle(i, 3).lr_factor for i in range(3)]
     assert epoch.train_loss == pytest.approx(np.average(learn.recorder.losses, weights=sizes), rel=1e-12)
     assert epoch.train_loss != pytest.approx(np.mean(learn.recorder.losses), rel=1e-6)
 
@@ -305,7 +306,7 @@ def test_an_empty_loader_is_not_the_validation_part(digits: Dataset) -> None:
 def test_one_output_is_a_probability_by_sigmoid() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
     pixels = torch.rand(3, 1, 2, 2)
-    assert torch.allclose(predict_probabilities(model, pixels), model(pixels).sigmoid().detach())
+    assert torch.allclose(predict_proba(model, pixels), model(pixels).sigmoid().detach())
 
 
 def test_arrays_that_run_backwards_or_may_not_be_written_are_taken() -> None:
@@ -320,5 +321,5 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_the_step(digits: Datase
         build_model(Architecture("linear", 1, 8, 8, 10)),
         loss_func=lambda p, y: cross_entropy(p, y) * (float("nan") if len(y) < 500 else 1),
     )
-    with pytest.raises(DivergedError, match=r"the loss is nan at step 3 \(epoch 0, rate 0.01\): start again"):
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 3 \(epoch 0, lr 0.01\): start again"):
         list(learn.epochs(2, 0.01))

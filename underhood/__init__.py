@@ -1,7 +1,7 @@
 """underhood: train an image classifier with the hood open.
 
-The public names are loaded on first use (PEP 562), so that ``import underhood`` and ``underhood --help`` stay quick:
-torch is imported only when something needs it.
+The public names are loaded on first use, so that ``import underhood`` and ``underhood --help`` are fast: torch
+is imported only when something needs it.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to Python
+    from underhood.analysis.inference import predict_proba as predict_proba
     from underhood.analysis.interpretation import Interpretation as Interpretation
     from underhood.core.errors import (
         DataError as DataError,
@@ -20,16 +21,28 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
         UnknownNameError as UnknownNameError,
         UnreadableError as UnreadableError,
     )
-    from underhood.core.images import Dataset as Dataset, Images as Images
+    from underhood.core.images import (
+        Dataset as Dataset,
+        Images as Images,
+    )
     from underhood.core.learner import Learner as Learner
-    from underhood.core.loader import DataLoader as DataLoader, DataLoaders as DataLoaders
-    from underhood.core.losses import cross_entropy as cross_entropy, l1 as l1, mnist_loss as mnist_loss, mse as mse
-    from underhood.core.metrics import (
+    from underhood.core.loader import (
+        DataLoader as DataLoader,
+        DataLoaders as DataLoaders,
+    )
+    from underhood.core.losses import (
         accuracy as accuracy,
         batch_accuracy as batch_accuracy,
+        cross_entropy as cross_entropy,
         error_rate as error_rate,
+        l1 as l1,
+        mnist_loss as mnist_loss,
+        mse as mse,
     )
-    from underhood.core.models import Architecture as Architecture, build_model as build_model
+    from underhood.core.models import (
+        Architecture as Architecture,
+        build_model as build_model,
+    )
     from underhood.data.read import read as read
     from underhood.display.notebook import (
         plot_function as plot_function,
@@ -44,28 +57,30 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
         ImageClassifier as ImageClassifier,
         PixelSimilarityClassifier as PixelSimilarityClassifier,
     )
-    from underhood.jobs import (
-        check as check,
+    from underhood.jobs.check import check as check
+    from underhood.jobs.compare import compare as compare
+    from underhood.jobs.evaluate import evaluate as evaluate
+    from underhood.jobs.export import export as export
+    from underhood.jobs.get import (
         clear_cache as clear_cache,
-        compare as compare,
-        evaluate as evaluate,
-        export as export,
         get as get,
-        ladder as ladder,
-        predict as predict,
-        report as report,
-        rerun as rerun,
+    )
+    from underhood.jobs.ladder import ladder as ladder
+    from underhood.jobs.predict import predict as predict
+    from underhood.jobs.report import report as report
+    from underhood.jobs.reproduce import reproduce as reproduce
+    from underhood.jobs.rerun import rerun as rerun
+    from underhood.jobs.train import (
         resume as resume,
         train as train,
     )
-    from underhood.jobs.reproduce import reproduce as reproduce
-    from underhood.preparation.prepare import Preparation as Preparation
+    from underhood.preparation import Preparation as Preparation
     from underhood.scratch.similarity import PixelSimilarity as PixelSimilarity
-    from underhood.serving.predictor import Predictor as Predictor
+    from underhood.serving import Predictor as Predictor
+    from underhood.training import Reporter as Reporter
     from underhood.training.lr_finder import lr_find as lr_find
-    from underhood.training.reporter import Listener as Listener
 
-_HOME = {
+_HOME = {  # public name → module
     "Architecture": "underhood.core.models",
     "DataError": "underhood.core.errors",
     "DataLoader": "underhood.core.loader",
@@ -77,45 +92,46 @@ _HOME = {
     "Interpretation": "underhood.analysis.interpretation",
     "InterruptedRunError": "underhood.core.errors",
     "Learner": "underhood.core.learner",
-    "Listener": "underhood.training.reporter",
     "PixelSimilarity": "underhood.scratch.similarity",
     "PixelSimilarityClassifier": "underhood.estimators",
-    "Predictor": "underhood.serving.predictor",
-    "Preparation": "underhood.preparation.prepare",
+    "Predictor": "underhood.serving",
+    "Preparation": "underhood.preparation",
+    "Reporter": "underhood.training",
     "RunError": "underhood.core.errors",
     "UnderhoodError": "underhood.core.errors",
     "UnknownNameError": "underhood.core.errors",
     "UnreadableError": "underhood.core.errors",
-    "accuracy": "underhood.core.metrics",
-    "batch_accuracy": "underhood.core.metrics",
+    "accuracy": "underhood.core.losses",
+    "batch_accuracy": "underhood.core.losses",
     "build_model": "underhood.core.models",
-    "check": "underhood.jobs",
-    "clear_cache": "underhood.jobs",
-    "compare": "underhood.jobs",
+    "check": "underhood.jobs.check",
+    "clear_cache": "underhood.jobs.get",
+    "compare": "underhood.jobs.compare",
     "cross_entropy": "underhood.core.losses",
-    "error_rate": "underhood.core.metrics",
-    "evaluate": "underhood.jobs",
-    "export": "underhood.jobs",
-    "get": "underhood.jobs",
+    "error_rate": "underhood.core.losses",
+    "evaluate": "underhood.jobs.evaluate",
+    "export": "underhood.jobs.export",
+    "get": "underhood.jobs.get",
     "l1": "underhood.core.losses",
-    "ladder": "underhood.jobs",
+    "ladder": "underhood.jobs.ladder",
     "lr_find": "underhood.training.lr_finder",
     "mnist_loss": "underhood.core.losses",
     "mse": "underhood.core.losses",
     "plot_function": "underhood.display.notebook",
     "plot_loss": "underhood.display.notebook",
-    "predict": "underhood.jobs",
+    "predict": "underhood.jobs.predict",
+    "predict_proba": "underhood.analysis.inference",
     "read": "underhood.data.read",
-    "report": "underhood.jobs",
+    "report": "underhood.jobs.report",
     "reproduce": "underhood.jobs.reproduce",
-    "rerun": "underhood.jobs",
-    "resume": "underhood.jobs",
+    "rerun": "underhood.jobs.rerun",
+    "resume": "underhood.jobs.train",
     "show_batch": "underhood.display.notebook",
     "show_image": "underhood.display.notebook",
     "show_images": "underhood.display.notebook",
     "show_pixels": "underhood.display.notebook",
     "show_results": "underhood.display.notebook",
-    "train": "underhood.jobs",
+    "train": "underhood.jobs.train",
 }
 __all__ = sorted(_HOME)
 

@@ -9,9 +9,9 @@ array([0.89, 0.88, 0.88])
 >>> bool(cross_val_score(conv, rows, digits, cv=3).mean() > 0.93)
 True
 
-Both pass scikit-learn's own ``check_estimator``. X holds a picture a row, any finite numbers [n, features]; pictures
-[n, h, w] or [n, c, h, w] are flattened to that. y holds any labels [n]. What does not fit is a ValueError; a sparse
-X is scikit-learn's TypeError.
+Both pass scikit-learn's own ``check_estimator``. Each row of X is an image, of any finite numbers [n, features]; images
+[n, h, w] or [n, c, h, w] are flattened to that. y holds any labels [n]. Invalid input raises ValueError; a sparse X
+raises scikit-learn's TypeError.
 """
 
 import copy
@@ -30,89 +30,91 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from underhood.analysis.inference import predict_proba
 from underhood.core.errors import DataError, DivergedError
 from underhood.core.images import blocks
-from underhood.core.learner import Learner, predict_probabilities
+from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.losses import cross_entropy
-from underhood.core.models import Architecture, build_model
+from underhood.core.models import MODELS, Architecture, build_model
 from underhood.core.schedule import one_cycle
-from underhood.scratch.similarity import class_means, distances
-from underhood.training.names import MODELS
-from underhood.training.recipe import LEARNING_RATE, choose
+from underhood.scratch.similarity import distances, mean_per_class
+from underhood.training.setup import LEARNING_RATE, choose_recipe
 
-WITHOUT_SHAPE = ("linear", "net")  # the models for which a picture is a row of numbers
+WITHOUT_SHAPE = ("linear", "net")  # the models for which an image is a row of numbers
 _torch_seed = threading.Lock()  # torch has one random state for all threads
 
 
 class PixelSimilarityClassifier(ClassifierMixin, BaseEstimator):
-    """The class whose ideal, the mean of its training rows, is nearest: chapter 4's baseline (``PixelSimilarity``).
+    """Nearest class mean, the mean of a class's training rows: chapter 4's baseline (``PixelSimilarity``).
 
     metric: "l2", the root of the mean squared difference over all features, or "l1", the mean absolute difference
 
-    Fitted: ``classes_``; ``ideals_`` float64 [classes, features]; ``spread_``, by how much a feature of a training row
-    is off its ideal: the mean of the squares (l2) or of the distances (l1).
+    Fitted: ``classes_``; ``class_means_`` float64 [classes, features]; ``spread_``, how far a feature of a training row
+    is from its class mean: the mean of the squares (l2) or of the distances (l1).
     """
 
     def __init__(self, metric: str = "l2"):
         self.metric = metric
 
     def fit(self, X: Any, y: Any) -> "PixelSimilarityClassifier":
-        """Compute each class's ideal."""
+        """Compute the mean of each class. X: [n, features] or images; y: labels [n]."""
         if self.metric not in ("l1", "l2"):
             raise ValueError(f"metric must be 'l1' or 'l2', not {self.metric!r}")
         rows, y = validate_data(self, _flat(X), y)
         self.classes_, labels = _classes(y)
-        self.ideals_ = class_means(rows, labels, len(self.classes_))
+        self.class_means_ = mean_per_class(rows, labels, len(self.classes_))
         own = self._distances(rows)[np.arange(len(rows)), labels]
         self.spread_ = float((own if self.metric == "l1" else own**2).mean())
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of the nearest ideal: [n]."""
-        nearest = self._to_ideals(X).argmin(axis=1)
+        """The class with the nearest mean: [n]."""
+        nearest = self._to_means(X).argmin(axis=1)
         return self.classes_[nearest]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of each class, were all equally frequent and all features of a row independently off their
-        ideal by a normal (l2) or Laplace (l1) error of one size, ``spread_``: float64 [n, classes].
+        """The probability of each class: float64 [n, classes].
 
-        Neighbouring pixels are anything but independent, so that these are far too sure; their order is right.
+        Assumes equally frequent classes, and features that differ from the class mean by independent normal (l2) or
+        Laplace (l1) errors of the same size, ``spread_``. Neighbouring pixels are not independent, so these
+        probabilities are far too confident; their order is right.
         """
         return softmax(self._log_likelihoods(X), axis=1)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The logarithms of those probabilities, but for a constant in each row: float64 [n, classes]; where there are
-        two classes, the logarithm of the second's odds: [n]."""
+        """The logarithms of these probabilities up to a constant per row: float64 [n, classes]. With two classes, the
+        log odds of the second: [n]."""
         log = self._log_likelihoods(X)
         return log[:, 1] - log[:, 0] if len(self.classes_) == 2 else log
 
     def _log_likelihoods(self, X: Any) -> np.ndarray:
-        away = self._to_ideals(X)
-        error = away if self.metric == "l1" else away**2 / 2
+        distance = self._to_means(X)
+        error = distance if self.metric == "l1" else distance**2 / 2
         return -self.n_features_in_ * error / (self.spread_ or 1.0)
 
-    def _to_ideals(self, X: Any) -> np.ndarray:
+    def _to_means(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return self._distances(validate_data(self, _flat(X), reset=False))
 
     def _distances(self, rows: np.ndarray) -> np.ndarray:
         wide = (rows[block].astype(np.float64, order="C") for block in blocks(rows))
-        return np.concatenate([distances(block, self.ideals_, self.metric) for block in wide])
+        return np.concatenate([distances(block, self.class_means_, self.metric) for block in wide])
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
-    """One of underhood's networks, trained by its loop: AdamW, the rate going up and down once.
+    """One of underhood's networks, trained by its loop with AdamW and the one-cycle schedule.
 
-    model: "linear", "net", "conv", "vgg" or "resnet18" (``models.py``)
-    image_shape: of the picture in a row, in pixels, as (height, width) or (channels, height, width). Without it, that
-        of X where X has pictures; else "linear" and "net" need none and the others take rows for square grey pictures
-    epochs, batch_size: without one, what suits this many pictures (``recipe.py``)
-    lr: the highest rate
-    random_state: an int gives the same model each time, from equal numbers of threads; torch's random state stays
+    model: "linear", "net", "conv", "vgg" or "resnet18" (``core/models.py``)
+    image_shape: of the image in a row, in pixels, as (height, width) or (channels, height, width). By default that of X
+        if X holds images; else "linear" and "net" need none, and the others take rows as square grey images
+    epochs, batch_size: by default chosen from the number of images (``training/setup.py``)
+    lr: the highest learning rate
+    random_state: an int gives the same model each time, from equal numbers of threads; torch's random state is restored
 
-    Fitted: ``classes_``; ``model_``, a torch module for float or uint8 [n, c, h, w], with the training rows' mean and
-    deviation in its first layer; ``architecture_``, its shape; ``loss_curve_``, the mean training loss of each epoch.
+    Fitted: ``classes_``; ``model_``, a torch module for float or uint8 [n, c, h, w], with the mean and standard
+    deviation of the training rows in its first layer; ``architecture_``; ``loss_curve_``, the mean training loss of
+    each epoch.
     """
 
     def __init__(
@@ -132,34 +134,35 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> "ImageClassifier":
-        """Train a fresh network."""
+        """Train a new network. X: [n, features] or images; y: labels [n]."""
         self._check_parameters()
-        shape = X.shape[1:] if self.image_shape is None and _has_pictures(X) else self.image_shape
+        shape = X.shape[1:] if self.image_shape is None and _has_images(X) else self.image_shape
         rows, y = validate_data(self, _flat(X), y, dtype=[np.float32, np.uint8], order="C")
         classes, labels = _classes(y)
         if len(classes) == 1:
-            raise ValueError(f"a network tells classes apart, but y has only one class: {classes.tolist()}")
-        channels, height, width = _picture_shape(self.model, rows.shape[1], shape)
+            raise ValueError(f"y has only one class: {classes.tolist()}; a classifier needs at least two")
+        channels, height, width = _image_shape(self.model, rows.shape[1], shape)
         architecture = Architecture(self.model, channels, height, width, len(classes))
-        pictures = rows.reshape(-1, channels, height, width)
+        images = rows.reshape(-1, channels, height, width)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        recipe = choose(len(rows), model=self.model, epochs=self.epochs)
+        recipe = choose_recipe(len(rows), model=self.model, epochs=self.epochs)
         size = int(self.batch_size or recipe.batch_size)
-        train = DataLoader((pictures, labels), size, shuffle=True, seed=seed)
-        # The loop measures after each epoch. Nothing is held out here, so it gets one batch and nobody looks.
-        dls = DataLoaders(train, DataLoader((pictures[:size], labels[:size]), size))
-        learner = Learner(dls, _fresh(architecture, seed, *_statistics(pictures)), cross_entropy, metrics=())
+        train = DataLoader((images, labels), size, shuffle=True, seed=seed)
+        # The loop validates after each epoch. Nothing is held out here, so it gets one batch, and the result is unused.
+        dls = DataLoaders(train, DataLoader((images[:size], labels[:size]), size))
+        learner = Learner(dls, _new_network(architecture, seed, *_statistics(images)), cross_entropy, metrics=())
         try:
             losses = [epoch.train_loss for epoch in learner.epochs(recipe.epochs, float(self.lr), one_cycle)]
         except DivergedError as error:
-            raise ValueError(f"the loss is not a number at step {error.step}: lr={self.lr} may be too high") from error
+            message = f"the loss is NaN or infinite at step {error.step}: lr={self.lr} may be too high"
+            raise ValueError(message) from error
         self.classes_, self.architecture_, self.model_, self.loss_curve_ = classes, architecture, learner.model, losses
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class: [n]."""
-        likeliest = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[likeliest]
+        most_probable = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[most_probable]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of ``classes_``: float64 [n, classes]."""
@@ -167,10 +170,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         rows = validate_data(self, _flat(X), dtype=[np.float32, np.uint8], order="C", reset=False)
         a, network = self.architecture_, self.model_
         if a.model in WITHOUT_SHAPE:
-            # In single precision a product's last digits depend on how many rows are multiplied at once. In double
-            # nobody sees it; convolutions, where it takes eight times as long, differ in the seventh digit.
+            # In single precision the last digits of a product depend on how many rows are multiplied at once; double
+            # precision hides that. Convolutions, where it would take eight times as long, differ in the seventh digit.
             rows, network = rows.astype(np.float32, copy=False), copy.deepcopy(network).double()
-        p = predict_probabilities(network, rows.reshape(-1, a.channels, a.height, a.width)).double().numpy()
+        p = predict_proba(network, rows.reshape(-1, a.channels, a.height, a.width)).double().numpy()
         return p / p.sum(axis=1, keepdims=True)
 
     def _check_parameters(self) -> None:
@@ -184,30 +187,30 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"lr must be a number above 0, not {self.lr!r}")
 
 
-def _has_pictures(X: Any) -> bool:
+def _has_images(X: Any) -> bool:
     return len(getattr(X, "shape", ())) in (3, 4)
 
 
 def _flat(X: Any) -> Any:
-    """Pictures [n, h, w] or [n, c, h, w] as rows [n, features]; all else as it is, for scikit-learn to judge."""
-    return X.reshape(len(X), math.prod(X.shape[1:])) if _has_pictures(X) else X
+    """Images [n, h, w] or [n, c, h, w] as rows [n, features]; anything else unchanged, for scikit-learn to check."""
+    return X.reshape(len(X), math.prod(X.shape[1:])) if _has_images(X) else X
 
 
 def _classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The labels there are, sorted, and each row's index among them: [classes], int64 [n]."""
+    """The sorted labels, and each row's index among them: [classes], int64 [n]."""
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
     return classes, labels
 
 
-def _picture_shape(model: str, features: int, shape: Sequence[int] | None) -> tuple[int, int, int]:
-    """Channels, height and width of the picture in a row of ``features`` numbers."""
+def _image_shape(model: str, features: int, shape: Sequence[int] | None) -> tuple[int, int, int]:
+    """Channels, height and width of the image in a row of ``features`` numbers."""
     if shape is None:
         if model in WITHOUT_SHAPE:
             return 1, 1, features
         side = math.isqrt(features)
         if side * side != features:
-            raise ValueError(f"{features} features are no square picture: {model} needs image_shape=(height, width)")
+            raise ValueError(f"{features} features are no square image: {model} needs image_shape=(height, width)")
         return 1, side, side
     if np.ndim(shape) != 1 or len(shape) not in (2, 3) or not all(isinstance(side, Integral) for side in shape):
         raise ValueError(f"image_shape must be (height, width) or (channels, height, width), not {shape!r}")
@@ -219,25 +222,25 @@ def _picture_shape(model: str, features: int, shape: Sequence[int] | None) -> tu
     return channels, height, width
 
 
-def _statistics(pictures: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel of pictures [n, c, h, w]; one of a single value gets a deviation of 1."""
+def _statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of images [n, c, h, w]; 1 for a constant channel."""
     axes = 0, 2, 3
-    mean = pictures.mean(axes, dtype=np.float64)
-    squares = [((pictures[rows] - mean[:, None, None]) ** 2).sum(axes) for rows in blocks(pictures)]
-    deviation = np.sqrt(np.sum(squares, axis=0) * len(mean) / pictures.size)
-    single = np.finfo(np.float32)  # what is smaller beside the mean is only rounding
-    deviation[deviation <= single.eps * np.abs(mean) + single.tiny] = 1.0
-    return mean.tolist(), deviation.tolist()
+    mean = images.mean(axes, dtype=np.float64)
+    squares = [((images[rows] - mean[:, None, None]) ** 2).sum(axes) for rows in blocks(images)]
+    std = np.sqrt(np.sum(squares, axis=0) * len(mean) / images.size)
+    single = np.finfo(np.float32)  # a smaller value, relative to the mean, is only rounding
+    std[std <= single.eps * np.abs(mean) + single.tiny] = 1.0
+    return mean.tolist(), std.tolist()
 
 
-def _fresh(architecture: Architecture, seed: int, mean: list[float], deviation: list[float]) -> nn.Module:
-    """A network with weights from this seed. torch's random state is afterwards as it was."""
+def _new_network(architecture: Architecture, seed: int, mean: list[float], std: list[float]) -> nn.Module:
+    """A network with weights from this seed. Restores torch's random state."""
     with _torch_seed, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the processor's alone, where torch.manual_seed takes all devices
+        torch.default_generator.manual_seed(seed)  # the CPU's alone; torch.manual_seed would set all devices
         try:
-            return build_model(architecture, mean, deviation)
+            return build_model(architecture, mean, std)
         except DataError as error:
             size = f"{architecture.width} × {architecture.height} pixels"
             raise ValueError(
-                f"pictures of {size} are too small for {architecture.model}: linear and net take any"
+                f"images of {size} are too small for {architecture.model}: use linear or net, which take any size"
             ) from error

@@ -17,13 +17,13 @@ PACKAGE = ROOT / "underhood"
 PAGES = {  # page → its heading, and what it holds: modules, or packages with all of their modules
     "jobs": ("Jobs: what the commands do", ["jobs"]),
     "data": ("Data: from files to pixels", ["data"]),
-    "models": ("Models", ["core"]),
+    "models": ("Models", ["models"]),
     "training": ("Training", ["training"]),
     "scratch": ("From scratch: the books' functions", ["scratch"]),
     "runs": ("Runs: the folder, its figures, its report", ["runs"]),
     "serving": ("Serving: a model at work", ["serving"]),
     "estimators": ("Estimators for scikit-learn", ["estimators"]),
-    "other": ("Errors, notebooks, listeners, the books", ["display.notebook", "training.reporter", "jobs.reproduce"]),
+    "other": ("Errors, notebooks, listeners, the books", ["errors", "notebook", "listener", "books.reproduce"]),
 }
 
 
@@ -57,8 +57,8 @@ def _jobs(module: str) -> str:
     """What a package exports, ``train`` first; where it is written is left to the links to its source."""
     exported = _assigned(PACKAGE / "jobs" / "__init__.py", "__all__")
     names = sorted((name for name in exported if name.islower()), key=lambda name: (name != "train", name))
-    alone = f"::: {module}\n    options:\n      members: false"
-    return "\n\n".join([alone, *(f"::: {module}.{name}" for name in names)])
+    run_lock = f"::: {module}\n    options:\n      members: false"
+    return "\n\n".join([run_lock, *(f"::: {module}.{name}" for name in names)])
 
 
 def homes() -> dict[str, str]:

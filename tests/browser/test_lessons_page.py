@@ -1,4 +1,4 @@
-"""Each lesson in a real browser: it runs when it is opened, a slider moves a picture, an answer is judged."""
+"""Each lesson in a real browser: it runs when it is opened, a slider changes an image, an answer is checked."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from underhood.lessons import files
 
 SHOTS = os.environ.get("SCREENSHOTS")  # a folder for them, for people to look at
-PICTURES = "all => all.map(image => image.src)"
+IMAGES = "all => all.map(image => image.src)"
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def page(browser: Browser, lessons: str) -> Iterator[Page]:
     outside: list[str] = []
     place = lessons.split("?")[0]
     page.on(
-        "request", lambda asked: None if asked.url.startswith((place, "data:", "blob:")) else outside.append(asked.url)
+        "request",
+        lambda request: None if request.url.startswith((place, "data:", "blob:")) else outside.append(request.url),
     )
     yield page
     context.close()
@@ -66,21 +67,21 @@ def opened(page: Page, address: str) -> None:
 
 
 @pytest.mark.parametrize("name", [file.name for file in files()])
-def test_a_slider_moves_a_picture(page: Page, lessons: str, name: str) -> None:
+def test_a_slider_changes_an_image(page: Page, lessons: str, name: str) -> None:
     opened(page, lessons + name)
     assert page.locator(".marimo-error").count() == 0
-    before = page.eval_on_selector_all("img", PICTURES)
+    before = page.eval_on_selector_all("img", IMAGES)
     assert before
     slider = page.get_by_role("slider").first
     slider.focus()
     at_start = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemin")
     page.keyboard.press("ArrowRight" if at_start else "ArrowLeft")
     for _ in range(100):
-        if page.eval_on_selector_all("img", PICTURES) != before:
+        if page.eval_on_selector_all("img", IMAGES) != before:
             break
         time.sleep(0.1)
     else:
-        pytest.fail("no picture has changed")
+        pytest.fail("no image has changed")
     if SHOTS:
         tall = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
         page.set_viewport_size({"width": 1200, "height": min(tall + 200, 12_000)})
@@ -88,13 +89,13 @@ def test_a_slider_moves_a_picture(page: Page, lessons: str, name: str) -> None:
         page.screenshot(path=Path(SHOTS) / f"{name}.png")
 
 
-def test_an_answer_that_is_filled_in_is_judged(page: Page, lessons: str) -> None:
+def test_an_answer_is_checked(page: Page, lessons: str) -> None:
     opened(page, lessons + "03_gradients.py")
     cell = page.locator(".cm-content", has_text="best_rate = ...")
-    for answer, said in (("1.0", "Not yet."), ("0.5", "Right.")):
+    for answer, response in (("1.0", "Not yet."), ("0.5", "Right.")):
         cell = page.locator(".cm-content", has_text=re.compile(r"^best_rate ="))
         cell.click()
         page.keyboard.press("Control+A")
         page.keyboard.type(f"best_rate = {answer}")
         page.keyboard.press("Control+Enter")
-        expect(page.get_by_text(said, exact=True)).to_be_visible(timeout=10_000)
+        expect(page.get_by_text(response, exact=True)).to_be_visible(timeout=10_000)

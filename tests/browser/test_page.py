@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium through Playwright. ``make test-browser``."""
+"""The page of ``serve`` in Chromium, through Playwright: ``make test-browser``."""
 
 import math
 from collections.abc import Iterator
@@ -30,15 +30,18 @@ def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iter
     else:
         context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, color_scheme="dark")
     page = context.new_page()
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith((address, "data:")) else None)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request",
+        lambda request: problems.append(request.url) if not request.url.startswith((address, "data:")) else None,
+    )
     page.goto(address)
     expect(page.locator("#steps")).to_be_visible()
     yield page
     context.close()
-    assert not wrong
+    assert not problems
 
 
 def draw(page: Page, points: list[tuple[float, float]]) -> None:
@@ -52,30 +55,30 @@ def draw(page: Page, points: list[tuple[float, float]]) -> None:
     page.mouse.up()
 
 
-def test_drawing_changes_the_prediction_and_undo_takes_it_back(page: Page) -> None:
-    assert page.inner_text("#said").strip() == ""
+def test_drawing_changes_the_prediction_and_undo_reverts_it(page: Page) -> None:
+    assert page.inner_text("#answer").strip() == ""
     draw(page, [(0.5, 0.12), (0.5, 0.88)])
-    expect(page.locator("#said")).to_contain_text("1")
+    expect(page.locator("#answer")).to_contain_text("1")
     expect(page.locator("#bars li")).to_have_count(10)
     assert page.evaluate("Math.min(...[...document.querySelectorAll('.track')].map(bar => bar.clientWidth))") > 40
     expect(page.locator("#seen")).to_be_visible()
-    expect(page.locator("#why")).to_be_visible()
-    expect(page.locator("#ideal")).to_be_visible()
+    expect(page.locator("#attributions")).to_be_visible()
+    expect(page.locator("#mean")).to_be_visible()
     seen = page.get_attribute("#seen", "src")
     page.click("#clear")
     expect(page.locator("#seen")).to_be_hidden()
     draw(page, ROUND)
-    expect(page.locator("#said")).to_contain_text("0")
+    expect(page.locator("#answer")).to_contain_text("0")
     assert page.get_attribute("#seen", "src") != seen
     page.click("#undo")
     expect(page.locator("#seen")).to_be_hidden()
     expect(page.locator("#bars li")).to_have_count(0)
 
 
-def test_a_switch_changes_what_the_model_sees(page: Page) -> None:
+def test_switching_a_step_off_changes_the_prepared_image(page: Page) -> None:
     draw(page, [(x / 2, y / 2) for x, y in SEVEN])
     expect(page.locator("#seen")).to_be_visible()
-    expect(page.locator("#why")).to_be_visible()
+    expect(page.locator("#attributions")).to_be_visible()
     seen = page.get_attribute("#seen", "src") or ""
     page.get_by_label("crop to the ink").uncheck()
     expect(page.locator("#seen")).not_to_have_attribute("src", seen)
@@ -83,12 +86,12 @@ def test_a_switch_changes_what_the_model_sees(page: Page) -> None:
     expect(page.locator("#seen")).to_have_attribute("src", seen)
 
 
-def test_a_picture_may_be_chosen(page: Page, tmp_path: Path) -> None:
+def test_an_image_file_can_be_chosen(page: Page, tmp_path: Path) -> None:
     image = Image.new("L", (120, 120), "white")
     image.paste("black", (52, 20, 64, 100))
     image.save(tmp_path / "one.png")
     page.set_input_files("#file", tmp_path / "one.png")
-    expect(page.locator("#said")).to_contain_text("1")
+    expect(page.locator("#answer")).to_contain_text("1")
     page.click("#undo")
     expect(page.locator("#seen")).to_be_hidden()
 
@@ -99,21 +102,21 @@ def test_the_keyboard_draws(page: Page) -> None:
     for _ in range(20):
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
-    expect(page.locator("#said")).to_contain_text("1")
+    expect(page.locator("#answer")).to_contain_text("1")
     page.keyboard.press("u")
     expect(page.locator("#seen")).to_be_hidden()
 
 
 def test_nothing_is_wider_than_the_page_and_axe_finds_nothing_serious(page: Page) -> None:
     draw(page, SEVEN)
-    expect(page.locator("#why")).to_be_visible()
+    expect(page.locator("#attributions")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     found = Axe().run(page).response["violations"]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
     assert page.evaluate("getComputedStyle(canvas).touchAction") == "none"
 
 
-def test_a_model_of_photographs_asks_for_one(browser: Browser, tmp_path: Path) -> None:
+def test_a_model_of_photographs_asks_for_an_image_file(browser: Browser, tmp_path: Path) -> None:
     for label, colour in (("red", (200, 30, 30)), ("green", (30, 160, 60))):
         (tmp_path / "data" / label).mkdir(parents=True)
         for number in range(12):
@@ -123,9 +126,9 @@ def test_a_model_of_photographs_asks_for_one(browser: Browser, tmp_path: Path) -
     with served(Predictor.load(run)) as port, browser.new_context(viewport={"width": 360, "height": 740}) as context:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
-        expect(page.locator("#title")).to_contain_text("Show a picture")
+        expect(page.locator("#title")).to_contain_text("Show an image")
         expect(page.locator("#canvas")).to_be_hidden()
-        expect(page.get_by_label("Choose a picture")).to_be_attached()
+        expect(page.get_by_label("Choose an image")).to_be_attached()
         page.set_input_files("#file", tmp_path / "data" / "red" / "3.png")
         expect(page.locator("#canvas")).to_be_visible()
         expect(page.locator("#bars li")).to_have_count(2)

@@ -1,1 +1,80 @@
-"""See docs/design.md."""
+"""Statistics of predictions: intervals, tests, accuracy per class, rejection. No torch here."""
+
+from typing import Any
+
+import numpy as np
+
+PREDICTION_COLUMNS = ["path", "label", "predicted", "probability", "loss"]  # the header of predictions.csv
+
+
+def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The 95 % confidence interval of a fraction (E. B. Wilson, 1927).
+
+    It stays within 0 and 1 and is accurate near 1, where accuracies usually are.
+    """
+    p, zz = correct / total, z * z
+    middle = (p + zz / (2 * total)) / (1 + zz / total)
+    half = z / (1 + zz / total) * np.sqrt(p * (1 - p) / total + zz / (4 * total**2))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """The two-sided p-value of McNemar's exact test (1947): are two models equally accurate on the same images?
+
+    fixed, broken: how many images only the second, and only the first, classifies correctly
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+
+
+def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of the classes' accuracies, so that a rare class counts as much as a common one.
+
+    predicted, labels: int [n]. Classes without images are left out, as in scikit-learn's ``balanced_accuracy_score``.
+    """
+    counts = np.bincount(labels)
+    correct = np.bincount(labels[predicted == labels], minlength=len(counts))
+    return float((correct[counts > 0] / counts[counts > 0]).mean())
+
+
+def per_class(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The number of images, of correct predictions, and the accuracy of each class that has images.
+
+    labels, predicted: int [n]
+    """
+    images = np.bincount(labels, minlength=len(classes))
+    correct = np.bincount(labels[labels == predicted], minlength=len(classes))
+    return {
+        name: {"images": int(n), "correct": int(c), "accuracy": float(c / n)}
+        for name, n, c in zip(classes, images, correct, strict=True)
+        if n
+    }
+
+
+def fixed_and_broken(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """How many images only the second model classifies correctly, and how many only the first.
+
+    before, after: whether the first and the second model are correct, bool [n] each
+    """
+    return int((after & ~before).sum()), int((before & ~after).sum())
+
+
+def cross_entropy_per_image(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """−log of the right class's probability: float [n], of the same dtype as the probabilities.
+
+    probabilities: float [n, classes], 0 counts as the smallest normal float32; labels: int [n]
+    """
+    right = probabilities[np.arange(len(labels)), labels]
+    return 0.0 - np.log(np.maximum(right, np.finfo(np.float32).tiny))  # 0 − 0 is 0, but −0 would print as "-0"
+
+
+def rejection_mask(pixels: np.ndarray, probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Mask of rejected images, bool [n]: those below the threshold, and blank images always.
+
+    pixels: uint8 [n, c, h, w]; probabilities: float [n, classes]; threshold: predictions with a lower probability are
+    rejected
+    """
+    values = pixels.reshape(len(pixels), -1)
+    blank = values.min(axis=1) == values.max(axis=1)
+    return blank | (probabilities.max(axis=1) < threshold)

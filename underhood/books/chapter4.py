@@ -1,7 +1,7 @@
 """What fastbook's chapter 4 prints, from its first pixel to its first batch, computed with ``scratch/sgd.py``.
 
-The chapter draws from one stream of random numbers, torch's with seed 42, so our road through it is one too: each
-function takes the next numbers where the one before stopped.
+The chapter draws from one stream of random numbers, torch's with seed 42. So do these functions: each goes on in the
+stream where the one before stopped, so their order matters.
 """
 
 import random
@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underhood.books.figures import Row, figure
+from underhood.books import Row, figure
 from underhood.core.images import Dataset, Images
 from underhood.core.loader import DataLoader, DataLoaders
-from underhood.scratch import questionnaire, sgd
+from underhood.scratch import sgd
 
 SOURCE = "fastbook 4"
-BATCH = 256  # pictures
+BATCH = 256  # images
 of = partial(figure, SOURCE)
 
 
-class Pictures:
+class MnistSample:
     """MNIST_SAMPLE as the chapter's variables: stacked 3s and 7s, float32 [n, 28, 28] from 0 to 1."""
 
     def __init__(self, data: Dataset):
@@ -52,21 +52,22 @@ class Pictures:
         )
 
 
-def rows(pictures: Pictures) -> Iterator[Row]:
-    """The chapter up to the training loop; ``chapter4_training.rows`` goes on from there, and the stream with it."""
-    yield from pixels(pictures)
-    yield from similarity(pictures)
+def rows(p: MnistSample) -> Iterator[Row]:
+    """The chapter up to the training loop. ``chapter4_training.rows`` must follow, in the same random stream."""
+    yield from pixels(p)
+    yield from similarity(p)
     yield from tensors()
-    yield from accuracy_of_similarity(pictures)
-    yield from gradients()
+    yield from accuracy_of_similarity(p)
+    yield from gradient_examples()
     torch.manual_seed(42)
     yield from roller_coaster()
-    yield from first_linear_model(pictures)
+    yield from first_linear_model(p)
     yield from loss()
     yield from shuffles()
 
 
-def pixels(p: Pictures) -> Iterator[Row]:
+def pixels(p: MnistSample) -> Iterator[Row]:
+    """The first section: one 3 as a table of numbers."""
     section = "Pixels"
     first_ten = "10 10000 10011 10031 10034 10042 10052 1007 10074 10091"
     yield of(section, "the first ten training 3s, sorted", first_ten, [int(n[8:-4]) for n in p.names[:10]])
@@ -89,21 +90,23 @@ def pixels(p: Pictures) -> Iterator[Row]:
     yield of(section, "train/3/10000.png [4:15, 4:22] as a table", table, p.three[4:15, 4:22])
 
 
-def similarity(p: Pictures) -> Iterator[Row]:
+def similarity(p: MnistSample) -> Iterator[Row]:
+    """Stacks of images, class means, and distances of a 3 from both."""
     section = "Pixel similarity"
     a_3 = p.train_3[1]
     yield of(section, "how many 3s and 7s to train on", "6131 6265", [len(p.train_3), len(p.train_7)])
     yield of(section, "shape of the stacked 3s", "6131 28 28", p.train_3.shape)
     yield of(section, "their rank, by the length of the shape", "3", len(p.train_3.shape))
     yield of(section, "their rank, by ndim", "3", p.train_3.ndim)
-    for digit, ideal, book in ((3, p.mean3, "0.1114 0.2021"), (7, p.mean7, "0.1586 0.3021")):
-        l1, l2 = (a_3 - ideal).abs().mean(), ((a_3 - ideal) ** 2).mean().sqrt()
+    for digit, mean, book in ((3, p.mean3, "0.1114 0.2021"), (7, p.mean7, "0.1586 0.3021")):
+        l1, l2 = (a_3 - mean).abs().mean(), ((a_3 - mean) ** 2).mean().sqrt()
         yield of(section, f"a 3 from the ideal {digit}: L1, L2", book, [l1, l2])
     l1, l2 = F.l1_loss(a_3, p.mean7), F.mse_loss(a_3, p.mean7).sqrt()
     yield of(section, "the same by l1_loss and mse_loss, from the ideal 7", "0.1586 0.3021", [l1, l2])
 
 
 def tensors() -> Iterator[Row]:
+    """The chapter's introduction to arrays and tensors."""
     section = "NumPy arrays and PyTorch tensors"
     data = [[1, 2, 3], [4, 5, 6]]
     tns = torch.tensor(data)
@@ -117,7 +120,8 @@ def tensors() -> Iterator[Row]:
     yield of(section, "tns*1.5", "1.5000 3.0000 4.5000  6.0000 7.5000 9.0000", tns * 1.5)
 
 
-def accuracy_of_similarity(p: Pictures) -> Iterator[Row]:
+def accuracy_of_similarity(p: MnistSample) -> Iterator[Row]:
+    """``mnist_distance`` and ``is_3`` on all validation images, by broadcasting."""
     section = "Metrics by broadcasting"
     is_3 = partial(sgd.is_3, mean3=p.mean3, mean7=p.mean7)
     a_3 = p.train_3[1]
@@ -126,7 +130,7 @@ def accuracy_of_similarity(p: Pictures) -> Iterator[Row]:
     )
     yield of(section, "mnist_distance(a_3, mean3)", "0.1114", sgd.mnist_distance(a_3, p.mean3))
     distances = sgd.mnist_distance(p.valid_3, p.mean3)
-    # The book lists the first and last three as its file system gave them: ours are looked for among all of them.
+    # The book lists the first and last three in its file system's order: here the nearest among all of them are taken.
     book = "0.1050 0.1526 0.1186 0.1122 0.1170 0.1086"
     nearest = torch.stack([(distances - float(printed)).abs().argmin() for printed in book.split()])
     yield of(section, "six distances of validation 3s, found in ours", book, distances[nearest])
@@ -140,7 +144,8 @@ def accuracy_of_similarity(p: Pictures) -> Iterator[Row]:
     yield of(section, "accuracy: 3s, 7s, mean", "0.9168 0.9854 0.9511", [threes, sevens, (threes + sevens) / 2])
 
 
-def gradients() -> Iterator[Row]:
+def gradient_examples() -> Iterator[Row]:
+    """The gradient of x², of one number and of three."""
     section = "Calculating gradients"
     x = torch.tensor(3.0).requires_grad_()
     y = sgd.quadratic(x)
@@ -156,6 +161,7 @@ def gradients() -> Iterator[Row]:
 
 
 def roller_coaster() -> Iterator[Row]:
+    """The end-to-end example in seven steps. Draws 20 and 3 normal numbers."""
     section = "The roller coaster"
     time = torch.arange(0, 20).float()
     yield of(section, "time", " ".join(f"{second}." for second in range(20)), time)
@@ -164,10 +170,10 @@ def roller_coaster() -> Iterator[Row]:
     at_first = params.detach().clone()
     loss = sgd.mse(sgd.speed_at(time, params), speed)
     loss.backward()
-    slopes = grad(params)
+    gradients = grad(params)
     yield of(section, "step 3: the loss", "25823.8086", loss.detach())
-    yield of(section, "step 4: the gradients", "-53195.8594 -3419.7146 -253.8908", slopes)
-    yield of(section, "step 4: times 1e-5", "-0.5320 -0.0342 -0.0025", slopes * 1e-5)
+    yield of(section, "step 4: the gradients", "-53195.8594 -3419.7146 -253.8908", gradients)
+    yield of(section, "step 4: times 1e-5", "-0.5320 -0.0342 -0.0025", gradients * 1e-5)
     yield of(section, "the parameters", "-0.7658 -0.7506 1.3525", at_first)
     params = at_first.clone().requires_grad_()
     sgd.apply_step(time, speed, params)
@@ -177,7 +183,8 @@ def roller_coaster() -> Iterator[Row]:
     yield of(section, "step 6: ten losses", book, [sgd.apply_step(time, speed, params) for _ in range(10)])
 
 
-def first_linear_model(p: Pictures) -> Iterator[Row]:
+def first_linear_model(p: MnistSample) -> Iterator[Row]:
+    """A linear model without training. Draws 784 and 1 normal numbers."""
     section = "The MNIST loss function"
     yield of(section, "shapes of train_x and train_y", "12396 784 12396 1", [p.train_x.shape, p.train_y.shape])
     x, y = next(iter(zip(p.train_x, p.train_y, strict=True)))
@@ -198,11 +205,13 @@ def first_linear_model(p: Pictures) -> Iterator[Row]:
 
 
 def grad(parameter: Tensor) -> Tensor:
+    """The gradient of a parameter that has one, in its shape, any shape."""
     assert parameter.grad is not None
     return parameter.grad
 
 
 def loss() -> Iterator[Row]:
+    """The first version of ``mnist_loss`` on three predictions."""
     section = "The MNIST loss function"
     targets, predictions = torch.tensor([1, 0, 1]), torch.tensor([0.9, 0.4, 0.2])
     distances = torch.where(targets == 1, 1 - predictions, predictions)
@@ -215,17 +224,18 @@ def loss() -> Iterator[Row]:
 
 
 def fastai_order(stream: random.Random, n: int) -> list[int]:
-    """The order of a first pass over a new, shuffling fastai DataLoader: each loader and pass seeds a stream."""
+    """The order of the first pass over a new, shuffling fastai DataLoader: each loader and each pass seeds a stream."""
     loader = random.Random(stream.randint(0, 2**32 - 1))
     return random.Random(loader.randint(0, 2**32 - 1)).sample(range(n), n)
 
 
 def shuffles() -> Iterator[Row]:
+    """The shuffled batches of the small DataLoaders. Draws from a stream of Python's ``random``."""
     section = "SGD and mini-batches"
     stream = random.Random(42)
     order = fastai_order(stream, 15)
     yield of(section, "15 numbers shuffled, batches of 5", "3 12 8 10 2  9 4 7 14 5  1 13 0 6 11", order)
-    items = questionnaire.pairs(range(26), string.ascii_lowercase)
+    items = sgd.pairs(range(26), string.ascii_lowercase)
     first = " ".join(f"{number} {letter}" for number, letter in zip(range(10), "abcdefghij", strict=True))
     yield of(section, "the alphabet as a data set", first, np.array(items[:10], object))
     order = fastai_order(stream, 26)

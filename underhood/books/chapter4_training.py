@@ -1,8 +1,8 @@
 """What fastbook's chapter 4 prints from its first training loop to its last table.
 
-The stream of random numbers goes on where ``chapter4`` left it. The notebook does not say that its author ran these
-cells twice, but the printed predictions give it away (docs/books.md): ``rehearsal`` draws what the first time drew.
-From there every weight is the author's own, and so is every figure.
+The stream of random numbers continues where ``chapter4`` stopped. The author ran these cells twice: the notebook does
+not say so, but the printed predictions show it (docs/books.md). ``rehearsal`` draws what the first time drew; after it,
+every weight and every figure is the author's.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,21 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from underhood.books.chapter4 import BATCH, SOURCE, Pictures, grad, of
-from underhood.books.figures import Row, ranged
+from underhood.books import Row, ranged
+from underhood.books.chapter4 import BATCH, SOURCE, MnistSample, grad, of
 from underhood.core.learner import Learner
 from underhood.core.loader import DataLoaders
-from underhood.core.losses import mnist_loss
-from underhood.core.metrics import batch_accuracy
-from underhood.scratch import questionnaire, sgd
+from underhood.core.losses import batch_accuracy, mnist_loss
+from underhood.scratch import sgd
 
-ROUNDING = 2e-5  # how far apart correct machines come to print a training table: float64 moves it by 1e-5
+ROUNDING = 2e-5  # how far training tables of correct machines differ: computing in float64 changes them by 1e-5
 SEEDS = 10  # models to a range
 WIDENED = 0.002  # accuracy, to both sides of that range
 
 
-def rows(p: Pictures) -> Iterator[Row]:
-    """The rest of the chapter. Call it after ``chapter4.rows`` has come to its end."""
+def rows(p: MnistSample) -> Iterator[Row]:
+    """The rest of the chapter. Call it after the last of ``chapter4.rows``."""
     rehearsal()
     dls = p.loaders()
     yield from by_hand(p, dls)
@@ -39,12 +38,12 @@ def rows(p: Pictures) -> Iterator[Row]:
 
 
 def passes(n: int) -> None:
-    """n passes over batches, as they leave the stream: torch's DataLoader takes one 64-bit number at each."""
+    """Draw what n passes over batches draw: torch's DataLoader takes one 64-bit number for each."""
     torch.empty(n, dtype=torch.int64).random_()
 
 
 def rehearsal() -> None:
-    """What the notebook had drawn when its author went back to the cells below (docs/books.md)."""
+    """Draw what the notebook had drawn before its author went back to the cells below (docs/books.md)."""
     passes(4)
     sgd.init_params((28 * 28, 1)), sgd.init_params(1)  # the second number of the bias's pair is kept for the next
     passes(1 + 1 + 2 * 21)
@@ -53,7 +52,8 @@ def rehearsal() -> None:
         passes(epochs_before_next)
 
 
-def by_hand(p: Pictures, dls: DataLoaders) -> Iterator[Row]:
+def by_hand(p: MnistSample, dls: DataLoaders) -> Iterator[Row]:
+    """Batches, ``calc_grad`` and ``train_epoch`` with weights of our own."""
     section = "Putting it all together"
     weights, bias = params = sgd.init_params((28 * 28, 1)), sgd.init_params(1)
     linear1 = partial(sgd.linear1, weights=weights, bias=bias)
@@ -88,7 +88,8 @@ def by_hand(p: Pictures, dls: DataLoaders) -> Iterator[Row]:
     passes(1 + 2 * 21)
 
 
-def with_an_optimizer(p: Pictures, dls: DataLoaders) -> Iterator[Row]:
+def with_an_optimizer(p: MnistSample, dls: DataLoaders) -> Iterator[Row]:
+    """``train_model`` on ``nn.Linear``, with ``BasicOptim`` and with ``SGD``."""
     section = "Creating an optimizer"
     model = nn.Linear(28 * 28, 1)
     yield of(section, "shapes of weight and bias", "1 784 1", [list(w.shape) for w in model.parameters()])
@@ -110,6 +111,7 @@ def with_an_optimizer(p: Pictures, dls: DataLoaders) -> Iterator[Row]:
 
 
 def with_learner(dls: DataLoaders) -> Iterator[Row]:
+    """The table of ``Learner.fit`` for ``nn.Linear``."""
     book = """
         0.636857 0.503549 0.495584
         0.545725 0.170281 0.866045
@@ -133,6 +135,7 @@ def with_learner(dls: DataLoaders) -> Iterator[Row]:
 
 
 def with_a_nonlinearity(dls: DataLoaders) -> Iterator[Row]:
+    """The table of ``Learner.fit`` for the network with a ReLU."""
     section = "Adding a nonlinearity"
     for size in ((28 * 28, 30), 30, (30, 1), 1):  # the raw weights of simple_net, which the chapter does not train
         sgd.init_params(size)
@@ -158,7 +161,8 @@ def with_a_nonlinearity(dls: DataLoaders) -> Iterator[Row]:
 
 
 def exercises() -> Iterator[Row]:
-    pairs = questionnaire.pairs([1, 2, 3, 4], "abcd")
+    """The one question of the questionnaire that prints something."""
+    pairs = sgd.pairs([1, 2, 3, 4], "abcd")
     yield of("Questionnaire", "question 26: zip", "1 a 2 b 3 c 4 d", np.array(pairs, object))
 
 
@@ -173,7 +177,7 @@ def fitted(dls: DataLoaders, model: nn.Module, epochs: int, lr: float) -> list[l
 
 
 def smoothed(losses: list[float], beta: float = 0.98) -> list[float]:
-    """fastai's running train_loss: each step's loss counts 2 %, the rest is what was, corrected for the start at 0."""
+    """fastai's train_loss: an exponential moving average of the steps' losses, corrected for its start at 0."""
     running, shown = 0.0, []
     for count, loss in enumerate(losses, 1):
         running = beta * running + (1 - beta) * loss
@@ -185,11 +189,11 @@ def smoothed(losses: list[float], beta: float = 0.98) -> list[float]:
 
 
 @torch.no_grad()
-def validated(model: sgd.Model, p: Pictures) -> tuple[float, float]:
+def validated(model: sgd.Model, p: MnistSample) -> tuple[float, float]:
     """The lowest and highest ``validate_epoch`` over all orders of the validation files.
 
-    The chapter's files came in the order of its file system. The mean of batch means depends on that order only by the
-    last batch: its 246 pictures, all 7s, weigh as much as 256. So it depends on how many wrong 7s are among them.
+    The chapter reads files in the order of its file system. The mean of batch means depends on that order only through
+    the last batch: its 246 images, all 7s, count as much as 256. So it depends on how many wrong 7s are among them.
     """
     right = (model(p.valid_x) > 0) == p.valid_y
     last = len(right) % BATCH
@@ -204,7 +208,7 @@ def validated(model: sgd.Model, p: Pictures) -> tuple[float, float]:
 
 
 def of_any_order(section: str, what: str, book: str, reached: list[tuple[float, float]]) -> Row:
-    """Figures of ``validate_epoch``, each within what some order of the files gives."""
+    """Compare figures of ``validate_epoch`` with the range over all orders of the files."""
     low, high = zip(*reached, strict=True)
     return ranged(SOURCE, section, f"{what} (over orders of the files)", book, low, high)
 
@@ -212,8 +216,8 @@ def of_any_order(section: str, what: str, book: str, reached: list[tuple[float, 
 # -- Ranges over seeds
 
 
-def over_seeds(p: Pictures) -> Iterator[Row]:
-    """The chapter's last figures among those of ten other starts."""
+def over_seeds(p: MnistSample) -> Iterator[Row]:
+    """Compare the chapter's last figures with those from ten other seeds."""
     hand_starts, modules, nets = [], [], []
     for seed in range(SEEDS):
         torch.manual_seed(seed)
@@ -224,25 +228,25 @@ def over_seeds(p: Pictures) -> Iterator[Row]:
         torch.manual_seed(seed)
         first, second = nn.Linear(28 * 28, 30), nn.Linear(30, 1)
         nets.append([first.weight.T, first.bias, second.weight.T, second.bias])
-    for section, what, book, epochs, lr, models, starts, weigh in (
+    for section, what, book, epochs, lr, models, starts, average in (
         ("Putting it all together", "by hand, 20 epochs", "0.9696", 20, 1.0, linears, hand_starts, batch_means),
         ("Creating an optimizer", "nn.Linear, 20 epochs", "0.9785", 20, 1.0, linears, modules, batch_means),
         ("Creating an optimizer", "Learner, 10 epochs", "0.967615", 10, 1.0, linears, modules, torch.Tensor.mean),
         ("Adding a nonlinearity", "simple_net, 40 epochs", "0.982826", 40, 0.1, simple_nets, nets, torch.Tensor.mean),
     ):  # fmt: skip
         right = side_by_side(p, models, starts, epochs, lr)
-        reached = [weigh(column.double()).item() for column in right.T]
+        reached = [average(column.double()).item() for column in right.T]
         yield ranged(
             SOURCE, section, f"{what} (over {SEEDS} seeds)", book, min(reached), max(reached), WIDENED
         )  # fmt: skip
 
 
 def side_by_side(
-    p: Pictures, models: Callable[..., Tensor], starts: list[list[Tensor]], epochs: int, lr: float
+    p: MnistSample, models: Callable[..., Tensor], starts: list[list[Tensor]], epochs: int, lr: float
 ) -> Tensor:
-    """Train many models at once, as columns: which validation pictures each gets right, bool [n, models].
+    """Train many models at once, as columns, and return which validation images each gets right: bool [n, models].
 
-    The loss is the sum of the models' losses, so that none feels the others.
+    The loss is the sum of the models' losses, so that the models do not influence each other.
     """
     params = [torch.stack([start[i].detach() for start in starts]).requires_grad_() for i in range(len(starts[0]))]
     opt = sgd.BasicOptim(params, lr)
@@ -271,5 +275,5 @@ def simple_nets(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Te
 
 
 def batch_means(right: Tensor) -> Any:
-    """The mean of the batches' means."""
+    """The mean of the batches' means, of right [n]."""
     return torch.stack([batch.mean() for batch in right.split(BATCH)]).mean()

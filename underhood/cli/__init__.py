@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-UNTIL_COLLECTED = 200_000  # objects: importing torch makes more that stay, and looking through them takes 0.3 s
+GC_THRESHOLD = 200_000  # objects: importing torch makes more that stay, and collecting them takes 0.3 s
 
 
 def main() -> None:
@@ -13,51 +13,51 @@ def main() -> None:
     try:
         sys.exit(_run())
     except KeyboardInterrupt:
-        sys.exit(_complain("interrupted", 130))
+        sys.exit(_print_error("interrupted", 130))
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from here on there is nothing to clean up
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to clean up
 
 
 def _run() -> int:
-    gc.set_threshold(UNTIL_COLLECTED)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_complain("terminated", 143)))  # and so clean up on the way
-    from underhood.cli.app import app
+    gc.set_threshold(GC_THRESHOLD)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_print_error("terminated", 143)))  # and so clean up on the way
+    from underhood.cli.commands import app
     from underhood.core.errors import UnderhoodError, UnknownNameError
 
     _open_streams()
     try:
         app(prog_name="underhood")
     except UnknownNameError as error:
-        return _complain(str(error), 2)
+        return _print_error(str(error), 2)
     except UnderhoodError as error:
-        return _complain(str(error), getattr(error, "code", 1))
+        return _print_error(str(error), getattr(error, "code", 1))
     except MemoryError as error:
-        return _complain(f"not enough memory ({error}): choose a smaller --size or a --limit", 1)
-    except RuntimeError as error:  # torch has no class of its own for the processor's memory
+        return _print_error(f"not enough memory ({error}): choose a smaller --size or a --limit", 1)
+    except RuntimeError as error:  # torch has no error class for a lack of memory on the CPU
         if "not enough memory" not in str(error) and "out of memory" not in str(error):
             raise
-        return _complain("not enough memory: choose a smaller --batch-size or --size, or a --limit", 1)
-    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        return _print_error("not enough memory: choose a smaller --batch-size or --size, or a --limit", 1)
+    except BrokenPipeError:  # the reader of our output is gone, as with `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a disk that fills, a folder that goes away: the user's to mend, not a bug
+    except OSError as error:  # a full disk, a folder that was removed: the user can fix it, it is no bug
         name = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{name}{error.strerror or error}", 1)
+        return _print_error(f"{name}{error.strerror or error}", 1)
     except SystemExit as ended:
         if ended.code == 130:
-            _complain("interrupted", 130)
+            _print_error("interrupted", 130)
         raise
     return 0
 
 
 def _open_streams() -> None:
-    """Give output somewhere to go where it was closed; file names may hold bytes that are not text."""
+    """Give output somewhere to go where a stream is closed. File names may hold bytes that are not text."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (for as long as the process lives)
         getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
-def _complain(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201 (the one place that says what went wrong)
+def _print_error(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 (the one place that prints errors)
     return code

@@ -1,75 +1,82 @@
-"""The flags that commands share: each with its meaning, and the check of its value, in one place."""
+"""The arguments of the commands. The flags of a training are made from ``TrainConfig``, where they are declared."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from underhood.training.config import TYPES, TrainConfig, check_value, choices
+
 DATA_HELP = "digits, mnist, mnist-3v7, fashion-mnist; a folder per class; a folder of IDX files; a .csv or .tsv table."
-
-
-def rate(value: float | None) -> float | None:
-    if value is not None and not 0 < value <= 1000:
-        raise typer.BadParameter("must be a number above 0, at most 1000")
-    return value
-
-
-def _fraction(value: float | None) -> float | None:
-    if value is not None and not 0 < value < 1:
-        raise typer.BadParameter("must lie between 0 and 1, such as 0.2")
-    return value
-
-
-def part(value: float) -> float:
-    if not 0 <= value < 1:
-        raise typer.BadParameter("must be 0 or more and below 1, such as 0.01")
-    return value
-
-
-def _channels(value: int | None) -> int | None:
-    if value not in (None, 1, 3):
-        raise typer.BadParameter("must be 1 (grey) or 3 (colour)")
-    return value
-
-
-def one_of(*names: str) -> Any:
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in names:
-            from underhood.core.errors import UnknownNameError
-
-            raise typer.BadParameter(str(UnknownNameError("name", value, names)))
-        return value
-
-    return check
-
 
 Data = Annotated[str, typer.Argument(help=DATA_HELP, metavar="DATA")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures. Chosen from their number.")]
-Model = Annotated[str | None, typer.Option(help="linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step. Chosen from their number.")]
-Effort = Annotated[str, typer.Option(help="fast, normal or best: how much time may be spent on accuracy.")]
-Precision = Annotated[
-    str | None, typer.Option(help="float32, or bfloat16 for the model's products. Chosen by model and device.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Optimizer = Annotated[str, typer.Option(help="adamw, adam, or sgd with Nesterov's momentum.")]
-Size = Annotated[int | None, typer.Option(min=1, max=1024, help="Pixels a side. Chosen from the pictures.")]
-Channels = Annotated[int | None, typer.Option(callback=_channels, help="1 grey, 3 colour. Chosen from the pictures.")]
-Fit = Annotated[
-    str | None,
-    typer.Option(
-        callback=one_of("pad", "crop", "stretch", "digit"),
-        help="How a picture of another shape fits: pad, crop or stretch; digit: as MNIST's were made.",
-    ),
-]
-Valid = Annotated[
-    float | None, typer.Option(callback=_fraction, help="Fraction held out where DATA has no validation part: 0.2.")
-]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the first weights and the order.")]
-Limit = Annotated[
-    int | None, typer.Option(min=2, help="Use at most so many training pictures, each class in proportion.")
-]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable pictures out, and record them.")]
+Model = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", metavar="RUN")]
+Out = Annotated[Path | None, typer.Option(help="The new run folder. runs/DATA-MODEL-n.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no decoded pixels of a folder for the next time.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+
+FIELDS = {field.name: field for field in fields(TrainConfig) if field.name != "data"}
+
+
+def train_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of these options of ``TrainConfig``, or of all: the command gets ``**options``."""
+    chosen = names or tuple(FIELDS)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_options(*args: Any, **given: Any) -> None:
+            options = {}
+            for name in chosen:
+                value = given.pop(parameter_name(FIELDS[name]))
+                options[name] = not value if FIELDS[name].default is True else value
+            command(*args, **given, **options)
+
+        parameters = list(inspect.signature(command).parameters.values())
+        own = [one for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        flags = [_flag(FIELDS[name]) for name in chosen]
+        with_options.__signature__ = inspect.Signature(own[:-1] + flags + own[-1:])  # type: ignore[attr-defined]
+        with_options.__annotations__ = {one.name: one.annotation for one in own + flags}
+        return with_options
+
+    return decorate
+
+
+def parameter_name(field: "Field[Any]") -> str:
+    """The name of an option's parameter in a command: that of its flag, which says the opposite of what is on."""
+    return f"no_{field.name}" if field.default is True else field.name
+
+
+def _flag(field: "Field[Any]") -> inspect.Parameter:
+    def check(value: Any) -> Any:
+        try:
+            check_value(field, value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        return value
+
+    flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+    metavar = "RUN" if field.name == "from_run" else None
+    kind: Any = bool
+    default: Any = False
+    if isinstance(field.default, bool):
+        option = typer.Option(flag, help=field.metadata["help"])
+    else:
+        option = typer.Option(flag, help=field.metadata["help"], callback=check, metavar=metavar)
+        kind, default = _plain_type(field), field.default
+    name = parameter_name(field)
+    return inspect.Parameter(
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotated[kind, option]
+    )  # fmt: skip
+
+
+def _plain_type(field: "Field[Any]") -> Any:
+    """The option's type as the command line parses it. Names are text: ``TrainConfig`` checks them."""
+    known, declared = choices(field.name), get_args(TYPES[field.name]) or (TYPES[field.name],)
+    plain = type(known[0]) if known else Path if Path in declared else declared[0]
+    return plain | None if field.default is None else plain

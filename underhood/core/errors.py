@@ -1,12 +1,6 @@
-"""What can go wrong, as a tree. Each message is one line that names the file and the mend.
+"""The errors that a user can meet. Each message is one line that names the file and how to fix it.
 
-UnderhoodError          the command line prints it and exits with 1
-├── DataError           the pictures or their labels
-│   └── UnreadableError some pictures cannot be read; ``.unreadable`` lists all of them
-├── RunError            a run folder: not one, newer than this version, in the way
-├── DivergedError       the loss is no longer a number
-├── InterruptedRunError told to stop; exits with 130 or 143
-└── UnknownNameError    a name that nobody knows, with a suggestion; exits with 2
+The command line prints it and exits with 1, but with 2 for an UnknownNameError and with an InterruptedRunError's code.
 """
 
 import difflib
@@ -14,22 +8,21 @@ from collections.abc import Iterable
 
 
 class UnderhoodError(Exception):
-    """Something the user can mend. Its text says what and how."""
+    """An error that the user can fix. Its text says what is wrong and how to fix it."""
 
 
 class DataError(UnderhoodError):
-    """The pictures or their labels cannot be used as they are."""
+    """The images or their labels cannot be used as they are."""
 
 
 class UnreadableError(DataError):
-    """Some pictures cannot be read. ``unreadable`` maps each path to the reason."""
+    """Some images cannot be read. ``unreadable`` maps each path to the reason."""
 
     def __init__(self, unreadable: dict[str, str]):
         self.unreadable = unreadable
-        count = f"{len(unreadable)} picture{'s' if len(unreadable) > 1 else ''}"
-        lines = [f"{count} cannot be read; mend or remove, or leave out with --skip-bad:"]
-        lines += [f"  {path}: {reason}" for path, reason in unreadable.items()]
-        super().__init__("\n".join(lines))
+        first = f"{len(unreadable)} image{'s' * (len(unreadable) > 1)} cannot be read; fix or remove"
+        lines = [f"  {path}: {reason}" for path, reason in unreadable.items()]
+        super().__init__("\n".join([f"{first}, or leave out with --skip-bad:", *lines]))
 
 
 class RunError(UnderhoodError):
@@ -37,15 +30,15 @@ class RunError(UnderhoodError):
 
 
 class InterruptedRunError(UnderhoodError):
-    """A run was told to stop, by SIGINT or SIGTERM; its state is saved. ``code``: 130 or 143, as shells have it."""
+    """SIGINT or SIGTERM stopped a run; its state is saved. ``code`` is the shell's exit code, 130 or 143."""
 
     def __init__(self, folder: object, signal: int):
         self.code = 128 + signal
-        super().__init__(f"interrupted; the state is saved. Go on with: underhood train --resume {folder}")
+        super().__init__(f"interrupted; the state is saved. Continue with: underhood train --resume {folder}")
 
 
 class DivergedError(UnderhoodError):
-    """The loss is no longer a number. ``step``: of the run, from 1 on."""
+    """The loss is NaN or infinite. ``step`` counts the run's steps from 1."""
 
     def __init__(self, message: str, step: int):
         self.step = step
@@ -58,5 +51,5 @@ class UnknownNameError(UnderhoodError):
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = ""):
         known = list(known)
         near = difflib.get_close_matches(name.lower(), known, n=1)
-        mend = (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
-        super().__init__(f"unknown {what} {name!r}: {mend}{hint}")
+        fix = (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
+        super().__init__(f"unknown {what} {name!r}: {fix}{hint}")

@@ -1,272 +1,253 @@
-"""The one loop, as a generator.
+"""The training loop, as a generator: ``steps`` yields after each optimizer step, and the caller decides what to do.
 
-``steps`` yields after each optimizer step; ``epochs`` drains it and yields a row each epoch; ``fit`` drains that and
-shows the table. A progress bar, a checkpoint or a live picture is a consumer: a plain function or ``for`` loop around
-one of them. Chapter 4 builds the same loop up from ``calc_grad``, ``train_epoch`` and ``train_model``.
+Chapter 4 of fastbook trains in seven steps: initialize, predict, loss, gradient, step, repeat, stop. ``Learner.steps``
+has the same seven. ``Learner.fit`` is a loop over it for notebooks, ``training/run.py`` one that keeps a run folder.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from underhood.core.errors import DivergedError, UnknownNameError
-from underhood.core.loader import DataLoader, DataLoaders, validation_batch
-from underhood.core.losses import cross_entropy
-from underhood.core.metrics import accuracy
-from underhood.core.optim import OPTIMIZERS, load_optimizer, set_rate
-from underhood.core.recorder import Epoch, Recorder, Step
-from underhood.core.schedule import Schedule, flat, one_cycle
-from underhood.training.distributed import ALONE, Ranks
-from underhood.training.names import PRECISIONS
+from underhood.core.errors import DivergedError
+from underhood.core.loader import DataLoader, DataLoaders
+from underhood.core.losses import accuracy, cross_entropy
+from underhood.core.schedule import Schedule, flat, one_cycle, set_lr
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Optimizer = Callable[..., torch.optim.Optimizer]  # (parameters, lr=…)
+Loss = Callable[[Tensor, Tensor], Tensor]  # (predictions, targets) → mean over the batch []
+OptFunc = Callable[..., torch.optim.Optimizer]  # (parameters, lr=…) → optimizer: a class of torch.optim, for instance
+
+adamw = partial(torch.optim.AdamW, fused=True)  # fused: one pass over all parameters, in a tenth of the time
+
+
+class Step(NamedTuple):
+    """One optimizer step, as ``Learner.steps`` yields it."""
+
+    number: int  # from 1 on
+    total: int
+    epoch: int
+    lr: float
+    loss: Tensor  # [] mean over the batch, still on the device: reading its value waits for the device
+    batch_size: int
+    epoch_end: bool
+
+
+class Epoch(NamedTuple):
+    """One row of the table."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    metrics: dict[str, float]
+    seconds: float  # of training, without validation
+
+    def lines(self, header: bool = False) -> str:
+        """The row as fastai prints it, with the column names above it if ``header``."""
+        names = ["epoch", "train_loss", "valid_loss", *self.metrics, "time"]
+        figures = [f"{value:.6f}" for value in (self.train_loss, self.valid_loss, *self.metrics.values())]
+        cells = [str(self.epoch), *figures, "{:02}:{:02}".format(*divmod(round(self.seconds), 60))]
+        widths = [max(10, len(name)) for name in names]
+        return "\n".join(" ".join(map(str.rjust, row, widths)) for row in ([names] * header + [cells]))
+
+
+@dataclass
+class Recorder:
+    """What was measured: for each step its loss (once the epoch is over) and lr, for each epoch a row of values."""
+
+    metric_names: list[str]
+    losses: list[float] = field(default_factory=list)
+    lrs: list[float] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)  # [train_loss, valid_loss, metric, …]
+
+
+class SingleProcess:
+    """What processes exchange that train together: alone, nothing. See ``training/distributed.py`` for several."""
+
+    rank, world_size = 0, 1
+
+    def scale_loss(self, loss: Tensor, batch_size: int) -> Tensor:  # noqa: ARG002 (the other version uses it)
+        """The loss [] of a share of the batch, such that the mean over processes is the loss of the batch."""
+        return loss
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over processes; ``sum`` is the sum. Both have the tensor's shape."""
+        return tensor
+
+    sum = mean
 
 
 class Learner:
-    """A model, its data and how it learns.
+    """A model, its data, and how it is trained.
 
-    dls: training and validation batches, each (inputs, targets)
-    opt_func: any torch optimizer's class, or a function (parameters, lr=…) that gives one
-    loss_func, metrics: functions (predictions, targets) → mean over the batch
-    valid_loss_func: what ``valid_loss`` shows, where it is not loss_func: class weights and smoothing are for training
-    precision: ``float32``, or ``bfloat16`` for the products inside the model (weights and losses stay float32)
-    ranks: which process this is, where several train together (``ranks.py``)
+    dls: training and validation batches (inputs, targets); a ``torch.utils.data.DataLoader`` will do for either
+    model: on the device where it is to be trained
+    loss_func, metrics: functions (predictions, targets) → mean over the batch []
+
+    Set ``forward`` to what training calls in place of ``model``, such as the model in DistributedDataParallel or under
+    autocast, and ``valid_loss_func`` where ``loss_func`` is weighted or smoothed and the validation loss is not.
     """
 
     def __init__(
-        self,
-        dls: DataLoaders,
-        model: nn.Module,
-        loss_func: Loss = cross_entropy,
-        opt_func: Optimizer = OPTIMIZERS["adamw"],
-        metrics: Loss | Sequence[Loss] = accuracy,
-        device: str | torch.device = "cpu",
-        precision: str = "float32",
-        valid_loss_func: Loss | None = None,
-        ranks: Ranks = ALONE,
-    ):
-        if precision not in PRECISIONS:
-            raise UnknownNameError("precision", precision, PRECISIONS)
-        self.precision, self.ranks = precision, ranks
-        self.dls, self.loss_func, self.opt_func = dls, loss_func, opt_func
-        self.valid_loss_func = valid_loss_func or loss_func
-        self.device = torch.device(device)
-        self.model = model.to(self.device)
+        self, dls: DataLoaders, model: nn.Module, loss_func: Loss = cross_entropy, opt_func: OptFunc = adamw,
+        metrics: Loss | Sequence[Loss] = accuracy, processes: SingleProcess = SingleProcess(),  # noqa: B008 (no state)
+    ):  # fmt: skip
+        self.dls, self.model, self.loss_func, self.opt_func, self.processes = dls, model, loss_func, opt_func, processes
+        self.forward: Callable[[Tensor], Tensor] = model
+        self.valid_loss_func = loss_func
         self.metrics = [metrics] if callable(metrics) else list(metrics)
-        self.recorder = Recorder([_name(metric) for metric in self.metrics])
-        self.optimizer: torch.optim.Optimizer | None = None  # of the fit under way
-        self.taken = 0  # steps of it
-        self._losses = torch.empty(0)  # of its epoch
-        self._saved: dict[str, Any] | None = None  # a state to go on from
+        self.recorder = Recorder([getattr(metric, "__name__", type(metric).__name__) for metric in self.metrics])
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.global_step = 0  # of the training under way
+        self.losses = torch.empty(0)  # of its epoch, on the device [batches]
+        self.batch_sizes: list[int] = []  # of that epoch
+        self._resume_from: dict[int, dict[str, Any]] | None = None  # the optimizer state that was saved
 
     def steps(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Step]:
-        """Train, yielding after each step, in a state that ``state_dict`` can save.
+        """Train, and yield after each step; ``state_dict`` can be called there.
 
-        lr: the highest rate; ``schedule(step, total)`` says how much of it each step takes, and with what momentum
+        lr: the highest learning rate; ``schedule(step, total)`` gives the fraction of it that a step uses
+        Raises DivergedError at the end of the epoch in which the loss became NaN or infinite.
         """
-        if not len(self.dls.train):
-            raise ValueError("there is nothing to train on: the training part is empty")
-        saved, self._saved = self._saved, None
-        self.optimizer = self.opt_func(self.model.parameters(), lr=lr)
-        self.taken = 0
-        if saved:
-            load_optimizer(self.optimizer, saved["optimizer"])
-            self.taken = saved["taken"]
-        return self._steps(epochs, lr, schedule, self.optimizer)
-
-    def _steps(self, epochs: int, lr: float, schedule: Schedule, optimizer: torch.optim.Optimizer) -> Iterator[Step]:
-        train, taken = self.dls.train, self.taken
-        total = epochs * len(train)
-        model = self.ranks.wrap(self.model)
-        first = len(self.recorder.values) - taken // len(train)  # a second fit goes on with the next epochs' orders
+        train, recorder = self.dls.train, self.recorder
+        if not len(train):
+            raise ValueError("there is nothing to train on: the training set is empty")
+        # Step 1, initialize: the weights are random (models.py) or restored; an optimizer is made for them.
+        optimizer = self._start_optimizer(lr)
+        total, first = epochs * len(train), self.global_step // len(train)
+        before = len(recorder.losses) // len(train) - first  # epochs of earlier calls: every epoch has its own order
         self.model.train()
-        for epoch in range(taken // len(train), epochs):
-            for batch in train.batches(first + epoch, range(self.taken % len(train), len(train))):
-                x, y = self._move(batch)
-                pace = schedule(self.taken, total)
-                set_rate(optimizer, lr * pace.rate, pace.momentum)
-                items = train.items(self.taken % len(train))
-                loss = self.ranks.weigh(self.loss_func(self.outputs(x, model), y), items)
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                self.taken += 1
-                last = self.taken == (epoch + 1) * len(train)
-                loss = self.ranks.mean(loss.detach())
-                yield Step(self.taken, total, epoch, lr * pace.rate, loss, items, last)
-        self.model.eval()
+        for epoch in range(first, epochs):  # Step 6, repeat: for every batch of every epoch.
+            began = time.perf_counter()
+            start = self.global_step % len(train)  # above 0 where an epoch is resumed
+            block = torch.empty(len(train), device=self.device)  # for all losses: single ones would fragment the memory
+            block[:start] = self.losses[:start]
+            self.losses, self.batch_sizes = block, [train.items_in(number) for number in range(start)]
+            for number, (x, y) in enumerate(_batches(train, before + epoch, range(start, len(train))), start):
+                value = schedule(self.global_step, total)
+                set_lr(optimizer, lr * value.lr_factor, value.momentum)
+                x, y = x.to(self.device), y.to(self.device)
+                size = train.items_in(number) if isinstance(train, DataLoader) else len(y)
 
-    def epochs(
-        self,
-        epochs: int,
-        lr: float,
-        schedule: Schedule = flat,
-        watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
-    ) -> Iterator[Epoch]:
-        """Train, yielding a row after each epoch. ``watch`` may wrap the steps, as a progress bar does."""
-        before = self._saved["losses"] if self._saved else torch.empty(0)  # of the epoch that was left under way
-        steps = self.steps(epochs, lr, schedule)
-        # one block for the losses of an epoch: single ones, kept, would break memory up
-        kept = self._losses = torch.empty(len(self.dls.train), device=self.device)
-        kept[: len(before)] = before
-        items = [self.dls.train.batch_size] * len(before)  # only the last of an epoch is short
-        start = time.perf_counter()
-        for step in watch(steps):
-            kept[len(items)] = step.loss
-            items.append(step.items)
-            self.recorder.lrs.append(step.lr)
-            if step.last:
-                losses = kept.double().cpu().numpy()  # the one wait for the device
-                seconds = time.perf_counter() - start
-                self._require_finite(losses)
-                valid_loss, *values = self.validate()
-                row = [float(np.average(losses, weights=items)), valid_loss, *values]
-                self.recorder.losses += losses.tolist()
-                self.recorder.values.append(row)
-                metrics = dict(zip(self.recorder.metric_names, values, strict=True))
-                yield Epoch(step.epoch, row[0], valid_loss, metrics, seconds)
-                items = []
-                start = time.perf_counter()
+                predictions = self.forward(x)  # Step 2, predict.  [n, classes]
+                loss = self.loss_func(predictions, y)  # Step 3, loss.  []
+                loss = self.processes.scale_loss(loss, size)
+                loss.backward()  # Step 4, gradient.
+                optimizer.step()  # Step 5, step.
+                optimizer.zero_grad()
+
+                loss = self.losses[number] = self.processes.mean(loss.detach())
+                self.batch_sizes.append(size)
+                recorder.lrs.append(lr * value.lr_factor)
+                self.global_step += 1
+                if epoch_end := number + 1 == len(train):
+                    recorder.losses += self._finite(self.losses)  # the only wait for the device
+                    self.epoch_seconds = time.perf_counter() - began
+                yield Step(self.global_step, total, epoch, recorder.lrs[-1], loss, size, epoch_end)
+        self.model.eval()  # Step 7, stop: after the last epoch.
+
+    def end_epoch(self) -> Epoch:
+        """Validate, and add a row to the recorder. Call it after a step with ``epoch_end``."""
+        train_loss = float(np.average(self.recorder.losses[-len(self.dls.train) :], weights=self.batch_sizes))
+        valid_loss, *values = self.validate()
+        self.recorder.values.append([train_loss, valid_loss, *values])
+        metrics = dict(zip(self.recorder.metric_names, values, strict=True))
+        return Epoch(self.global_step // len(self.dls.train) - 1, train_loss, valid_loss, metrics, self.epoch_seconds)
+
+    def epochs(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Epoch]:
+        """Train as ``steps`` does, and yield a row after each epoch."""
+        for step in self.steps(epochs, lr, schedule):
+            if step.epoch_end:
+                yield self.end_epoch()
+
+    def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
+        """Train as ``steps`` does, and print the table, a row after each epoch."""
+        for number, row in enumerate(self.epochs(epochs, lr, schedule)):
+            print(row.lines(header=number == 0), flush=True)
+
+    def fit_one_cycle(self, epochs: int, lr: float) -> None:
+        """``fit`` with the one-cycle schedule."""
+        self.fit(epochs, lr, one_cycle)
+
+    def validate(self, dl: Any = None) -> list[float]:
+        """[loss, metric, …], means over the items of the validation batches, or of those of ``dl``."""
+        dl = self.dls.valid if dl is None else dl
+        if not len(dl):
+            raise ValueError("there is nothing to validate on: the loader is empty")
+        sums = torch.zeros(len(dl), 1 + len(self.metrics), dtype=torch.float64, device=self.device)
+        count = torch.zeros((), dtype=torch.float64, device=self.device)
+        mine = range(
+            self.processes.rank, len(dl), self.processes.world_size
+        )  # whole batches, on any number of processes
+        for number, (predictions, y) in zip(mine, self._predictions(dl, mine), strict=True):
+            means = [function(predictions, y).double() for function in (self.valid_loss_func, *self.metrics)]
+            sums[number] = torch.stack(means) * len(y)  # a short last batch counts for less
+            count += len(y)
+        return (self.processes.sum(sums).sum(dim=0) / self.processes.sum(count)).tolist()
+
+    def get_preds(self, dl: Any = None) -> tuple[Tensor, Tensor]:
+        """Outputs and targets, [n, …] each, of the validation batches, or of those of ``dl``."""
+        dl = self.dls.valid if dl is None else dl
+        predictions, targets = zip(*self._predictions(dl, range(len(dl))), strict=True)
+        return torch.cat(predictions).cpu(), torch.cat(targets).cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that going on needs, while ``epochs`` is under way: after any step, before the next.
-
-        model, optimizer: their own; taken: steps; losses: of the epoch under way, float32 [its steps so far];
-        recorder: losses, lrs and values. Raises DivergedError where a loss is not a number: that is no state to keep.
-        """
-        assert self.optimizer is not None
-        losses = self._losses[: self.taken % len(self.dls.train)].cpu()
-        self._require_finite(losses.double().numpy())
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "taken": self.taken,
-            "losses": losses,
-            "recorder": {name: getattr(self.recorder, name) for name in ("losses", "lrs", "values")},
-        }
+        """All that is needed to resume after the last step. Raises DivergedError if a loss is NaN or infinite."""
+        done = self.global_step % len(self.dls.train)
+        if done and not isinstance(self.dls.train, DataLoader):  # whose order of batches cannot be repeated
+            raise ValueError("with this loader, training can be resumed at the end of an epoch only")
+        self._finite(self.losses[:done])
+        optimizer = self.optimizer.state_dict()["state"] if self.optimizer else self._resume_from or {}
+        recorded = {name: list(getattr(self.recorder, name)) for name in ("losses", "lrs", "values")}
+        return {"model": self.model.state_dict(), "optimizer": optimizer, "recorder": recorded,
+                "global_step": self.global_step, "losses": self.losses[:done].cpu()}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Be as the learner that gave this state: the next ``epochs``, with the same arguments, goes on from there."""
+        """Restore the learner from a ``state_dict``: ``steps`` with the same arguments goes on from there."""
         self.model.load_state_dict(state["model"])
         for name, values in state["recorder"].items():
             setattr(self.recorder, name, list(values))
-        self._saved = state
+        self.global_step, self.losses = state["global_step"], state["losses"]
+        self.optimizer, self._resume_from = None, state["optimizer"]
 
-    def _require_finite(self, losses: np.ndarray) -> None:
-        """losses: of the last steps."""
-        if not np.isfinite(losses).all():
-            first = int(np.argmin(np.isfinite(losses)))
-            back = first - len(losses)
-            step = self.taken + back + 1
-            epoch, rate = (step - 1) // len(self.dls.train), self.recorder.lrs[back]
-            raise _diverged(losses[first], step, epoch, rate)
+    def _start_optimizer(self, lr: float) -> torch.optim.Optimizer:
+        self.optimizer = self.opt_func(self.model.parameters(), lr=lr)
+        saved, self._resume_from = self._resume_from, None
+        if saved is None:
+            self.global_step = 0
+            del self.recorder.lrs[len(self.recorder.losses) :]  # of an epoch that was left unfinished
+            return self.optimizer
+        self.optimizer.load_state_dict({"state": saved, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for parameter, kept in self.optimizer.state.items():
+            for name, value in kept.items():  # in the parameter's memory layout: another would round differently
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    kept[name] = torch.empty_like(parameter).copy_(value)
+        return self.optimizer
 
-    def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
-        """Train and show the table, a line an epoch."""
-        from underhood.display.terminal import Table
-
-        table = Table()
-        for epoch in self.epochs(epochs, lr, schedule, watch=table.watch):
-            table.row(epoch)
-
-    def fit_one_cycle(self, epochs: int, lr: float) -> None:
-        """``fit`` with the rate going up and down once."""
-        self.fit(epochs, lr, one_cycle)
-
-    def validate(self, dl: DataLoader | None = None) -> list[float]:
-        """[loss, metric, …] over the validation part, or over another loader's items.
-
-        Each item is counted once: of several processes each takes whole batches, every so many, and what they find is
-        put together batch by batch, so that any number of them comes to the same figures.
-        """
-        dl = self.dls.valid if dl is None else dl
-        if not dl.count:
-            raise ValueError("there is nothing to validate on: the loader is empty")
-        sums = torch.zeros(len(dl), 1 + len(self.metrics), dtype=torch.float64, device=self.device)
-        mine = range(self.ranks.rank, len(dl), self.ranks.size)
-        for number, (predictions, targets) in zip(mine, self._predictions(dl, mine), strict=True):
-            values = [function(predictions, targets).double() for function in (self.valid_loss_func, *self.metrics)]
-            sums[number] = torch.stack(values) * len(targets)
-        return (self.ranks.total(sums).sum(dim=0) / dl.count).tolist()
-
-    def get_preds(self, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
-        """The model's outputs and the targets of the validation part, or of another loader: [n, …], [n, …]."""
-        dl = self.dls.valid if dl is None else dl
-        outputs = [(p.cpu(), y.cpu()) for p, y in self._predictions(dl, range(len(dl)))]
-        return torch.cat([p for p, _ in outputs]), torch.cat([y for _, y in outputs])
-
-    def predict(self, pixels: np.ndarray | Tensor) -> Tensor:
-        """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes]."""
-        return predict_probabilities(self.model, pixels, self.device)
-
-    def show_results(self, max_n: int = 9) -> Any:
-        """Draw validation pictures with their class and what the model takes them for: a matplotlib figure."""
-        from underhood.display.notebook import show_results
-
-        return show_results(self, max_n)
-
-    def outputs(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
-        """The model's outputs for a batch [n, …], its products at the learner's precision: float32 [n, …].
-
-        model: the same, wrapped
-        """
-        model = model or self.model
-        if self.precision == "float32":
-            return model(x)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return model(x).float()
-
-    def _move(self, batch: Any) -> tuple[Tensor, Tensor]:
-        x, y = batch
-        return x.to(self.device), y.to(self.device)
+    def _finite(self, losses: Tensor) -> list[float]:
+        """The losses of the last steps as numbers. Raises DivergedError if one is NaN or infinite."""
+        values = losses.double().cpu().numpy()
+        if not np.isfinite(values).all():
+            back = int(np.argmin(np.isfinite(values))) - len(values)
+            step, epoch = self.global_step + back + 1, (self.global_step + back) // len(self.dls.train)
+            where = f"step {step} (epoch {epoch}, lr {self.recorder.lrs[back]:.3g})"
+            raise DivergedError(f"the loss is {values[back]} at {where}: start again with a lower --lr", step)
+        return values.tolist()
 
     @torch.inference_mode()
-    def _predictions(self, dl: DataLoader, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
-        with evaluating(self.model):
-            for batch in dl.batches(0, numbers):
-                x, y = self._move(batch)
-                yield self.model(x), y  # in float32 whatever the precision: what is measured is what is saved
+    def _predictions(self, dl: Any, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+        was_training = self.model.training
+        self.model.eval()
+        for x, y in _batches(dl, 0, numbers):
+            yield self.model(x.to(self.device)), y.to(self.device)
+        self.model.train(was_training)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards as it was: looking in the middle of an epoch changes nothing."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-@torch.inference_mode()
-def predict_probabilities(model: nn.Module, pixels: np.ndarray | Tensor, device: str | torch.device = "cpu") -> Tensor:
-    """Probabilities of each class for pictures, uint8 [n, c, h, w]: float32 [n, classes], in batches.
-
-    A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1].
-    """
-    with evaluating(model):
-        length = validation_batch(pixels.shape)
-        logits = torch.empty(0)
-        for number, x in enumerate(DataLoader(pixels, length).batches()):
-            outputs = model(x.to(device))
-            if not number:  # all rows at once: small results kept between large ones would break memory up
-                logits = torch.empty(len(pixels), outputs.shape[1])
-            logits[number * length : number * length + len(x)] = outputs
-    return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
-
-
-def _diverged(loss: float, step: int, epoch: int, rate: float) -> DivergedError:
-    return DivergedError(
-        f"the loss is {loss} at step {step} (epoch {epoch}, rate {rate:.3g}): start again with a lower --lr", step
-    )
-
-
-def _name(metric: Loss) -> str:
-    return getattr(metric, "__name__", type(metric).__name__)
+def _batches(dl: Any, epoch: int, numbers: range) -> Iterator[Any]:
+    return dl.batches(epoch, numbers) if isinstance(dl, DataLoader) else islice(dl, numbers.start, None, numbers.step)

@@ -1,7 +1,7 @@
-"""Losses: how wrong the model is, as one number that has a useful slope.
+"""Losses, which training minimises, and metrics, which people read: each a mean over the batch, a tensor [].
 
-Each compares shapes first. Predictions (n, 1) against targets (n,) would broadcast to (n, n) without a word and train a
-model on nonsense; here that is an error.
+Each compares shapes first. Predictions [n, 1] against targets [n] would broadcast to [n, n] without a warning, and the
+model would train on nonsense; here that is an error.
 """
 
 import torch
@@ -9,22 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def same_shape(predictions: Tensor, targets: Tensor) -> None:
+def check_same_shape(predictions: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless both have the same shape."""
     if predictions.shape != targets.shape:
-        raise ValueError(
-            f"predictions are {tuple(predictions.shape)} but targets {tuple(targets.shape)}: "
-            "give them the same shape, for instance with targets.unsqueeze(1)"
-        )
+        shapes = f"predictions have shape {tuple(predictions.shape)} but targets {tuple(targets.shape)}"
+        raise ValueError(f"{shapes}: give them the same shape, for instance with targets.unsqueeze(1)")
 
 
-def class_shapes(predictions: Tensor, targets: Tensor) -> None:
+def check_class_shapes(predictions: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless predictions are [n, classes] and targets [n]."""
     if predictions.ndim != 2 or targets.ndim != 1 or len(predictions) != len(targets):
-        raise ValueError(
-            f"predictions are {tuple(predictions.shape)} and targets {tuple(targets.shape)}: "
-            "expected [n, classes] and [n]"
-        )
+        shapes = f"predictions have shape {tuple(predictions.shape)} and targets {tuple(targets.shape)}"
+        raise ValueError(f"{shapes}: expected [n, classes] and [n]")
 
 
 def cross_entropy(
@@ -32,30 +28,46 @@ def cross_entropy(
 ) -> Tensor:
     """Mean of −log of the right class's probability. predictions: logits [n, classes]; targets: indices [n].
 
-    weight: how much each class counts [classes]; label_smoothing: the share of each target that is spread evenly over
-    all classes, so that the model need not be endlessly sure
+    weight: how much each class counts [classes]; label_smoothing: the share of a target spread evenly over all classes
     """
-    class_shapes(predictions, targets)
+    check_class_shapes(predictions, targets)
     return F.cross_entropy(predictions, targets, weight, label_smoothing=label_smoothing)
 
 
 def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Chapter 4's loss for two classes: the mean distance of sigmoid(prediction) from its target, 1 or 0.
-
-    predictions: any numbers, [n, 1] or [n]; targets: of the same shape
-    """
-    same_shape(predictions, targets)
+    """Chapter 4's loss for two classes: the mean of |sigmoid(prediction) − target|. Both have the same shape."""
+    check_same_shape(predictions, targets)
     p = predictions.sigmoid()
     return torch.where(targets == 1, 1 - p, p).mean()
 
 
 def mse(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error. Both of one shape."""
-    same_shape(predictions, targets)
+    """Mean squared error of two tensors of the same shape."""
+    check_same_shape(predictions, targets)
     return F.mse_loss(predictions, targets)
 
 
 def l1(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute error. Both of one shape."""
-    same_shape(predictions, targets)
+    """Mean absolute error of two tensors of the same shape."""
+    check_same_shape(predictions, targets)
     return F.l1_loss(predictions, targets)
+
+
+def accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
+    """The fraction whose highest logit is the right class. predictions: [n, classes]; targets: [n].
+
+    In float64, as all metrics here, so that mean × n is the exact number of right predictions.
+    """
+    check_class_shapes(predictions, targets)
+    return (predictions.argmax(dim=1) == targets).double().mean()
+
+
+def error_rate(predictions: Tensor, targets: Tensor) -> Tensor:
+    """1 − accuracy. predictions: [n, classes]; targets: [n]."""
+    return 1 - accuracy(predictions, targets)
+
+
+def batch_accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Chapter 4's accuracy for two classes, where sigmoid(prediction) > 0.5 means 1. Both have the same shape."""
+    check_same_shape(predictions, targets)
+    return ((predictions.sigmoid() > 0.5) == (targets == 1)).double().mean()

@@ -1,51 +1,54 @@
-"""Schedules: pure functions of the step, so that a run can go on from any step.
+"""Learning-rate schedules: pure functions of the step, so that training can resume at any step.
 
-A schedule takes (step, total steps) and gives the fraction of the highest rate at which that step is taken, 0 to 1, and
-the momentum, or None for the optimizer's own.
+A schedule takes (step, total steps) and returns a ``ScheduleValue``.
 """
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-
-class Pace(NamedTuple):
-    """How a step is taken: ``rate`` as a fraction of the highest, ``momentum`` 0 to 1."""
-
-    rate: float
-    momentum: float | None = None
+from torch.optim import Optimizer
 
 
-Schedule = Callable[[int, int], Pace]
+class ScheduleValue(NamedTuple):
+    """What a schedule returns for one step."""
+
+    lr_factor: float  # the fraction of the highest learning rate, 0 to 1
+    momentum: float | None = None  # 0 to 1; None leaves the optimizer's own
 
 
-def flat(step: int, total: int) -> Pace:  # noqa: ARG001 (every schedule has both)
-    """The same rate at every step."""
-    return Pace(1.0)
+Schedule = Callable[[int, int], ScheduleValue]
 
 
-def one_cycle(
-    step: int,
-    total: int,
-    warm: float = 0.25,
-    start: float = 1 / 25,
-    end: float = 1e-5,
-    momentum: tuple[float, float] = (0.95, 0.85),
-) -> Pace:
-    """Up along a cosine over the first quarter, then down to almost nothing (L. Smith, 2018; fastai's shape).
+def flat(step: int, total: int) -> ScheduleValue:  # noqa: ARG001 (every schedule takes both)
+    """The highest learning rate at every step."""
+    return ScheduleValue(1.0)
 
-    Momentum goes the other way, from its first value to its second and back: a high rate needs little.
+
+def one_cycle(step: int, total: int) -> ScheduleValue:
+    """The one-cycle policy (L. Smith, 2018), in fastai's form.
+
+    The learning rate rises along a cosine for a quarter of the steps, then falls to near 0; momentum does the reverse.
     """
-    done = step / total
-    high, low = momentum
-    if done < warm:
-        return Pace(_cosine(start, 1.0, done / warm), _cosine(high, low, done / warm))
-    done = (done - warm) / (1 - warm)
-    return Pace(_cosine(1.0, end, done), _cosine(low, high, done))
+    if step / total < 0.25:
+        progress = step / total / 0.25
+        return ScheduleValue(_cosine(1 / 25, 1.0, progress), _cosine(0.95, 0.85, progress))
+    progress = (step / total - 0.25) / (1 - 0.25)
+    return ScheduleValue(_cosine(1.0, 1e-5, progress), _cosine(0.85, 0.95, progress))
 
 
-def _cosine(first: float, last: float, done: float) -> float:
-    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
+def _cosine(first: float, last: float, progress: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def set_lr(optimizer: Optimizer, lr: float, momentum: float | None = None) -> None:
+    """Set the learning rate of the next step and, where the optimizer has one, its momentum (Adam's first beta)."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        if momentum is not None and group.get("momentum"):
+            group["momentum"] = momentum
+        elif momentum is not None and "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
 
 
 SCHEDULES: dict[str, Schedule] = {"onecycle": one_cycle, "flat": flat}

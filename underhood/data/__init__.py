@@ -1,1 +1,1 @@
-"""From files to pixels. Nothing in this room imports torch."""
+"""From files to ``Images``: folders, tables, IDX files and named sets; decoding, cache and split. No torch here."""

@@ -1,7 +1,8 @@
-"""Many picture files at once, on all cores.
+"""Decode many image files at once, on all cores.
 
-Threads do not help with small PNGs (Python's own work between the decoder's calls holds them up: a plain loop is
-faster); processes do. On Linux they are forked: a child only opens files and fills arrays. Elsewhere they start anew.
+Threads would not help with small PNGs: the Python code between the calls of the decoder makes them slower than a plain
+loop. Hence processes. On Linux they are forked, as a child only opens files and fills arrays; elsewhere they are
+spawned.
 """
 
 import gc
@@ -21,25 +22,17 @@ import numpy as np
 from PIL import Image
 
 from underhood.core.errors import DataError
-from underhood.core.images import hash_pictures
-from underhood.preparation.prepare import (
-    BadPicture,
-    Preparation,
-    fit_image,
-    header_size,
-    images_to_pixels,
-    is_coloured,
-    open_picture,
-)
+from underhood.data.split import hash_images
+from underhood.preparation import Preparation, fit_image, get_fit, to_pixels
+from underhood.preparation.files import BadImageError, is_coloured, open_image, read_header_size
 
-DIGIT = 28  # pixels: the side of a digit, where nobody says
-LARGEST_COMMON = 64  # pixels: a size that all pictures share is kept up to here; anything else becomes 64 × 64
-CHUNK = 256  # pictures a process takes at a time, at most
-CHUNK_PIXELS = 2**22  # and no more than so many pixels, of large pictures
-TURNS = 8  # chunks that each process gets of a small folder, so that all are busy to the end
-WORTH_PROCESSES = 2_000_000  # bytes: below this, starting processes costs more than it saves
-SMALL_FILE = 8_000  # bytes: what opening a file costs, in bytes decoded
-SAMPLE = 32  # pictures opened to guess the common size
+MAX_COMMON_SIZE = 64  # pixels: a size that all images share is kept up to here; otherwise images become 64 × 64
+CHUNK = 256  # images for a process at a time, at most
+CHUNK_PIXELS = 2**22  # and at most this many pixels, if they are large
+CHUNKS_PER_PROCESS = 8  # of a small folder, so that all processes are busy until the end
+WORTH_PROCESSES = 2_000_000  # bytes: for less, starting processes costs more than it saves
+FILE_COST = 8_000  # bytes: opening a file takes as long as decoding this many
+SAMPLE = 32  # images whose headers are read to guess the common size
 
 Progress = Callable[[int, int], None]  # (done, total)
 Allocate = Callable[[tuple[int, ...]], np.ndarray]  # shape → zeros, uint8
@@ -47,28 +40,40 @@ Allocate = Callable[[tuple[int, ...]], np.ndarray]  # shape → zeros, uint8
 
 @dataclass
 class Decoded:
-    """pixels: uint8 [n, c, h, w] of the pictures that could be read; hashes: of them, uint64 [n]; readable: bool, one
-    for each path; sizes: int [n, 2], width and height as stored; unreadable: path to reason; notes: what to tell."""
+    """The images that could be read, as pixels."""
 
-    pixels: np.ndarray
-    hashes: np.ndarray
-    readable: np.ndarray
-    sizes: np.ndarray
-    unreadable: dict[str, str]
+    pixels: np.ndarray  # uint8 [n, c, h, w]
+    hashes: np.ndarray  # uint64 [n], as ``hash_images`` computes them
+    readable: np.ndarray  # bool, one for each path
+    sizes: np.ndarray  # int [n, 2], width and height as stored
+    unreadable: dict[str, str]  # path → reason
     preparation: Preparation
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Form:
+    """The pixels that images are decoded to."""
+
+    height: int
+    width: int
+    channels: int | None  # None: 1 if all images are grey, else 3
+    fit: str
+    exact: bool = False  # raise _OtherSizeError for an image of another size
+
+
 @dataclass
 class _Chunk:
-    pixels: np.ndarray  # [k, c, h, w]; rows of unreadable pictures are zero
+    """The images that one process decoded at a time."""
+
+    pixels: np.ndarray  # [k, c, h, w]; unreadable images are all 0
     hashes: np.ndarray  # [k]
     sizes: np.ndarray  # [k, 2] width, height; 0, 0 where unreadable
     unreadable: list[tuple[int, str]]
 
 
-class _OtherSize(Exception):
-    """A picture is not of the size that all were thought to share."""
+class _OtherSizeError(Exception):
+    """An image does not have the size of the sampled ones."""
 
 
 def decode_files(
@@ -81,85 +86,95 @@ def decode_files(
     progress: Progress | None = None,
     allocate: Allocate | None = None,
 ) -> Decoded:
-    """Decode picture files on all cores.
+    """Decode image files on all cores.
 
-    With ``preparation``, each becomes what it says. Otherwise it is chosen: ``size`` × ``size`` pixels, or the common
-    size if all pictures agree and it is at most 64, else 64; ``channels``, or grey unless any picture is coloured.
-    allocate: makes the array of zeros that pixels are written to, from its shape: in a file, for instance
+    preparation: what each image becomes; otherwise it is chosen as follows
+    size: pixels a side; by default the size that all images have, if it is at most 64 × 64, else 64
+    channels: 1 or 3; by default 1 if all images are grey, else 3
+    allocate: makes the array of zeros for the pixels from its shape, for instance in a file
+
+    Raises UnknownNameError for an unknown fit, DataError if a process is killed.
     """
     allocate = allocate or partial(np.zeros, dtype=np.uint8)
-    if fit == "digit":
-        size, channels = size or DIGIT, 1
+    decode = partial(_decode_as, paths, progress=progress, allocate=allocate)
     if preparation is not None:
-        shape, channels, fit = (preparation.height, preparation.width), preparation.channels, preparation.fit
-        return _decode_as(paths, shape, channels, fit, False, progress, allocate)
+        return decode(_Form(preparation.height, preparation.width, preparation.channels, preparation.fit))
+    implementation = get_fit(fit)
+    channels = implementation.channels or channels
+    size = implementation.default_size if size is None else size
     if size is not None:
-        return _decode_as(paths, (size, size), channels, fit, False, progress, allocate)
+        return decode(_Form(size, size, channels, fit))
     common = _common_size(paths)
     if common is not None:
         try:
-            return _decode_as(paths, common, channels, fit, True, progress, allocate)
-        except _OtherSize:  # rare: the sampled headers agreed, a later picture did not
+            return decode(_Form(*common, channels, fit, exact=True))
+        except _OtherSizeError:  # rare: an image that was not in the sample
             pass
-    return _decode_as(paths, (LARGEST_COMMON, LARGEST_COMMON), channels, fit, False, progress, allocate)
+    return decode(_Form(MAX_COMMON_SIZE, MAX_COMMON_SIZE, channels, fit))
 
 
 def _common_size(paths: Sequence[str]) -> tuple[int, int] | None:
-    """(height, width) if a sample of the pictures agrees on one of at most 64 × 64, else None."""
+    """Height and width of a sample of the images if they agree and are at most 64 × 64, else None."""
     common = None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks are not wanted here, and bombs are refused when decoded
+        warnings.simplefilter("ignore")  # decoding reports what is wrong with a file
         for path in paths[:: max(1, len(paths) // SAMPLE)]:
-            size = header_size(path)
+            size = read_header_size(path)
             if size is None:
                 continue
-            if max(size) > LARGEST_COMMON or (common is not None and size != common):
+            if max(size) > MAX_COMMON_SIZE or (common is not None and size != common):
                 return None
             common = size
     return common and common[::-1]
 
 
-def _decode_as(
-    paths: Sequence[str],
-    shape: tuple[int, int],
-    channels: int | None,
-    fit: str,
-    exact: bool,
-    progress: Progress | None,
-    allocate: Allocate,
-) -> Decoded:
-    pixels = allocate((len(paths), channels or 1, *shape))
-    hashes = np.zeros(len(paths), np.uint64)
-    sizes = np.zeros((len(paths), 2), np.int64)
+class _Result:
+    """Collects the chunks. The array starts grey if no number of channels was asked for."""
+
+    def __init__(self, count: int, form: _Form, allocate: Allocate):
+        self.shape, self.allocate = (form.height, form.width), allocate
+        self.pixels = allocate((count, form.channels or 1, *self.shape))
+        self.hashes = np.zeros(count, np.uint64)
+        self.sizes = np.zeros((count, 2), np.int64)
+        self.done = 0
+
+    def add(self, chunk: _Chunk) -> None:
+        """Append the images of the next chunk. The first coloured one turns the grey ones before it into RGB."""
+        if chunk.pixels.shape[1] > self.pixels.shape[1]:
+            grey, self.pixels = self.pixels, self.allocate((len(self.hashes), 3, *self.shape))
+            self.pixels[: self.done] = grey[: self.done]
+            self.hashes[: self.done] = hash_images(self.pixels[: self.done])
+        rows = slice(self.done, self.done + len(chunk.sizes))
+        self.pixels[rows] = chunk.pixels
+        same = chunk.pixels.shape[1] == self.pixels.shape[1]
+        self.hashes[rows] = chunk.hashes if same else hash_images(self.pixels[rows])
+        self.sizes[rows] = chunk.sizes
+        self.done = rows.stop
+
+
+def _decode_as(paths: Sequence[str], form: _Form, progress: Progress | None, allocate: Allocate) -> Decoded:
+    result = _Result(len(paths), form, allocate)
     unreadable: dict[str, str] = {}
     cores = _cores()
-    length = max(1, min(CHUNK, -(-len(paths) // (TURNS * cores)), CHUNK_PIXELS // (shape[0] * shape[1])))
+    per_turn = -(-len(paths) // (CHUNKS_PER_PROCESS * cores))
+    length = max(1, min(CHUNK, per_turn, CHUNK_PIXELS // (form.height * form.width)))
     chunks = [paths[start : start + length] for start in range(0, len(paths), length)]
-    work = partial(_decode_chunk, shape=shape, channels=channels, fit=fit, exact=exact)
-    done = 0
     with _pool(cores if _worth_processes(paths) else 1) as run:
-        for chunk, part in zip(chunks, run(work, chunks), strict=True):
-            rows = slice(done, done + len(chunk))
-            if part.pixels.shape[1] > pixels.shape[1]:  # the first coloured picture: what was grey so far is repeated
-                grey, pixels = pixels, allocate((len(paths), 3, *shape))
-                pixels[:done] = grey[:done]
-                hashes[:done] = hash_pictures(pixels[:done])
-            pixels[rows] = part.pixels
-            alike = part.pixels.shape[1] == pixels.shape[1]
-            hashes[rows] = part.hashes if alike else hash_pictures(pixels[rows])
-            sizes[rows] = part.sizes
-            unreadable.update((chunk[i], reason) for i, reason in part.unreadable)
-            done += len(chunk)
+        for chunk, decoded in zip(chunks, run(partial(_decode_chunk, form=form), chunks), strict=True):
+            result.add(decoded)
+            unreadable.update((chunk[i], reason) for i, reason in decoded.unreadable)
             if progress:
-                progress(done, len(paths))
+                progress(result.done, len(paths))
+    pixels, hashes, sizes = result.pixels, result.hashes, result.sizes
     readable = sizes[:, 0] > 0
     if unreadable:
         pixels, hashes, sizes = _move_up(pixels, readable), hashes[readable], sizes[readable]
-    return Decoded(pixels, hashes, readable, sizes, unreadable, Preparation(pixels.shape[1], *shape, fit))
+    preparation = Preparation(pixels.shape[1], form.height, form.width, form.fit)
+    return Decoded(pixels, hashes, readable, sizes, unreadable, preparation)
 
 
 def _move_up(pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The wanted rows, moved to the front of the same array: it may be too large for two of it."""
+    """Move the wanted rows to the front of the array. There may be no room for a second array."""
     rows = np.flatnonzero(wanted)
     for start in range(0, len(rows), CHUNK):
         block = rows[start : start + CHUNK]
@@ -167,35 +182,31 @@ def _move_up(pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return pixels[: len(rows)]
 
 
-def _decode_chunk(
-    paths: Sequence[str], *, shape: tuple[int, int], channels: int | None, fit: str, exact: bool
-) -> _Chunk:
-    """What one process does: pixels [k, c, h, w], grey unless a picture of the chunk is coloured or 3 are asked for."""
-    height, width = shape
+def _decode_chunk(paths: Sequence[str], form: _Form) -> _Chunk:
+    """The work of one process. The pixels [k, c, h, w] are grey unless an image is coloured or 3 are asked for."""
     prepared: list[Image.Image] = []
     readable: list[int] = []
     sizes = np.zeros((len(paths), 2), np.int64)
     unreadable: list[tuple[int, str]] = []
-    preparation = Preparation(channels or 3, height, width, fit)
+    preparation = Preparation(form.channels or 3, form.height, form.width, form.fit)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files would come once for each process
+        warnings.simplefilter("ignore")  # Pillow's warnings about odd files would be repeated by each process
         for i, path in enumerate(paths):
             try:
-                image, size = open_picture(path, at_least=preparation.at_least)
-            except BadPicture as bad:
+                image, size = open_image(path, at_least=preparation.decode_size)
+            except BadImageError as bad:
                 unreadable.append((i, str(bad)))
                 continue
-            if exact and image.size != (width, height):
-                raise _OtherSize
+            if form.exact and image.size != (form.width, form.height):
+                raise _OtherSizeError
             readable.append(i)
             sizes[i] = size
             prepared.append(fit_image(image, preparation))
-    if channels is None:
-        channels = 3 if any(map(is_coloured, prepared)) else 1
-    pixels = np.zeros((len(paths), channels, height, width), np.uint8)
+    channels = form.channels or (3 if any(map(is_coloured, prepared)) else 1)
+    pixels = np.zeros((len(paths), channels, form.height, form.width), np.uint8)
     if prepared:
-        pixels[readable] = images_to_pixels(prepared, channels)
-    return _Chunk(pixels, hash_pictures(pixels), sizes, unreadable)
+        pixels[readable] = to_pixels(prepared, channels)
+    return _Chunk(pixels, hash_images(pixels), sizes, unreadable)
 
 
 def _cores() -> int:
@@ -203,11 +214,11 @@ def _cores() -> int:
 
 
 def _worth_processes(paths: Sequence[str]) -> bool:
-    """Whether there is much to decode: many files, or large ones."""
+    """Whether there is enough to decode: many files, or large ones."""
     total = 0
     for path in paths:
         with suppress(OSError):
-            total += os.stat(path).st_size + SMALL_FILE  # noqa: PTH116 (a Path for each costs seconds)
+            total += os.stat(path).st_size + FILE_COST  # noqa: PTH116 (a Path for each costs seconds)
         if total > WORTH_PROCESSES:
             return True
     return False
@@ -215,7 +226,7 @@ def _worth_processes(paths: Sequence[str]) -> bool:
 
 @contextmanager
 def _pool(cores: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
-    """A ``map`` over so many cores; this process's own for one."""
+    """A ``map`` over this many processes. For one it runs in this process."""
     if cores == 1:
         yield map
         return
@@ -223,17 +234,15 @@ def _pool(cores: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
     pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_start_child)
     try:
         with warnings.catch_warnings():
-            # Python warns of forking beside threads (NumPy's BLAS has some): a child here only opens files
+            # Python warns about forking with threads (NumPy's BLAS has some), but a child here only opens files
             warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
             yield pool.map
     except BrokenProcessPool:
-        raise DataError(
-            "a decoding process was ended from outside, perhaps for want of memory: try --size 32"
-        ) from None
+        raise DataError("a decoding process was killed, perhaps because memory ran out: try --size 32") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_child() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    gc.freeze()  # or the collector would touch, and so copy, every page shared with the parent: half as fast again
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    gc.freeze()  # else the collector touches, and so copies, every page shared with the parent: 1.5 times slower

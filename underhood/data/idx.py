@@ -1,4 +1,4 @@
-"""MNIST's own file format, IDX: a magic number, the counts, then bytes (Yann LeCun's description, 1998).
+"""Read IDX files, the format of MNIST: a magic number, the counts, then bytes (described by Yann LeCun, 1998).
 
 0 0 8 d        magic: two zeros, 8 for unsigned bytes, d the number of dimensions
 n [h w]        d counts of 4 bytes, the highest byte first
@@ -16,10 +16,10 @@ import numpy as np
 from underhood.core.errors import DataError
 from underhood.core.images import Images
 
-STEMS = {"train": "train", "valid": "t10k"}  # the 10,000 are the validation images
+STEMS = {"train": "train", "valid": "t10k"}  # the 10,000 test images of MNIST are for validation
 FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")  # the last two are torchvision's
-LARGEST_GZIP_RATIO = 100  # MNIST packs to a fifth; what is packed so much tighter is a bomb
-SMALL = 16_000_000  # bytes: as much may come of any file
+MAX_GZIP_RATIO = 100  # MNIST compresses to a fifth; a much higher ratio is a decompression bomb
+ALWAYS_UNPACKED = 16_000_000  # bytes: this many are unpacked from a file of any size
 
 
 def find_idx(root: Path) -> Path | None:
@@ -36,11 +36,12 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dict[str, Images]:
-    """The parts (train and, if there, valid) of the four IDX files in ``folder``, plain or gzip.
+    """Read the four IDX files in ``folder``, plain or gzip: the parts train and, if its files are there, valid.
 
-    ``classes`` names the labels 0, 1, …; without it they are named by their numbers. Each picture is named as
-    fastbook's MNIST_SAMPLE names its files: ``train/3/10000.png`` is training picture 10,000. Raises DataError where
-    files are missing, damaged, or do not fit each other.
+    classes: names of the labels 0, 1, …; by default the numbers that occur in train
+
+    Images are named as in fastbook's MNIST_SAMPLE: ``train/3/10000.png`` is training image 10,000. Raises DataError if
+    files are missing, damaged, or do not match.
     """
     found = {part: pair for part, stem in STEMS.items() if (pair := _read_pair(folder, stem)) is not None}
     if "train" not in found:
@@ -56,7 +57,7 @@ def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dic
         if len(unknown):
             raise DataError(f"{folder}: {part} has label {unknown[0]}, which is none of {', '.join(map(str, used))}")
         if pixels.shape[2:] != found["train"][0].shape[2:]:
-            raise DataError(f"{folder}: {part} pictures are {pixels.shape[2:]}, train's {found['train'][0].shape[2:]}")
+            raise DataError(f"{folder}: {part} images are {pixels.shape[2:]}, train's {found['train'][0].shape[2:]}")
         labels = np.searchsorted(used, raw).astype(np.int64)
         names = [f"{part}/{classes[label]}/{i}.png" for i, label in enumerate(labels.tolist())]
         parts[part] = Images(pixels, labels, classes, names)
@@ -64,13 +65,13 @@ def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> dic
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """One IDX file of unsigned bytes, plain or gzip, as uint8 [n] or [n, h, w]. Raises DataError naming the file."""
+    """Read one IDX file of unsigned bytes, plain or gzip: uint8 [n] or [n, h, w]. Raises DataError."""
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             size = path.stat().st_size
-            room = max(SMALL, size * LARGEST_GZIP_RATIO) if packed else size
+            room = max(ALWAYS_UNPACKED, size * MAX_GZIP_RATIO) if packed else size
             if packed:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _read_body(unpacked, path, room, packed)
@@ -82,15 +83,12 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _read_body(file: io.BufferedIOBase, path: Path, room: int, packed: bool) -> np.ndarray:
-    magic = file.read(4)
-    if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] not in (1, 3):
-        raise DataError(f"{path} is not an IDX file of bytes: it begins with {magic.hex(' ') or 'nothing'}")
-    header = file.read(4 * magic[3])
-    shape = tuple(np.frombuffer(header[: len(header) // 4 * 4], ">u4").tolist())
-    declared = math.prod(shape)
+    """The array after the magic number. room: the largest number of bytes that it may have"""
+    shape = _read_shape(file, path)
+    declared = math.prod(shape or ())
     if declared > room and packed:
         raise DataError(f"{path} declares {declared:,} bytes, but at most {room:,} are unpacked from so small a file")
-    if len(shape) < magic[3] or declared > room:
+    if shape is None or declared > room:
         raise DataError(f"{path} is too short for what its header declares: fetch it again")
     body = np.empty(declared, np.uint8)
     held, view = 0, body.data
@@ -101,19 +99,28 @@ def _read_body(file: io.BufferedIOBase, path: Path, room: int, packed: bool) -> 
     return body.reshape(shape)
 
 
+def _read_shape(file: io.BufferedIOBase, path: Path) -> tuple[int, ...] | None:
+    """The counts in the header, or None if the file ends within them."""
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] not in (1, 3):
+        raise DataError(f"{path} is not an IDX file of bytes: it begins with {magic.hex(' ') or 'nothing'}")
+    header = file.read(4 * magic[3])
+    return tuple(np.frombuffer(header, ">u4").tolist()) if len(header) == 4 * magic[3] else None
+
+
 def _read_pair(folder: Path, stem: str) -> tuple[np.ndarray, np.ndarray] | None:
     images_path, labels_path = (_find(folder, f"{stem}-{kind}") for kind in ("images", "labels"))
     if images_path is None and labels_path is None:
         return None
     if images_path is None:
-        raise DataError(f"{labels_path} has labels but no {stem}-images-idx3-ubyte[.gz] lies beside it: add it")
+        raise DataError(f"{labels_path} has labels but no {stem}-images-idx3-ubyte[.gz] is beside it: add it")
     if labels_path is None:
         raise DataError(f"{images_path} has no {stem}-labels-idx1-ubyte[.gz] beside it: add it")
     pixels, labels = read_idx(images_path), read_idx(labels_path)
     if pixels.ndim != 3 or 0 in pixels.shape:
-        raise DataError(f"{images_path} holds no pictures (its counts are {pixels.shape})")
+        raise DataError(f"{images_path} holds no images (its counts are {pixels.shape})")
     if labels.ndim != 1 or len(labels) != len(pixels):
-        raise DataError(f"{images_path} has {len(pixels):,} pictures but {labels_path} has {len(labels):,} labels")
+        raise DataError(f"{images_path} has {len(pixels):,} images but {labels_path} has {len(labels):,} labels")
     return pixels[:, None], labels
 
 

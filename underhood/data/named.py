@@ -1,7 +1,7 @@
 """Data sets by name: ``digits``, ``mnist``, ``mnist-3v7``, ``fashion-mnist``.
 
-``digits`` ships with scikit-learn. The others are looked for in ``$UNDERHOOD_DATA/NAME``, then in the cache, and
-then downloaded, each mirror in turn, each file checked against its published MD5.
+``digits`` is part of scikit-learn. The others are looked up in ``$UNDERHOOD_DATA/NAME`` and in the cache, then
+downloaded from the first mirror that has them. Each file is checked against its published MD5.
 """
 
 import gzip
@@ -16,10 +16,10 @@ import numpy as np
 from underhood.core.errors import DataError
 from underhood.core.images import Images
 from underhood.data.idx import find_idx, is_complete, read_idx_folder
-from underhood.preparation.paths import expanded
+from underhood.preparation.files import expanduser
 
 DIGITS = tuple("0123456789")
-FASHION = (  # as folder names, so with a dash for the slash
+FASHION = (  # used as folder names, so with a dash instead of a slash
     "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 FILES = (
@@ -44,13 +44,17 @@ MD5 = {
     ),
 }  # fmt: skip
 NAMES = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
-DIGIT_SETS = ("digits", "mnist", "mnist-3v7")  # made as MNIST's were
+DEFAULT_FITS = dict.fromkeys(("digits", "mnist", "mnist-3v7"), "digit")  # how later images are brought into their form
 
-DownloadBar = Callable[[str], Any]  # file name → an object with total, update(n), reset(), close(), as pooch expects
+DownloadBar = Callable[[str], Any]  # file name → an object with total, update(n), reset() and close(), see pooch
 
 
 def read_named(name: str, download: bool = True, bar: DownloadBar | None = None) -> dict[str, Images]:
-    """The parts of a data set by name. ``digits`` has only ``train``; the others have ``train`` and ``valid``."""
+    """Read a data set by name. ``digits`` has only the part ``train``, the others have ``train`` and ``valid``.
+
+    download: whether files that are missing may be downloaded; bar: makes a progress bar for each. Raises DataError if
+    the data set cannot be read.
+    """
     if name == "digits":
         return {"train": read_digits()}
     if name == "mnist-3v7":
@@ -61,8 +65,8 @@ def read_named(name: str, download: bool = True, bar: DownloadBar | None = None)
 def read_digits() -> Images:
     """The 1,797 handwritten digits, 8 × 8, of scikit-learn (UCI's optical recognition test set; E. Alpaydin, 1998).
 
-    Read from scikit-learn's own file without importing scikit-learn. Its 17 grey levels, 0 to 16, become 0 to 255.
-    Raises DataError where scikit-learn is not installed.
+    Read from scikit-learn's file without importing scikit-learn. The 17 grey levels, 0 to 16, become 0 to 255.
+    Raises DataError if scikit-learn is not installed.
     """
     spec = find_spec("sklearn")
     if spec is None or spec.origin is None:
@@ -75,7 +79,7 @@ def read_digits() -> Images:
 
 
 def threes_and_sevens(images: Images) -> Images:
-    """Fastbook's MNIST_SAMPLE out of MNIST: the 3s, then the 7s, each sorted by file name as text."""
+    """Fastbook's MNIST_SAMPLE from MNIST: the 3s, then the 7s, each sorted by file name as text."""
     label = np.array([images.classes.index("3"), images.classes.index("7")])
     chosen = np.flatnonzero(np.isin(images.labels, label))
     order = sorted(chosen.tolist(), key=lambda i: (images.labels[i], images.names[i]))
@@ -84,15 +88,15 @@ def threes_and_sevens(images: Images) -> Images:
 
 
 def places(name: str) -> list[Path]:
-    """Where a set's files are looked for, in order; the last is the cache, where downloads go."""
+    """The folders in which a data set is looked up, in order. The last is the cache, where downloads are stored."""
     import pooch
 
     base = os.environ.get("UNDERHOOD_DATA")
-    return [*([expanded(base) / name] if base else []), Path(pooch.os_cache("underhood")) / name]
+    return [*([expanduser(base) / name] if base else []), Path(pooch.os_cache("underhood")) / name]
 
 
 def fetch(name: str, download: bool = True, bar: DownloadBar | None = None) -> Path:
-    """The folder that holds a set's four IDX files, downloaded if need be. Raises DataError if it cannot be had."""
+    """The folder with a data set's four IDX files, downloaded if necessary. Raises DataError if that fails."""
     for place in places(name):
         found = find_idx(place)
         if found is not None and is_complete(found):
@@ -120,9 +124,9 @@ def _download(name: str, file: str, md5: str, cache: Path, bar: DownloadBar | No
             return
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise DataError(
-                f"cannot write to the cache {cache} ({error.strerror}): mend it or set XDG_CACHE_HOME"
+                f"cannot write to the cache {cache} ({error.strerror}): fix it or set XDG_CACHE_HOME"
             ) from None
-        except (OSError, ValueError) as error:  # no network, a mirror's error page; a wrong checksum
+        except (OSError, ValueError) as error:  # no network, an error page of the mirror, or a wrong checksum
             reasons.append(f"{mirror}: {type(error).__name__}")
         finally:
             if progress:

@@ -1,67 +1,157 @@
-"""Which pictures train and which validate, where the data does not say: a stratified part, from the seed."""
+"""Hashes of images, exact copies among them, and the split into training and validation images.
+
+The split is stratified, comes from the seed, and never puts copies of an image on both sides.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from underhood.core.images import Images
 
 
-def copies(hashes: np.ndarray) -> np.ndarray:
-    """Number pictures from 0 on, in the order in which they come, exact copies alike: uint64 [n] → int64 [n]."""
+def hash_images(pixels: np.ndarray) -> np.ndarray:
+    """64 bits of BLAKE2b of each image's pixels, uint8 [n, c, h, w]: uint64 [n], equal for equal pixels."""
+    rows = np.ascontiguousarray(pixels).reshape(len(pixels), math.prod(pixels.shape[1:]))
+    digests = b"".join([hashlib.blake2b(row.data, digest_size=8).digest() for row in rows])
+    return np.frombuffer(digests, "<u8")
+
+
+def image_hashes(images: Images) -> np.ndarray:
+    """The hash of each image, uint64 [n]: the precomputed ones if there are any."""
+    return hash_images(images.pixels) if images.precomputed_hashes is None else images.precomputed_hashes
+
+
+def digest(images: Images) -> str:
+    """SHA-256 of the images' hashes, labels, classes and names: equal if and only if the images are equal."""
+    whole = hashlib.sha256(repr((images.pixels.shape, images.classes)).encode())
+    whole.update(np.ascontiguousarray(image_hashes(images), dtype="<u8").data)
+    whole.update(np.ascontiguousarray(images.labels, dtype="<i8").data)
+    whole.update("\0".join(images.names).encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def join(parts: Sequence[Images]) -> Images:
+    """Several parts of the same classes as one."""
+    if len(parts) == 1:
+        return parts[0]
+    pixels = np.concatenate([part.pixels for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    names = [name for part in parts for name in part.names]
+    return Images(pixels, labels, parts[0].classes, names, np.concatenate([image_hashes(part) for part in parts]))
+
+
+def group_copies(hashes: np.ndarray) -> np.ndarray:
+    """The group of each image, uint64 [n] → int64 [n]: copies share one; groups are numbered as they first occur."""
     _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[which]
 
 
-def _groups(images: Images) -> tuple[np.ndarray, np.ndarray]:
-    """The group of copies that each picture is in, int64 [n], and whether two classes claim it, bool [groups]."""
-    group = copies(images.hashes)
-    claims = np.unique(np.stack([group, images.labels]), axis=1)[0]  # a group once for each class that claims it
-    return group, np.bincount(claims, minlength=int(group.max()) + 1) > 1
-
-
 def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split into (training rows, validation rows), int64 [n] each: this fraction of each class, copies on one side.
+    """Split into training rows and validation rows, int64 [n] each: this fraction of each class is for validation.
 
-    Every class keeps at least one picture for training and, with two that differ, gives at least one for validation.
-    A picture that two classes claim trains. Both results keep the pictures' order.
+    Copies of an image stay on one side. Every class keeps at least one image for training and, if it has two different
+    ones, has at least one for validation. Images with two labels are for training. The order is kept.
     """
-    group, shared = _groups(images)
-    place = np.random.default_rng(seed).permutation(len(shared))  # whole groups are shuffled
-    taken = np.zeros(len(shared), bool)  # groups that validate
+    group, ambiguous = _groups(images)
+    place = np.random.default_rng(seed).permutation(len(ambiguous))  # groups are shuffled as a whole
+    held_out = np.zeros(len(ambiguous), bool)  # groups for validation
     for label in range(len(images.classes)):
         mine, sizes = np.unique(group[images.labels == label], return_counts=True)
         if len(mine) < 2:
             continue
         shuffled = np.argsort(place[mine])
         mine, sizes = mine[shuffled], sizes[shuffled]
-        free = ~shared[mine]
+        free = ~ambiguous[mine]
         chosen = _fill(sizes, free, max(1, round(fraction * sizes.sum())))
         if not chosen.any() and free.any():
             chosen[np.argmin(np.where(free, sizes, sizes.sum()))] = True
-        if chosen.all():  # nothing would be left to train on
+        if chosen.all():  # no group would be left for training
             chosen[-1] = False
-        taken[mine[chosen]] = True
-    validates = taken[group]
-    return np.flatnonzero(~validates), np.flatnonzero(validates)
+        held_out[mine[chosen]] = True
+    is_valid = held_out[group]
+    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 
 
 def folds(images: Images, count: int, seed: int) -> np.ndarray:
-    """Which of ``count`` parts each picture is in, each class in all of them, exact copies in one: int64 [n].
+    """The fold of each image, 0 to ``count`` − 1: int64 [n]. Each class is in all folds, copies are in the same one.
 
-    −1 for a picture that two classes claim, and for one whose class has no other.
+    −1 for images with two labels and for images whose class has no other image.
     """
-    group, shared = _groups(images)
-    place = np.random.default_rng(seed).permutation(len(shared))
-    part = np.full(len(shared), -1)
+    group, ambiguous = _groups(images)
+    place = np.random.default_rng(seed).permutation(len(ambiguous))
+    fold = np.full(len(ambiguous), -1)
     for label in range(len(images.classes)):
         mine = np.unique(group[images.labels == label])
-        mine = mine[~shared[mine]]
+        mine = mine[~ambiguous[mine]]
         if len(mine) > 1:
-            part[mine[np.argsort(place[mine])]] = np.arange(len(mine)) % count
-    return part[group]
+            fold[mine[np.argsort(place[mine])]] = np.arange(len(mine)) % count
+    return fold[group]
+
+
+def sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """At most ``count`` rows of labels, int64 [n], each class in proportion, in their order: int64 [≤ count]."""
+    if count >= len(labels):
+        return np.arange(len(labels))
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    sizes = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within its class: 0, 1, …
+    share = rank / sizes[labels[by_class]]
+    return np.sort(by_class[np.argsort(share, kind="stable")[:count]])
+
+
+def find_copies(parts: dict[str, Images]) -> dict[str, list[dict[str, Any]]]:
+    """Find exact copies by the pixels that a model would see. One entry for each copied image, with its ``paths``.
+
+    conflicts:  the same image in two classes (with ``classes``)
+    leaks:      the same image in two parts, such as train and valid (with ``parts``)
+    duplicates: the same image twice in one class and part
+    """
+    found: dict[str, list[dict[str, Any]]] = {"conflicts": [], "leaks": [], "duplicates": []}
+    for copies in _copied(parts):
+        paths = [path for path, _, _ in copies]
+        classes = list(dict.fromkeys(name for _, name, _ in copies))
+        parts_met = list(dict.fromkeys(part for _, _, part in copies))
+        if len(classes) > 1:
+            found["conflicts"].append({"paths": paths, "classes": classes})
+        if len(parts_met) > 1:
+            found["leaks"].append({"paths": paths, "parts": parts_met})
+        places = Counter((name, part) for _, name, part in copies)
+        twice = [path for path, name, part in copies if places[name, part] > 1]
+        if twice:
+            found["duplicates"].append({"paths": twice})
+    return found
+
+
+def describe_copies(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """One line of warning for each kind of copies that ``find_copies`` found."""
+    kinds = {
+        "conflicts": "in two classes",
+        "leaks": "in two parts: the figures on the second part are too good",
+        "duplicates": "twice in one class",
+    }
+    lines = []
+    for kind, where in kinds.items():
+        if found[kind]:
+            first = " = ".join(found[kind][0]["paths"][:3])
+            lines.append(f"{len(found[kind])} image{'s' if len(found[kind]) > 1 else ''} {where} (first: {first})")
+    return lines
+
+
+def _groups(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """The group of copies of each image, int64 [n], and whether its copies have two labels, bool [groups]."""
+    group = group_copies(image_hashes(images))
+    once = np.unique(np.stack([group, images.labels]), axis=1)[0]  # each group once for each of its labels
+    return group, np.bincount(once, minlength=int(group.max()) + 1) > 1
 
 
 def _fill(sizes: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
-    """The first free groups that together hold ``wanted`` pictures; one too large for what is left is passed by."""
+    """The first free groups that together hold ``wanted`` images; a group too large for what is left is skipped."""
     chosen = np.zeros(len(sizes), bool)
     for i in np.flatnonzero(free).tolist():
         if sizes[i] <= wanted:
@@ -72,13 +162,15 @@ def _fill(sizes: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
     return chosen
 
 
-def sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """At most ``count`` rows, each class in proportion, in their order: int64 [≤ count]."""
-    if count >= len(labels):
-        return np.arange(len(labels))
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    sizes = np.bincount(labels)
-    rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within its class: 0, 1, …
-    share = rank / sizes[labels[by_class]]
-    return np.sort(by_class[np.argsort(share, kind="stable")[:count]])
+def _copied(parts: dict[str, Images]) -> list[list[tuple[str, str, str]]]:
+    """(path, class, part) of each copy of an image, for each image that occurs more than once."""
+    images = list(parts.values())
+    group = group_copies(np.concatenate([image_hashes(part) for part in images]))
+    starts = np.cumsum([0] + [len(part) for part in images])
+    members: dict[int, list[tuple[str, str, str]]] = {}
+    for row in np.flatnonzero(np.bincount(group)[group] > 1).tolist():
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        i = row - starts[part]
+        where = (images[part].names[i], images[part].classes[images[part].labels[i]], list(parts)[part])
+        members.setdefault(int(group[row]), []).append(where)
+    return list(members.values())

@@ -1,1 +1,1 @@
-"""See docs/design.md."""
+"""Text, tables, figures and progress bars for people."""

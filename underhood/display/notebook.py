@@ -1,6 +1,7 @@
-"""What fastai users draw in notebooks, on matplotlib: pictures, functions, batches, results and losses.
+"""Figures for notebooks, with matplotlib: images, functions, batches, results and losses.
 
-Each returns the axes or the figure that it drew; outside a notebook ``plt.show()`` or ``figure.savefig`` follows.
+Each function returns the axes or the figure that it drew. Outside of a notebook, call ``plt.show()`` or
+``figure.savefig`` afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,22 +13,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from underhood.core.learner import Learner
+    from underhood.core.learner import Learner, Recorder
     from underhood.core.loader import DataLoaders
-    from underhood.core.recorder import Recorder
 
 
 def show_image(
-    picture: Any, ax: "Axes | None" = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    image: Any, ax: "Axes | None" = None, figsize: tuple[float, float] | None = None, title: str | None = None,
     **options: Any,
 ) -> "Axes":  # fmt: skip
-    """Draw a picture: a tensor, array or PIL image, [h, w], [c, h, w] or [h, w, c]; grey ones dark to light.
+    """Draw an image: a tensor, array or PIL image, [h, w], [c, h, w] or [h, w, c].
 
-    options: what ``imshow`` takes, such as ``cmap="Greys"``, the chapter's black ink on white
+    Floating-point colours are from 0 to 1 or from 0 to 255. options: arguments of ``imshow``, such as ``cmap="Greys"``
+    for black ink on white
     """
     import matplotlib.pyplot as plt
 
-    array = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -42,11 +43,14 @@ def show_image(
     return ax
 
 
-def show_pixels(picture: Any, most: int = 28, side: float = 0.22) -> "Axes":
-    """Draw a grey picture [h, w] as the table of its numbers, each on its shade: at most ``most`` rows and columns."""
+def show_pixels(image: Any, most: int = 28, side: float = 0.22) -> "Axes":
+    """Draw a grey image [h, w] as a table of its numbers, each on its shade: at most ``most`` rows and columns.
+
+    side: of a number's cell, in inches
+    """
     import matplotlib.pyplot as plt
 
-    array = np.asarray(picture)[:most, :most]
+    array = np.asarray(image)[:most, :most]
     height, width = array.shape
     ax = plt.subplots(figsize=(width * side, height * side))[1]
     ax.imshow(array, cmap="Greys", vmin=0, vmax=255 if array.max() > 1 else 1)
@@ -59,16 +63,16 @@ def show_pixels(picture: Any, most: int = 28, side: float = 0.22) -> "Axes":
     return ax
 
 
-def show_images(pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 3, side: float = 1.8) -> "Figure":
-    """Draw pictures in rows, each ``side`` inches wide, with a title each where there are any."""
+def show_images(images: Sequence[Any], titles: Sequence[str] = (), columns: int = 3, side: float = 1.8) -> "Figure":
+    """Draw images in rows, each ``side`` inches wide, with a title each if there are titles."""
     import matplotlib.pyplot as plt
 
-    columns = max(1, min(columns, len(pictures)))
-    rows = max(1, -(-len(pictures) // columns))
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * side * 1.15), squeeze=False)
     for place, ax in enumerate(axes.flat):
-        if place < len(pictures):
-            show_image(pictures[place], ax, title=titles[place] if titles else None)
+        if place < len(images):
+            show_image(images[place], ax, title=titles[place] if titles else None)
         else:
             ax.set_axis_off()
     figure.tight_layout()
@@ -79,7 +83,7 @@ def plot_function(
     f: Callable[[Any], Any], tx: str | None = None, ty: str | None = None, title: str | None = None, min: float = -2,
     max: float = 2, figsize: tuple[float, float] = (6, 4),
 ) -> "Axes":  # fmt: skip
-    """Draw a function of a tensor, such as ``lambda x: x**2`` or ``torch.sigmoid``, between min and max."""
+    """Draw a function of a tensor [100], such as ``lambda x: x**2`` or ``torch.sigmoid``, between min and max."""
     import matplotlib.pyplot as plt
     import torch
 
@@ -91,27 +95,27 @@ def plot_function(
 
 
 def show_batch(dls: "DataLoaders", count: int = 9) -> "Figure":
-    """Draw the first pictures of the first epoch, as the model will see them, with their classes."""
-    x, y = next(dls.train.batches())
+    """Draw the first images of the first training batch, augmented as the model receives them, with their classes."""
+    x, y = _first_batch(dls.train)
     return show_images(x[:count].cpu(), [_name(dls, label) for label in y[:count].tolist()])
 
 
 def show_results(learn: "Learner", count: int = 9) -> "Figure":
-    """Draw the first validation pictures with their class and what the model takes them for: red is wrong."""
-    x, y = next(learn.dls.valid.batches())
-    guesses = learn.predict(x[:count]).argmax(dim=1).tolist()
+    """Draw the first validation images with label and prediction, green if they are equal and red if not."""
+    from underhood.analysis.inference import predict_proba
+
+    x, y = _first_batch(learn.dls.valid)
+    predicted = predict_proba(learn.model, x[:count], learn.device).argmax(dim=1).tolist()
     labels = y[:count].tolist()
-    names = [
-        f"{_name(learn.dls, label)}\n{_name(learn.dls, guess)}" for label, guess in zip(labels, guesses, strict=True)
-    ]
-    figure = show_images(x[:count].cpu(), names)
-    for ax, label, guess in zip(figure.axes, labels, guesses, strict=False):
+    titles = ["\n".join(_name(learn.dls, i) for i in pair) for pair in zip(labels, predicted, strict=True)]
+    figure = show_images(x[:count].cpu(), titles)
+    for ax, label, guess in zip(figure.axes, labels, predicted, strict=False):
         ax.title.set_color("tab:green" if label == guess else "tab:red")
     return figure
 
 
 def plot_loss(recorder: "Recorder", skip_start: int = 5, with_valid: bool = True) -> "Axes":
-    """Draw the loss of each step but the first few, and the validation loss as each epoch ends."""
+    """Draw the loss of each step after the first ``skip_start``, and the validation loss at the end of each epoch."""
     import matplotlib.pyplot as plt
 
     ax = plt.subplots()[1]
@@ -123,6 +127,11 @@ def plot_loss(recorder: "Recorder", skip_start: int = 5, with_valid: bool = True
     ax.set(xlabel="step", ylabel="loss")
     ax.legend()
     return ax
+
+
+def _first_batch(dl: Any) -> Any:
+    """The first batch, (inputs, targets), without starting an epoch of our own loader."""
+    return next(dl.batches() if hasattr(dl, "batches") else iter(dl))
 
 
 def _name(dls: "DataLoaders", label: int) -> str:

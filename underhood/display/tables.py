@@ -1,19 +1,20 @@
-"""What a job returns, in words: plain functions from its dictionary to the lines that the command line prints."""
+"""Results of jobs as text: functions from a job's result to the lines that the command line prints."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from underhood.data.files import csv_text
+from underhood.runs.folder import short_list
 
 
 def percent(fraction: float, interval: Sequence[float] | None = None) -> str:
-    """0.9871 as ``98.71 %``, with its interval where there is one."""
+    """0.9871 as ``98.71 %``, followed by its interval if there is one."""
     text = f"{fraction:.2%}".replace("%", " %")
     return text + (f" ({interval[0]:.2%} to {interval[1]:.2%})".replace("%", " %") if interval else "")
 
 
 def summary(result: dict[str, Any]) -> str:
-    """The end of ``train``, in words."""
+    """The last lines of ``train``: accuracies, threshold, time, paths."""
     if result.get("finished"):
         return f"{result['run']} is finished: there is nothing left to do"
     lines = [f"accuracy            {percent(result['valid_accuracy'], result['interval'])}"]
@@ -21,7 +22,7 @@ def summary(result: dict[str, Any]) -> str:
         lines.append(f"on the test part    {percent(result['test_accuracy'])}")
     lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
-    lines.append(f"not sure            below {percent(result['threshold'])}")
+    lines.append(f"reject below        {percent(result['threshold'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
     if "report" in result:
         lines.append(f"report              {result['report']}")
@@ -30,7 +31,7 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def ladder_table(result: dict[str, Any]) -> str:
-    """The rungs of ``ladder``, a line each."""
+    """The models of ``ladder``, one line each."""
     lines = [
         f"{'model':<12}{'accuracy':>10}   {'95 % interval':<20}"
         f"{'fixed':>7}{'broken':>8}{'parameters':>12}{'seconds':>9}"
@@ -45,14 +46,14 @@ def ladder_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rate_report(result: dict[str, Any]) -> str:
-    """What the learning-rate finder found, and where its curve is drawn."""
+def lr_report(result: dict[str, Any]) -> str:
+    """The suggestion of ``lr-find``, and the path of its figure."""
     found = "none" if result["suggestion"] is None else f"{result['suggestion']:.2g}"
     return f"{result['verdict']}\nsuggested --lr      {found}\ncurve               {result['figure']}"
 
 
 def evaluation_table(result: dict[str, Any]) -> str:
-    """The classes of ``evaluate``, worst first, and the whole."""
+    """The accuracy of each class, lowest first, and of all images, for ``evaluate``."""
     width = max(len(name) for name in result["per_class"])
     worst_first = sorted(result["per_class"].items(), key=lambda item: item[1]["accuracy"])
     lines = [
@@ -70,59 +71,61 @@ def evaluation_table(result: dict[str, Any]) -> str:
 
 
 def check_report(result: dict[str, Any], most: int = 20) -> str:
-    """What ``check`` found, in words; of suspect labels the first ``most``."""
+    """The findings of ``check``, with the first ``most`` label issues."""
     parts = ", ".join(f"{count:,} {part}" for part, count in result["parts"].items())
-    sizes = list(result["sizes"].items())
-    more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
+    sizes = [f"{size} ({count:,})" for size, count in result["sizes"].items()]
     lines = [
         f"{result['data']}: {result['images']:,} images ({parts})",
-        f"sizes: {', '.join(f'{size} ({count:,})' for size, count in sizes[:5])}{more}; become {result['prepared']}",
+        f"sizes: {short_list(sizes, 5, ', ')}; become {result['prepared']}",
         "classes: " + ", ".join(f"{name} ({count:,})" for name, count in result["classes"].items()),
         *result["notes"],
+        *(f"unreadable: {path} {reason}" for path, reason in result["reasons"].items()),
+        *_copies(result),
+        *_label_issues(result.get("suspects", ()), most),
     ]
-    for path, reason in result["reasons"].items():
-        lines.append(f"unreadable: {path} {reason}")
+    found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
+    issues = f", {len(result['suspects']):,} label issues" if "suspects" in result else ""
+    return "\n".join([*lines, (f"{found:,} findings" if found else "nothing amiss") + issues])
+
+
+def _copies(result: dict[str, Any]) -> Iterator[str]:
     for kind in ("conflicts", "leaks", "duplicates"):
         for entry in result[kind]:
             where = entry.get("classes") or entry.get("parts")
-            lines.append(f"{kind[:-1]}: {' = '.join(entry['paths'])}" + (f" (in {', '.join(where)})" if where else ""))
-    suspects = result.get("suspects", ())
-    for row in suspects[:most]:
+            yield f"{kind[:-1]}: {' = '.join(entry['paths'])}" + (f" (in {', '.join(where)})" if where else "")
+
+
+def _label_issues(issues: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
+    for row in issues[:most]:
         looks_like = f"{row['predicted']} ({row['probability']:.0%})"
-        lines.append(f"suspect: {row['path']} is {row['label']}, looks like {looks_like}")
-    if len(suspects) > most:
-        lines.append(f"suspect: {len(suspects) - most:,} more: --json lists them, a report shows them")
-    found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
-    doubted = f", {len(suspects):,} labels to look at" if "suspects" in result else ""
-    return "\n".join([*lines, (f"{found:,} findings" if found else "nothing amiss") + doubted])
+        yield f"label issue: {row['path']} is {row['label']}, looks like {looks_like}"
+    if len(issues) > most:
+        yield f"label issue: {len(issues) - most:,} more: --json lists them, the report of a run shows them"
 
 
 def predictions_table(result: dict[str, Any]) -> str:
-    """The rows of ``predict``."""
+    """The rows of ``predict``: label, probability, path."""
     width = max((len(row["label"]) for row in result["predictions"]), default=0)
     return "\n".join(
-        f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}{'  (not sure)' if row['rejected'] else ''}"
+        f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}{'  (rejected)' if row['rejected'] else ''}"
         for row in result["predictions"]
     )
 
 
 def predictions_csv(result: dict[str, Any]) -> str:
-    """The rows of ``predict`` with a header: path, label, score, rejected."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["path", "label", "score", "rejected"], extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(result["predictions"])
-    return text.getvalue().rstrip("\n")
+    """The rows of ``predict`` as CSV with a header: path, label, score, rejected."""
+    header = ["path", "label", "score", "rejected"]
+    return csv_text(header, ([row[name] for name in header] for row in result["predictions"])).rstrip("\n")
 
 
 def certificate(result: dict[str, Any]) -> str:
-    """What ``export`` wrote, and how it was compared."""
+    """What ``export`` wrote, and how well it agrees with the model."""
     agree = f"{result['agreement']:.2%} of labels agree on {result['images']:,} images"
     return f"wrote {result['onnx']}\n{agree}, probabilities within {result['largest_difference']:.1e}"
 
 
 def reproduction_table(result: dict[str, Any]) -> str:
-    """The figures of ``reproduce``, by book and section, and how many agree."""
+    """The figures of ``reproduce``, by book and section, and how many of them agree."""
     rows = [
         (row, shortened(row["book"]), shortened(row["here"]) if row["verdict"] != "in range" else span(row["here"]))
         for row in result["rows"]
@@ -140,13 +143,13 @@ def reproduction_table(result: dict[str, Any]) -> str:
 
 
 def shortened(value: Any, most: int = 3) -> str:
-    """A figure on one line: the first few and the last of many numbers."""
+    """A figure on one line; of many numbers, the first ``most`` and the last."""
     texts = [f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in flat_cells(value)]
     return " ".join(texts if len(texts) <= most + 1 else [*texts[:most], "…", texts[-1]])
 
 
 def span(value: Any) -> str:
-    """A range [low, high], each a number or a list of numbers of which the last is shown; or a figure of its own."""
+    """A range [low, high] as text; of lists of numbers, the last. Anything else as ``shortened`` writes it."""
     if len(value) != 2 or isinstance(value[0], list) != isinstance(value[1], list):
         return shortened(value)
     low, high = (flat_cells(end) for end in value)
@@ -159,22 +162,22 @@ def flat_cells(value: Any) -> list[Any]:
 
 
 def differences_table(result: dict[str, Any], most: int = 10) -> str:
-    """What ``rerun`` found: a line for each difference, of changed pictures the first few."""
-    pictures = [one["now"] for one in result["differs"] if one["what"] == "data"]
-    lines = [f"data       {line}" for line in pictures[:most]]
-    if len(pictures) > most:
-        lines.append(f"data       {len(pictures) - most:,} more")
+    """The differences that ``rerun`` found, one line each, with the first ``most`` changed images."""
+    images = [row["now"] for row in result["differs"] if row["what"] == "data"]
+    lines = [f"data       {line}" for line in images[:most]]
+    if len(images) > most:
+        lines.append(f"data       {len(images) - most:,} more")
     lines += [
-        f"{one['what']:<10} {one['name']}: {one['before']} → {one['now']}"
-        for one in result["differs"]
-        if one["what"] != "data"
+        f"{row['what']:<10} {row['name']}: {row['before']} → {row['now']}"
+        for row in result["differs"]
+        if row["what"] != "data"
     ]
     verdict = "weights, metrics and predictions are equal, byte for byte" if result["same"] else "the results differ"
     return "\n".join([*lines, f"{verdict}: {result['original']} and {result['run']}"])
 
 
 def comparison_table(result: dict[str, Any], most: int = 5) -> str:
-    """Runs beside the first, and the first few pictures on which they differ."""
+    """Runs compared with the first, and the first ``most`` images on which they differ."""
     width = max(len(run["run"]) for run in result["runs"])
     lines = [f"{'run':<{width}}  {'accuracy':>9}   {'95 % interval':<20}{'fixed':>7}{'broken':>8}{'p':>9}  verdict"]
     for run in result["runs"]:
@@ -184,9 +187,7 @@ def comparison_table(result: dict[str, Any], most: int = 5) -> str:
             line += f"{len(run['fixed']):>7}{len(run['broken']):>8}{run['p']:>9.2g}  {run['verdict']}"
         lines.append(line.rstrip())
     for run in result["runs"][1:]:
-        for what in ("fixed", "broken"):
-            names = run[what]
-            more = f" and {len(names) - most:,} more" if len(names) > most else ""
-            if names:
-                lines.append(f"{what} by {run['run']}: {', '.join(names[:most])}{more}")
+        lines += [
+            f"{what} by {run['run']}: {short_list(run[what], most, ', ')}" for what in ("fixed", "broken") if run[what]
+        ]
     return "\n".join([*lines, f"on the same {result['images']:,} images; p: McNemar's exact test against the first"])

@@ -1,28 +1,36 @@
-"""``evaluate`` and ``predict``: a trained run meets pictures."""
+"""``evaluate``: measure a trained run on labelled images."""
 
-import io
-import os
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from underhood.analysis.interpretation import per_class, wilson_interval
+from underhood.analysis import balanced_accuracy, per_class, wilson_interval
 from underhood.core.errors import DataError, RunError, UnreadableError
 from underhood.core.images import Images
-from underhood.data.decode import decode_files
-from underhood.data.folder import picture_files
+from underhood.data.cache import take_images
 from underhood.data.named import NAMES
-from underhood.data.read import FIFTH, Reading, read, read_parts
-from underhood.data.split import hold_out
-from underhood.preparation.paths import expanded
-from underhood.preparation.prepare import BadPicture, picture_to_pixels
-from underhood.runs.folder import Run, load_run, read_config, read_json
-from underhood.serving.predictor import Predictor
-from underhood.training.reporter import Listener
+from underhood.data.read import FIFTH, ReadOptions, load_data, read_parts
+from underhood.data.split import digest, hold_out
+from underhood.preparation.files import expanduser
+from underhood.runs import read_json
+from underhood.runs.checkpoint import Run, load_run
+from underhood.runs.folder import read_config, short_list
+from underhood.training import Reporter
+
+
+class EvaluateResult(TypedDict):
+    """What ``evaluate`` returns."""
+
+    run: str
+    data: str
+    part: str  # valid, test or all
+    accuracy: float
+    interval: tuple[float, float]  # 95 %
+    balanced_accuracy: float
+    images: int
+    per_class: dict[str, dict[str, Any]]  # name → images, correct, accuracy
 
 
 def evaluate(
@@ -31,21 +39,20 @@ def evaluate(
     *,
     skip_bad: bool = False,
     cache: bool = True,
-    listener: Listener | None = None,
-) -> dict[str, Any]:
-    """Measure a run on the pictures it was validated on, or on other labelled pictures, prepared as the run's own.
+    reporter: Reporter | None = None,
+) -> EvaluateResult:
+    """Measure a run on its validation images, or on other labelled images, prepared like the run's own.
 
-    Of other DATA its valid part is measured, else its test part, else all of it; classes are matched by name.
+    Of other DATA the validation part is measured, else the test part, else all of it; classes are matched by name.
     Returns run, data, part, accuracy, interval (95 %), balanced_accuracy, images (how many), per_class (name → images,
     correct, accuracy). Raises UnderhoodError.
     """
-    from underhood.core.learner import predict_probabilities
-    from underhood.core.metrics import balanced_accuracy
+    from underhood.analysis.inference import predict_proba
 
-    loaded = load_run(expanded(run))
+    loaded = load_run(expanduser(run))
     config = read_config(loaded.path)
-    part, images = pictures_to_measure(loaded, config, data, skip_bad, cache, listener or Listener())
-    predicted = predict_probabilities(loaded.model, images.pixels).argmax(dim=1).numpy()
+    part, images = evaluation_images(loaded, config, data, skip_bad, cache, reporter or Reporter())
+    predicted = predict_proba(loaded.model, images.pixels).argmax(dim=1).numpy()
     right = predicted == images.labels
     return {
         "run": str(run),
@@ -59,113 +66,69 @@ def evaluate(
     }
 
 
-def pictures_to_measure(
-    run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, cache: bool, listener: Listener
+def evaluation_images(
+    run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, cache: bool, reporter: Reporter
 ) -> tuple[str, Images]:
-    """(which part of DATA, its pictures), with labels as the run counts them; without DATA, what the run validated on.
+    """(which part of DATA, its images), with the run's labels; without DATA, the run's validation images.
 
-    Raises UnreadableError where pictures cannot be read and ``skip_bad`` does not leave them out; RunError where the
+    Raises UnreadableError where images cannot be read and ``skip_bad`` does not leave them out; RunError where the
     run's own data is gone, or has changed, so that another part of it would be measured.
     """
     own = config["data"]
-    resolved = data if data is None or str(data) in NAMES else str(expanded(data).resolve())
-    if data is None or str(resolved) == own:  # the same split as in training, or training pictures would be measured
-        if own not in NAMES and not Path(own).exists():
-            raise RunError(
-                f"{run.path} was trained on {own}, which is no longer there: bring it back, or evaluate on other DATA"
-            )
-        dataset = read(
-            own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
-            limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
-            cache=cache, progress=listener.reading(), bar=listener.download,
-        )  # fmt: skip
-        if dataset.valid.digest() != _validated_on(run):
-            raise RunError(
-                f"{own} has changed since {run.path} was trained, so that another part of it would be held out: "
-                "evaluate on pictures that the run has not seen, or train again"
-            )
-        return "valid", _match_classes(dataset.valid, run)
-    reading = Reading(preparation=run.preparation, cache=cache, progress=listener.reading(), bar=listener.download)
-    parts = read_parts(data, reading)
+    resolved = data if data is None or str(data) in NAMES else str(expanduser(data).resolve())
+    if data is None or str(resolved) == own:  # the same split as in training, or training images would be measured
+        return "valid", _own_validation_images(run, config, skip_bad, cache, reporter)
+    options = ReadOptions(
+        preparation=run.preparation, cache=cache, progress=reporter.read_progress(), bar=reporter.download
+    )
+    parts = read_parts(data, options)
     if parts.unreadable and not skip_bad:
         raise UnreadableError(parts.unreadable)
     for line in parts.warnings:
-        listener.warn(line)
+        reporter.warn(line)
     part = next(name for name in ("valid", "test", "train") if name in parts.images)
-    if part == "train" and len(parts.images["train"]):  # the run's own pictures, moved? then those it was validated on
-        images = parts.images["train"]
+    images = parts.images[part]
+    if part == "train" and len(images):  # the run's own images, moved elsewhere? then its validation images
         _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0))
-        if images.take(rows).digest() == _validated_on(run):
-            return "valid", _match_classes(images.take(rows), run)
-    return ("all" if part == "train" else part), _match_classes(parts.images[part], run)
+        held = take_images(images, rows)
+        if digest(held) == _validated_on(run):
+            return "valid", _match_classes(held, run)
+    return ("all" if part == "train" else part), _match_classes(images, run)
+
+
+def _own_validation_images(run: Run, config: dict[str, Any], skip_bad: bool, cache: bool, reporter: Reporter) -> Images:
+    own = config["data"]
+    if own not in NAMES and not Path(own).exists():
+        raise RunError(
+            f"{run.path} was trained on {own}, which is no longer there: restore it, or evaluate on other DATA"
+        )
+    dataset = load_data(
+        own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
+        limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
+        cache=cache, progress=reporter.read_progress(), bar=reporter.download,
+    ).dataset  # fmt: skip
+    if digest(dataset.valid) != _validated_on(run):
+        raise RunError(
+            f"{own} has changed since {run.path} was trained, so that other images would be held out: "
+            "evaluate on images that the run has not seen, or train again"
+        )
+    return _match_classes(dataset.valid, run)
 
 
 def _validated_on(run: Run) -> str | None:
-    """The hash of the pictures that the run was validated on."""
+    """The hash of the images that the run was validated on."""
     recorded = read_json(run.path, "data.json").get("sha256")
     return recorded.get("valid") if isinstance(recorded, dict) else None
 
 
 def _match_classes(images: Images, run: Run) -> Images:
-    """The same pictures with labels as the run counts them. Raises DataError for a class the run does not know."""
+    """The same images with the run's labels. Raises DataError for a class that the run does not know."""
     used = set(np.unique(images.labels).tolist())
     unknown = [name for label, name in enumerate(images.classes) if label in used and name not in run.classes]
     if unknown:
-        known = ", ".join(run.classes[:12]) + (" …" if len(run.classes) > 12 else "")
+        known = short_list(run.classes, 12, ", ")
         raise DataError(f"class {unknown[0]!r} is unknown to {run.path}, which knows {known}: rename or remove it")
     if not len(images):
-        raise DataError("there are no readable pictures to measure")
+        raise DataError("there are no readable images to measure")
     index = np.array([run.classes.index(name) if name in run.classes else -1 for name in images.classes])
     return replace(images, labels=index[images.labels], classes=run.classes)
-
-
-def predict(
-    run: str | Path, paths: str | Path | Sequence[str | Path], *, top: int = 5, listener: Listener | None = None
-) -> dict[str, Any]:
-    """The class of each picture: files, folders with every picture below them, or ``-`` for standard input.
-
-    run: a run folder, or an exported ``.onnx`` file
-    Returns run, predictions (path, label, score: the label's probability, rejected: whether the model is not sure, and
-    top: the ``top`` most probable labels with their scores) in the order given, and unreadable (path → reason).
-    Raises UnderhoodError where the run cannot be loaded or a folder holds no picture.
-    """
-    predictor = Predictor.load(run)
-    files: list[str] = []
-    for path in [paths] if isinstance(paths, (str, Path)) else paths:
-        place = expanded(path)
-        inside = picture_files(place) if os.path.isdir(place) else [str(place)]  # noqa: PTH112 (never raises)
-        if not inside:
-            raise DataError(f"{place} holds no pictures")
-        files += inside
-    names, pixels, unreadable = _prepared(files, predictor, listener or Listener())
-    rows: list[dict[str, Any]] = []
-    if len(pixels):
-        labels, probabilities = predictor.predict_pixels(pixels)
-        rejected = predictor.rejected(pixels, probabilities).tolist()
-        most = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        scores = np.take_along_axis(probabilities, most, axis=1).tolist()
-        for name, label, not_sure, places, values in zip(names, labels, rejected, most.tolist(), scores, strict=True):
-            ranked = [{"label": predictor.classes[i], "score": value} for i, value in zip(places, values, strict=True)]
-            rows.append({"path": name, "label": label, "score": values[0], "rejected": not_sure, "top": ranked})
-    return {"run": str(run), "predictions": rows, "unreadable": unreadable}
-
-
-def _prepared(
-    files: list[str], predictor: Predictor, listener: Listener
-) -> tuple[list[str], np.ndarray, dict[str, str]]:
-    """(names, pixels, unreadable) of files, of which one may be ``-``."""
-    on_disk = [file for file in files if file != "-"]
-    decoded = decode_files(on_disk, preparation=predictor.preparation, progress=listener.reading())
-    unreadable = decoded.unreadable
-    names = [file for file, ok in zip(on_disk, decoded.readable, strict=True) if ok]
-    pixels = decoded.pixels
-    if "-" in files:
-        try:
-            sent = sys.stdin.buffer.read() if sys.stdin else b""
-            from_stdin = picture_to_pixels(io.BytesIO(sent), predictor.preparation)
-            place = sum(file in names for file in files[: files.index("-")])
-            pixels = np.insert(pixels[: len(names)], place, from_stdin, axis=0)
-            names.insert(place, "-")
-        except BadPicture as bad:
-            unreadable = unreadable | {"-": str(bad)}
-    return names, pixels, unreadable

@@ -1,4 +1,4 @@
-"""``export``: a run as one ONNX file, with a certificate that it says the same."""
+"""``export``: a run as one ONNX file, with a certificate that both give the same predictions."""
 
 import os
 from contextlib import suppress
@@ -8,56 +8,61 @@ from typing import Any
 import numpy as np
 
 from underhood.core.errors import RunError, UnderhoodError
-from underhood.jobs.evaluate import pictures_to_measure
-from underhood.preparation.paths import expanded
-from underhood.runs.folder import load_run, read_config, write_json
-from underhood.serving.onnx import load_onnx, write_onnx
-from underhood.serving.predictor import Predictor
+from underhood.jobs.evaluate import evaluation_images
+from underhood.preparation.files import expanduser
+from underhood.runs import write_json
+from underhood.runs.checkpoint import load_run
+from underhood.runs.folder import read_config
+from underhood.serving import Predictor
+from underhood.serving.onnx import write_onnx
 from underhood.serving.server import served_probabilities
-from underhood.training.reporter import Listener
+from underhood.training import Reporter
 
-MOST = 1e-4  # by so much a probability may differ
+MAX_DIFFERENCE = 1e-4  # of a probability
 
 
-def export(run: str | Path, *, listener: Listener | None = None) -> dict[str, Any]:
+def export(run: str | Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """Write ``model.onnx`` into a run's folder, and ``parity.json``, the certificate.
 
-    Both models, and a server of the exported one, over HTTP, are asked about all validation pictures. Returns onnx (the
-    path), largest_difference (of a probability), agreement (the fraction of equal labels), images. Raises RunError, and
-    leaves no file, where a probability differs by more than 1e-4 or one label does; UnderhoodError where onnx is not
-    installed or the file cannot be written.
+    The run's model, the exported one, and a server of the exported one over HTTP all predict the validation images.
+    Returns onnx (the path), largest_difference (of a probability), agreement (the fraction of equal labels) and images
+    (how many). Raises RunError where a probability differs by more than 1e-4 or a label differs, and then leaves
+    neither file; UnderhoodError where onnx is not installed or the file cannot be written.
     """
-    loaded = load_run(expanded(run))
-    _, images = pictures_to_measure(loaded, read_config(loaded.path), None, False, True, listener or Listener())
-    place, part = loaded.path / "model.onnx", loaded.path / ".model.part.onnx"
+    loaded = load_run(expanduser(run))
+    _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
+    path, part = loaded.path / "model.onnx", loaded.path / ".model.part.onnx"
     try:
         write_onnx(loaded, part)
-        certificate = _compare(Predictor.load(loaded.path), load_onnx(part), images.pixels)
-        told = (
-            f"a probability by {certificate['largest_difference']:.2g}, {certificate['agreement']:.4%} of labels agree"
-        )
-        if not (certificate["largest_difference"] <= MOST and certificate["agreement"] == 1):
-            for earlier in (place, loaded.path / "parity.json"):
+        certificate = _compare(Predictor.load(loaded.path), Predictor.load(part), images.pixels)
+        if not (certificate["largest_difference"] <= MAX_DIFFERENCE and certificate["agreement"] == 1):  # NaN included
+            for earlier in (path, loaded.path / "parity.json"):
                 earlier.unlink(missing_ok=True)
-            raise RunError(f"the exported model differs from {loaded.path} ({told}): nothing is written")
+            raise RunError(
+                f"the exported model differs from {loaded.path} (a probability by "
+                f"{certificate['largest_difference']:.2g}, {certificate['agreement']:.4%} of labels agree): nothing is "
+                "written"
+            )
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        result = {"onnx": str(place), **certificate}
-        part.replace(place)
+        result = {"onnx": str(path), **certificate}
+        part.replace(path)
         write_json(loaded.path / "parity.json", result)
         return result
     except OSError as error:
-        raise UnderhoodError(f"cannot write {place} ({error.strerror}): make room, or remove it") from None
+        raise UnderhoodError(f"cannot write {path} ({error.strerror}): free some space, or remove it") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _compare(one: Predictor, other: Predictor, pixels: np.ndarray) -> dict[str, Any]:
-    probabilities = one.probabilities(pixels)
-    answers = [other.probabilities(pixels), served_probabilities(other, pixels)]
+def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> dict[str, Any]:
+    """The certificate: how far an exported model's probabilities, also over HTTP, are from the original's."""
+    probabilities = original.probabilities(pixels)
+    others = [exported.probabilities(pixels), served_probabilities(exported, pixels)]
+    same = [probabilities.argmax(axis=1) == other.argmax(axis=1) for other in others]
     return {
-        "largest_difference": max(float(np.abs(probabilities - answer).max()) for answer in answers),
-        "agreement": float(np.mean([probabilities.argmax(axis=1) == answer.argmax(axis=1) for answer in answers])),
+        "largest_difference": max(float(np.abs(probabilities - other).max()) for other in others),
+        "agreement": float(np.mean(same)),
         "images": len(pixels),
     }

@@ -1,4 +1,4 @@
-"""``lessons``: the notebooks, copied to where the reader may write in them, and marimo to open them with."""
+"""``underhood lessons``: copy the notebooks to where the reader can edit them, and open them in marimo."""
 
 import os
 import socket
@@ -8,40 +8,47 @@ from pathlib import Path
 from typing import NoReturn
 
 from underhood.core.errors import UnderhoodError
-from underhood.preparation.paths import expanded
-from underhood.runs.folder import write_whole
+from underhood.preparation.files import expanduser
+from underhood.runs import atomic_write
 
 SETTINGS = "[tool.marimo.runtime]\nauto_instantiate = true  # run a lesson when it is opened\n"
 
 
 def copy_lessons(out: str | Path = "lessons") -> Path:
-    """Copy the lessons that are not there yet; a reader's own copies stay as they are. Raises UnderhoodError."""
+    """Copy the lessons that are not there yet, and return the folder. Existing copies are kept.
+
+    Raises UnderhoodError if the folder cannot be written.
+    """
     from underhood.lessons import files
 
-    folder = expanded(out)
+    folder = expanduser(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files():
             if not (folder / file.name).exists():
-                write_whole(folder / file.name, file.read_bytes())
+                atomic_write(folder / file.name, file.read_bytes())
         if not (folder / "pyproject.toml").exists():
-            write_whole(folder / "pyproject.toml", SETTINGS.encode())
+            atomic_write(folder / "pyproject.toml", SETTINGS.encode())
     except OSError as error:
         raise UnderhoodError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from None
     return folder
 
 
 def open_lessons(out: str | Path = "lessons", port: int | None = None, browser: bool = True) -> NoReturn:
-    """Open the lessons in marimo, which takes this process's place. Raises UnderhoodError."""
+    """Open the lessons in marimo, which replaces this process.
+
+    out: the folder with the reader's copies; port: of the server, a free one by default; browser: open one
+    Raises UnderhoodError if marimo is missing, the folder cannot be written or the port is in use.
+    """
     if find_spec("marimo") is None:
-        raise UnderhoodError("the lessons need marimo: pip install 'underhood[lessons]'")
+        raise UnderhoodError("the lessons need marimo: pip install 'underhood-vision[lessons]'")
     if port is not None:
         _require_free(port)
-    # -P: what lies in this folder is not taken for a part of Python
+    # -P: files of the current folder must not shadow modules
     command = [sys.executable, "-P", "-m", "marimo", "edit", str(copy_lessons(out).resolve()), "--skip-update-check"]
     command += [] if port is None else ["--port", str(port)]
     command += [] if browser else ["--headless"]
-    # what they train is so small that a second thread waits more than it works, above all beside other programs
+    # the models are so small that a second thread mostly waits, above all beside other programs
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.execv(sys.executable, command)
 

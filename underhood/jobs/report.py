@@ -1,41 +1,50 @@
-"""``report``: a run's page, written again."""
+"""``report``: write a run's page again."""
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from underhood.core.errors import RunError
 from underhood.data.named import NAMES
-from underhood.data.read import read
-from underhood.jobs.resume import stored_request
-from underhood.preparation.paths import expanded
-from underhood.runs.folder import load_run, read_config
-from underhood.runs.record import changes, few
-from underhood.training.reporter import Listener
+from underhood.data.read import load_data
+from underhood.jobs.train import stored_config
+from underhood.preparation.files import expanduser
+from underhood.runs.checkpoint import load_run
+from underhood.runs.folder import changes, read_config, short_list
+from underhood.training import Reporter
 
 
-def report(run: str | Path, *, listener: Listener | None = None) -> dict[str, Any]:
-    """Write ``report.html`` of a finished run, from its files and the pictures that it was trained on.
+class ReportResult(TypedDict):
+    """What ``report`` returns."""
 
-    Returns run, report (its path), bytes, seconds. Raises UnderhoodError: where the pictures have changed, too.
+    run: str
+    report: str  # path
+    bytes: int
+    seconds: float
+
+
+def report(run: str | Path, *, reporter: Reporter | None = None) -> ReportResult:
+    """Write ``report.html`` of a finished run, from its files and the images that it was trained on.
+
+    Returns run, report (its path), bytes, seconds. Raises UnderhoodError, also where the images have changed.
     """
     started = time.perf_counter()
-    listener = listener or Listener()
-    loaded = load_run(expanded(run))
-    request = stored_request(loaded.path, read_config(loaded.path))
-    if str(request.data) not in NAMES and not Path(request.data).exists():
-        raise RunError(f"{loaded.path} was trained on {request.data}, which is no longer there: bring it back")
-    dataset = read(
-        request.data, preparation=loaded.preparation, valid=request.valid, seed=request.seed, limit=request.limit,
-        skip_bad=request.skip_bad, cache=request.cache, progress=listener.reading(), bar=listener.download,
+    reporter = reporter or Reporter()
+    loaded = load_run(expanduser(run))
+    config = stored_config(loaded.path, read_config(loaded.path))
+    if str(config.data) not in NAMES and not Path(config.data).exists():
+        raise RunError(f"{loaded.path} was trained on {config.data}, which is no longer there: restore it")
+    data = load_data(
+        config.data, preparation=loaded.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
+        skip_bad=config.skip_bad, cache=config.cache, progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
-    changed = changes(loaded.path, dataset)
+    changed = changes(loaded.path, data)
     if changed:
-        what = f"the pictures of {loaded.path} have changed since ({few(changed)})"
-        raise RunError(f"{what}: bring them back, or train again with underhood rerun {loaded.path}")
+        what = f"the images of {loaded.path} have changed since ({short_list(changed)})"
+        raise RunError(f"{what}: restore them, or train again with underhood rerun {loaded.path}")
 
-    from underhood.reporting.page import write_report
+    from underhood.reporting import write_report
 
-    path = write_report(loaded.path, dataset)
+    path = write_report(loaded.path, data.dataset)
     seconds = round(time.perf_counter() - started, 3)
     return {"run": str(run), "report": str(path), "bytes": path.stat().st_size, "seconds": seconds}

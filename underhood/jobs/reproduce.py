@@ -1,4 +1,4 @@
-"""``underhood reproduce``: every figure that the books print, computed here and compared."""
+"""``underhood reproduce``: compute every figure that the books print, and compare."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,37 +6,35 @@ from typing import Any
 
 import torch
 
-from underhood.books import chapter4, chapter4_training, chapter11
-from underhood.books.figures import DIFFERS, EQUAL, IN_RANGE, Row
+from underhood.books import DIFFERS, EQUAL, IN_RANGE, Row, chapter4, chapter4_training, elixir
 from underhood.data.read import read
-from underhood.training.reporter import Listener
+from underhood.training import Reporter
 
 
-def reproduce(full: bool = False, *, listener: Listener | None = None) -> dict[str, Any]:
-    """Compute the figures of fastbook's chapter 4 and of "Programming Machine Learning", chapter 11.
+def reproduce(full: bool = False, *, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Compute the figures of fastbook's chapter 4 and of "Programming Machine Learning", chapter 11. Needs MNIST.
 
-    full: chapter 11's job to its end, 3,500 iterations
-    Returns rows, each with source, section, what, book, here, verdict; equal, in_range, differs (how many);
-    interrupted (with Ctrl-C in the long job: the last iteration reached, else absent). Needs mnist.
+    full: run chapter 11's job to its end, 3,500 iterations
+    Returns a dictionary: rows (each with source, section, what, book, here, verdict), the counts equal, in_range and
+    differs, and, after Ctrl-C in the long job, interrupted (the last iteration reached).
     """
-    listener = listener or Listener()
+    reporter = reporter or Reporter()
     rows: list[Row] = []
     result: dict[str, Any] = {}
-    data = {name: read(name, bar=listener.download) for name in ("mnist-3v7", "mnist")}
+    data = {name: read(name, bar=reporter.download) for name in ("mnist-3v7", "mnist")}
     reached: list[Any] = []
 
     def watched(reports: Iterable[Any]) -> Iterator[Any]:
         for report in reports:
             reached[:] = [report]
-            listener.progress("iterations of chapter 11's job", report.iteration + 1, chapter11.ITERATIONS)
+            reporter.progress("iterations of chapter 11's job", report.iteration + 1, elixir.ITERATIONS)
             yield report
 
     with torch.random.fork_rng(devices=[]):
-        pictures = chapter4.Pictures(data["mnist-3v7"])
-        for row in (*chapter4.rows(pictures), *chapter4_training.rows(pictures)):
-            rows.append(row)
+        sample = chapter4.MnistSample(data["mnist-3v7"])
+        rows += [*chapter4.rows(sample), *chapter4_training.rows(sample)]
     try:
-        for row in chapter11.rows(data["mnist"], full, watched):
+        for row in elixir.rows(data["mnist"], full, watched):
             rows.append(row)
     except KeyboardInterrupt:
         result["interrupted"] = str(reached[0]) if reached else "before the first iteration"

@@ -1,52 +1,71 @@
-"""``rerun``: train again from what a run wrote down, and say what came out differently, and why it may have."""
+"""``rerun``: train again from a run's record, and report what differs and why it may."""
 
-import csv
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from underhood.analysis import PREDICTION_COLUMNS
 from underhood.core.errors import RunError
-from underhood.jobs.resume import stored_request
-from underhood.jobs.train import train
-from underhood.preparation.paths import expanded
-from underhood.runs import folder as runs
-from underhood.runs.record import changes
-from underhood.training.reporter import Listener
+from underhood.jobs.train import stored_config, train
+from underhood.preparation.files import expanduser
+from underhood.runs import read_json, read_rows
+from underhood.runs.folder import changes, read_config
+from underhood.training import Reporter
 
 RESULTS = ("weights.safetensors", "metrics.csv", "predictions.csv")
-NO_MATTER = ("device", "track")  # of config.json: ``auto`` may have come to the same; who looks on changes nothing
+IGNORED = ("device", "track")  # of config.json: ``auto`` may mean the same, and tracking changes nothing
 MACHINE = ("platform", "processor", "threads", "processes", "device")  # of environment.json; the rest are versions
 
 
+class Difference(TypedDict):
+    """One difference between two runs. what: data, code, version, machine, seed, setting or figure."""
+
+    what: str
+    name: str
+    before: Any
+    now: Any
+
+
+class RerunResult(TypedDict):
+    """What ``rerun`` returns. same: whether weights, metrics and predictions are equal, byte for byte."""
+
+    run: str
+    original: str
+    same: bool
+    differs: list[Difference]
+
+
 def rerun(
-    run: str | Path, *, seed: int | None = None, out: str | Path | None = None, listener: Listener | None = None
-) -> dict[str, Any]:
+    run: str | Path, *, seed: int | None = None, out: str | Path | None = None, reporter: Reporter | None = None
+) -> RerunResult | None:
     """Train again from a finished run's record, in a new folder, and compare.
 
-    seed: another than the run's, to see how much hangs on it
+    seed: another than the run's, to see how much the result depends on it
     Returns run (the new one), original, same (whether weights, metrics and predictions are equal, byte for byte) and
-    differs, a list of {what, name, before, now}: what is data (a line each in ``now``, by file name), code, version,
-    machine, seed, setting, weights or figure. Raises UnderhoodError.
+    differs, a list of {what, name, before, now}: what is data (one line in ``now`` for each image), code, version,
+    machine, seed, setting or figure. With several processes the others return None. Raises UnderhoodError.
     """
-    original = expanded(run)
-    config = runs.read_config(original)
+    original = expanduser(run)
+    stored = read_config(original)
     missing = [name for name in RESULTS if not (original / name).is_file()]
     if missing:
         raise RunError(f"{original} is not finished, it has no {missing[0]}: underhood train --resume {original}")
-    request = stored_request(original, config)
-    device = "cpu" if config.get("device") == "cpu" else "auto"
-    request = replace(request, seed=request.seed if seed is None else seed, device=device, track=None)
-    result = train(out=out, listener=listener, **asdict(request))
-    if not result:  # one of several processes, but not the first
-        return {}
+    config = stored_config(original, stored)
+    config = replace(
+        config, seed=config.seed if seed is None else seed, track=None,
+        device="cpu" if stored.get("device") == "cpu" else "auto",
+    )  # fmt: skip
+    result = train(out=out, reporter=reporter, **asdict(config))
+    if result is None:
+        return None
     again = Path(result["run"])
     same = all((original / name).read_bytes() == (again / name).read_bytes() for name in RESULTS)
     differs = [_difference("data", "pictures", None, line) for line in changes(original, again)]
-    differs += _environments(original, again) + _settings(config, runs.read_config(again)) + _figures(original, again)
+    differs += _environments(original, again) + _settings(stored, read_config(again)) + _figures(original, again)
     return {"run": str(again), "original": str(original), "same": same, "differs": differs}
 
 
-def _difference(what: str, name: str, before: Any, now: Any) -> dict[str, Any]:
+def _difference(what: str, name: str, before: Any, now: Any) -> Difference:
     return {"what": what, "name": name, "before": before, "now": now}
 
 
@@ -54,35 +73,32 @@ def _unequal(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any
     return [(name, before.get(name), now[name]) for name in sorted(now) if before.get(name) != now[name]]
 
 
-def _environments(original: Path, again: Path) -> list[dict[str, Any]]:
-    records = (runs.read_json(folder, "environment.json") for folder in (original, again))
+def _environments(original: Path, again: Path) -> list[Difference]:
+    records = (read_json(folder, "environment.json") for folder in (original, again))
     kinds = {"code": "code"} | dict.fromkeys(MACHINE, "machine")
     return [_difference(kinds.get(name, "version"), name, *values) for name, *values in _unequal(*records)]
 
 
-def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
-    unequal = [one for one in _unequal(before, now) if one[0] not in NO_MATTER]
+def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[Difference]:
+    unequal = [one for one in _unequal(before, now) if one[0] not in IGNORED]
     return [_difference("seed" if name == "seed" else "setting", name, *values) for name, *values in unequal]
 
 
-def _figures(original: Path, again: Path) -> list[dict[str, Any]]:
-    """Of the last epoch, and how many pictures are told another class."""
-    before, now = (_rows(folder / "metrics.csv")[-1] for folder in (original, again))
+def _figures(original: Path, again: Path) -> list[Difference]:
+    """Of the last epoch, and how many images are predicted differently."""
+    before, now = (_last_row(folder / "metrics.csv") for folder in (original, again))
     found = [_difference("figure", *one) for one in _unequal(before, now)]
-    guesses = [
-        {row["path"]: row["predicted"] for row in _rows(folder / "predictions.csv")} for folder in (original, again)
+    predicted = [
+        {row["path"]: row["predicted"] for row in read_rows(folder / "predictions.csv", PREDICTION_COLUMNS)}
+        for folder in (original, again)
     ]
-    both = guesses[0].keys() & guesses[1].keys()
-    others = sum(guesses[0][path] != guesses[1][path] for path in both)
+    both = predicted[0].keys() & predicted[1].keys()
+    others = sum(predicted[0][path] != predicted[1][path] for path in both)
     return found + ([_difference("figure", "predicted otherwise", 0, others)] if others else [])
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or ("predictions" in path.name and not {"path", "predicted"} <= rows[0].keys()):
-            raise ValueError("it holds no rows, or not their columns")
-    except (OSError, ValueError, csv.Error) as error:
-        raise RunError(f"{path} is damaged or may not be read ({error})") from None
-    return rows
+def _last_row(path: Path) -> dict[str, str]:
+    rows = read_rows(path)
+    if not rows:
+        raise RunError(f"{path} is damaged: it holds no rows")
+    return rows[-1]

@@ -1,51 +1,180 @@
-"""``train``: from labelled pictures to a trained, measured model in a run folder."""
+"""``train`` and ``train --resume``: from labelled images to a trained, measured model in a run folder."""
 
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from underhood.jobs.resume import go_on
-from underhood.preparation.paths import expanded
-from underhood.runs import folder as runs
-from underhood.runs.record import write_record
-from underhood.training.config import Request
-from underhood.training.distributed import joined
-from underhood.training.reporter import Listener
-from underhood.training.run import fit_and_measure
-from underhood.training.run_log import Log
-from underhood.training.setup import make_ready
-from underhood.training.stop import alone
-from underhood.training.tracking import require
+from underhood.core.errors import DataError, RunError
+from underhood.preparation.files import expanduser
+from underhood.runs import read_json
+from underhood.runs.folder import (
+    changes,
+    create_folder,
+    environment,
+    free_folder,
+    read_config,
+    require_writable,
+    run_lock,
+    save_augmented,
+    short_list,
+    write_record,
+)
+from underhood.training import Reporter, RunLog
+from underhood.training.config import TrainConfig, TrainOptions
+from underhood.training.distributed import Processes, init_distributed
+from underhood.training.setup import Setup, make_setup
+from underhood.training.tracking import require_tracker
+
+if TYPE_CHECKING:
+    from underhood.training.run import TrainResult
+
+Saved = tuple[dict[str, Any], float] | None  # a state and its seconds of training
+
+
+class FinishedRun(TypedDict):
+    """What ``resume`` returns for a run that is finished."""
+
+    run: str
+    finished: bool
 
 
 def train(
-    data: str | Path = "digits", *, out: str | Path | None = None, listener: Listener | None = None, **asked: Any
-) -> dict[str, Any]:
-    """Train a classifier on labelled pictures and leave a run folder.
+    data: str | Path = "digits",
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **options: Unpack[TrainOptions],
+) -> "TrainResult | FinishedRun | None":
+    """Train a classifier on labelled images and leave a run folder.
 
-    asked: further fields of ``Request``, such as model, epochs, lr, seed; ``underhood train --help`` has each
-    out: the run folder; without it the next runs/DATA-MODEL-n
-    Returns run, data, model, epochs, seconds (training alone, without validation), valid_accuracy, its 95 % interval,
-    balanced_accuracy and baseline_accuracy (fractions of the same pictures), test_accuracy where the data has both
-    parts, parameters, threshold (what is less probable is not sure), left_out (paths). Of several processes, the first
-    returns this and the others {}; one that torchrun started again goes on with ``out``. Raises UnderhoodError.
+    out: the run folder; by default the next runs/DATA-MODEL-n; options: the fields of ``TrainConfig``
+    Returns run, data, model, epochs, seconds (of training, without validation), valid_accuracy with its 95 % interval,
+    balanced_accuracy and baseline_accuracy (of the validation images), test_accuracy where the data has both parts,
+    parameters, threshold (predictions with a lower probability are rejected), left_out (paths) and report (path).
+    With several processes the main one returns this and the others None; one that torchrun has started again resumes
+    ``out``. Raises UnderhoodError.
     """
     started = time.perf_counter()
-    request = Request(data, **asked)
-    place = None if out is None else expanded(out)
-    with joined(request.device) as ranks:
-        listener = (listener or Listener()) if ranks.first else Listener()
-        begun = place if ranks.restarted and place and (place / "config.json").exists() else None
-        if begun := ranks.share(begun):
-            return go_on(begun, ranks, listener, started)
-        log = Log(listener)
-        if ranks.first:  # refuse before the work, not after
-            require(request.track)
-            runs.require_writable(runs.free_folder(place, request.label))
-        ready = make_ready(request, log, listener, ranks)
-        if not ranks.first:
-            return fit_and_measure(None, request, ready, log, listener, started)
-        folder = runs.create_folder(place, f"{request.label}-{ready.recipe.model}")
-        with alone(folder):
-            write_record(folder, request, ready)
-            return fit_and_measure(folder, request, ready, log, listener, started)
+    config = TrainConfig(data, **options)
+    place = None if out is None else expanduser(out)
+    with init_distributed(config.device) as processes:
+        reporter = (reporter or Reporter()) if processes.is_main else Reporter()
+        interrupted = place if processes.restarted and place and (place / "config.json").exists() else None
+        if interrupted := processes.broadcast(interrupted):
+            return _resume(interrupted, processes, reporter, started)
+        log = RunLog(reporter)
+        if processes.is_main:  # refuse before the work, not after
+            require_tracker(config.track)
+            require_writable(free_folder(place, config.label))
+        setup = make_setup(config, log, processes)
+        if not processes.is_main:
+            return _finish(None, config, setup, log, started)
+        folder = create_folder(place, f"{config.label}-{setup.recipe.model}")
+        with run_lock(folder):
+            _write_record(folder, config, setup)
+            return _finish(folder, config, setup, log, started)
+
+
+def resume(run: str | Path, *, reporter: Reporter | None = None) -> "TrainResult | FinishedRun | None":
+    """Continue a run that was interrupted, from its last saved step, to the same bytes as without the interruption.
+
+    Returns what ``train`` does; for a finished run only run and finished. Raises UnderhoodError, also where the data
+    has changed.
+    """
+    started = time.perf_counter()
+    with init_distributed() as processes:
+        reporter = (reporter or Reporter()) if processes.is_main else Reporter()
+        return _resume(expanduser(run), processes, reporter, started)
+
+
+def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
+    """The options that a run was started with. config: its ``config.json``. Raises RunError where it is damaged."""
+    try:
+        return TrainConfig.from_dict(config)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
+
+
+def _resume(
+    folder: Path, processes: Processes, reporter: Reporter, started: float
+) -> "TrainResult | FinishedRun | None":
+    """``resume`` in one of several processes. Only the main one reads the run folder, for all."""
+    with run_lock(folder) if processes.is_main else nullcontext():
+        recorded = processes.broadcast(_recorded(folder) if processes.is_main else None)
+        if recorded is None:
+            return {"run": str(folder), "finished": True} if processes.is_main else None
+        config, saved = recorded
+        log = RunLog(reporter)
+        setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes)
+        if processes.is_main and saved is None:
+            _write_record(folder, config, setup)
+        elif processes.is_main:
+            _check_unchanged(folder, setup, log)
+            log.log(f"resumes after step {saved[0]['global_step']:,}")
+        if saved is not None:
+            _restore(folder, setup, saved[0])
+        seconds = saved[1] if saved else 0.0
+        return _finish(folder if processes.is_main else None, config, setup, log, started, seconds)
+
+
+def _recorded(folder: Path) -> tuple[TrainConfig, Saved] | None:
+    """(options, the saved state where there is one), or None for a finished run."""
+    config = read_config(folder)
+    if (folder / "predictions.csv").exists():
+        return None
+    stored = stored_config(folder, config)
+    require_tracker(stored.track)
+    from underhood.runs.checkpoint import load_state  # imports torch, which bad input need not wait for
+
+    return stored, load_state(folder)
+
+
+def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:
+    """Raise DataError where the images have changed; warn where the machine has."""
+    changed = changes(folder, setup.loaded)
+    if changed:
+        raise DataError(
+            f"{setup.loaded.dataset.name} has changed since {folder} was started ({short_list(changed)}): "
+            "restore it, or train a new run"
+        )
+    before = read_json(folder, "environment.json")
+    now = environment(str(setup.learn.device), setup.learn.processes.world_size)
+    for name in ("processor", "threads", "processes", "device", "torch"):
+        if before.get(name) != now[name]:
+            was = f"{name} was {before.get(name)} and is {now[name]}"
+            log.warn(f"{was}: the last digits may differ from those of an uninterrupted run")
+
+
+def _restore(folder: Path, setup: Setup, state: dict[str, Any]) -> None:
+    try:
+        setup.learn.load_state_dict(state)
+        setup.layer_stats.extend(state["layer_stats"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder / 'state.safetensors'} does not fit config.json ({reason})") from None
+
+
+def _write_record(folder: Path, config: TrainConfig, setup: Setup) -> None:
+    learn, device = setup.learn, str(setup.learn.device)
+    stored = config.as_dict() | setup.recipe.as_dict() | {"device": device}
+    write_record(folder, stored, environment(device, learn.processes.world_size), setup.loaded)
+    if setup.recipe.augmentation:
+        save_augmented(folder, learn.dls.train)
+
+
+def _finish(
+    folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, started: float, seconds: float = 0.0
+) -> "TrainResult | None":
+    """Train, measure and report. folder: None in all processes but the main one; started: by ``time.perf_counter``."""
+    from underhood.training.run import fit_and_measure
+
+    result = fit_and_measure(folder, config, setup, log, seconds)
+    if result is not None and folder is not None:
+        if config.report:
+            from underhood.reporting import write_report
+
+            result["report"] = str(write_report(folder, setup.loaded.dataset))
+        log.write(f"everything took {time.perf_counter() - started:.1f} s")
+    return result

@@ -9,7 +9,7 @@ with app.setup:
     import torch
 
     from underhood.lessons import exercise
-    from underhood.scratch.gradients import finite_differences
+    from underhood.scratch.backprop import finite_differences
     from underhood.scratch.sgd import descend, quadratic
 
 

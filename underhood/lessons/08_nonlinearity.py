@@ -106,8 +106,8 @@ def _(dataset):
     def trained(model, epochs=8, lr=0.01):
         _, channels, height, width = dataset.train.pixels.shape
         torch.manual_seed(0)
-        mean, deviation = dataset.train.pixel_statistics()
-        network = build_model(Architecture(model, channels, height, width, 2), mean.tolist(), deviation.tolist())
+        mean, std = dataset.train.pixel_statistics()
+        network = build_model(Architecture(model, channels, height, width, 2), mean.tolist(), std.tolist())
         dls = DataLoaders(DataLoader(dataset.train, 128, shuffle=True), DataLoader(dataset.valid, 512))
         learn = Learner(dls, network)
         rows = list(learn.epochs(epochs, lr, one_cycle))

@@ -11,11 +11,12 @@ with app.setup:
     import torch
 
     from underhood import Architecture, DataLoader, DataLoaders, Images, Learner, PixelSimilarity, build_model
-    from underhood.analysis.interpretation import wilson_interval
-    from underhood.core.models import count_parameters
+    from underhood.analysis import wilson_interval
+    from underhood.analysis.inference import predict_proba
     from underhood.core.schedule import one_cycle
     from underhood.display.notebook import show_images
     from underhood.lessons import exercise, load, table
+    from underhood.training.setup import count_parameters
 
 
 @app.cell(hide_code=True)
@@ -56,13 +57,14 @@ def _(train, valid):
         else:
             _, channels, height, width = train.pixels.shape
             torch.manual_seed(0)
-            mean, deviation = train.pixel_statistics()
+            mean, std = train.pixel_statistics()
             architecture = Architecture(model, channels, height, width, len(train.classes), stem="published")
-            network = build_model(architecture, mean.tolist(), deviation.tolist())
+            network = build_model(architecture, mean.tolist(), std.tolist())
             learn = Learner(DataLoaders(DataLoader(train, 16, shuffle=True), DataLoader(valid, 250)), network)
             for _step in learn.steps(epochs, 0.002 if model == "resnet18" else 0.01, one_cycle):
                 pass
-            guesses, size = learn.predict(valid.pixels).argmax(dim=1).numpy(), count_parameters(network)
+            guesses = predict_proba(network, valid.pixels).argmax(dim=1).numpy()
+            size = count_parameters(network)
             learners[model] = learn
         return guesses, size, time.perf_counter() - start
 

@@ -7,11 +7,17 @@ with app.setup:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    from underhood.books.threefry import chapter11_weights
+    from underhood.books.elixir import chapter11_weights
     from underhood.lessons import MNIST_IS_HERE, exercise, load, table
     from underhood.scratch import backprop
-    from underhood.scratch.backprop import forward, initialize_weights, prepend_bias, sigmoid_gradient
-    from underhood.scratch.gradients import compare, first_disagreement
+    from underhood.scratch.backprop import (
+        compare_gradients,
+        first_disagreement,
+        forward,
+        initialize_weights,
+        prepend_bias,
+        sigmoid_gradient,
+    )
 
 
 @app.cell(hide_code=True)
@@ -128,7 +134,7 @@ def _(back):
         rng = np.random.default_rng(1)
         x, labels = rng.normal(size=(12, 5)), rng.integers(0, 3, 12)
         w1, w2 = (rng.normal(size=shape) for shape in ((6, 4), (5, 3)))
-        return compare(x, backprop.one_hot_encode(labels, 3), w1, w2, back=planted(mistake))
+        return compare_gradients(x, backprop.one_hot_encode(labels, 3), w1, w2, back=planted(mistake))
 
     return (judged,)
 

@@ -12,11 +12,13 @@ with app.setup:
     from PIL import Image, ImageDraw
 
     from underhood import Architecture, DataLoader, DataLoaders, Learner, build_model
+    from underhood.analysis.inference import predict_proba
     from underhood.core.schedule import one_cycle
     from underhood.display.notebook import show_images
     from underhood.lessons import exercise, load
+    from underhood.preparation import Preparation, prepare_image
     from underhood.preparation.digit import STEPS
-    from underhood.preparation.prepare import BadPicture, picture_to_pixels
+    from underhood.preparation.files import BadImageError
 
 
 @app.cell(hide_code=True)
@@ -72,8 +74,8 @@ def _(dataset):
         train = dataset.train.take(rows)
         _, channels, height, width = train.pixels.shape
         torch.manual_seed(0)
-        mean, deviation = train.pixel_statistics()
-        network = build_model(Architecture("conv", channels, height, width, 10), mean.tolist(), deviation.tolist())
+        mean, std = train.pixel_statistics()
+        network = build_model(Architecture("conv", channels, height, width, 10), mean.tolist(), std.tolist())
         learn = Learner(DataLoaders(DataLoader(train, 64, shuffle=True), DataLoader(dataset.valid, 512)), network)
         return learn, list(learn.epochs(epochs, lr, one_cycle))
 
@@ -88,7 +90,7 @@ def _(dataset):
 
 @app.cell
 def _(dataset, learn):
-    _predicted = learn.predict(dataset.valid.pixels).argmax(dim=1).numpy()
+    _predicted = predict_proba(learn.model, dataset.valid.pixels).argmax(dim=1).numpy()
     _wrong = np.flatnonzero(_predicted != dataset.valid.labels)[:8]
     show_images(
         [dataset.valid.pixels[i] for i in _wrong],
@@ -138,10 +140,12 @@ def _(pen, place, turn):
 
 @app.cell
 def _(dataset, drawing, learn, steps):
+    preparation = Preparation(*dataset.valid.pixels.shape[1:], "digit")
+
     def judge(image, steps=STEPS):
         """The prepared pixels [c, h, w] of a picture, and the probability of each digit [10]."""
-        pixels = picture_to_pixels(image, dataset.preparation, steps)
-        return pixels, learn.predict(pixels[None])[0]
+        pixels = prepare_image(image, preparation, steps)
+        return pixels, predict_proba(learn.model, pixels[None])[0]
 
     def shown(image, steps=STEPS):
         pixels, probabilities = judge(image, steps)
@@ -177,7 +181,7 @@ def _():
     mo.md("""
     Nothing about the model changed. What is done to a picture *before* the model decides as much as the model,
     and it has to be the same in training and ever after: in this package it is one function,
-    `picture_to_pixels`, and what it has to do is stored with the weights.
+    `prepare_image`, and what it has to do is stored with the weights.
 
     ## Your own
 
@@ -200,7 +204,7 @@ def _(shown, upload):
             return mo.md("Nothing chosen yet.")
         try:
             return mo.as_html(shown(Image.open(io.BytesIO(upload.contents()))))
-        except (BadPicture, OSError) as error:
+        except (BadImageError, OSError) as error:
             return mo.md(f"This picture {error}.")
 
     _look()

@@ -11,7 +11,7 @@ with app.setup:
 
     from underhood import Architecture, DataLoader, DataLoaders, Learner, accuracy, build_model, cross_entropy
     from underhood.lessons import exercise, load
-    from underhood.scratch import questionnaire
+    from underhood.scratch import sgd
 
 
 @app.cell(hide_code=True)
@@ -200,7 +200,7 @@ def _(reach):
     _figure, (_left, _right) = plt.subplots(1, 2, figsize=(8, 2.6))
     _left.plot(_xs, _xs.sigmoid())
     _left.set(title="sigmoid", ylim=(-0.05, 1.05))
-    _right.plot(_xs, questionnaire.relu(_xs))
+    _right.plot(_xs, sgd.relu(_xs))
     _right.set(title="ReLU")
     _figure
     return

@@ -1,7 +1,7 @@
-"""The lessons: the books' road, walked by running code. ``underhood lessons`` opens them.
+"""The lessons, which follow the books' chapters with running code. ``underhood lessons`` opens them.
 
 Each is a marimo notebook beside this file: plain Python, whose cells run again when what they use changes. They use the
-package as anybody would; here is only what they share: their pictures, and the check of an exercise.
+public package; this file has what they share: their data, tables, and the check of an exercise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from underhood.core.images import Dataset, Images
 from underhood.data.named import read_named
 from underhood.data.read import read
 
-MNIST_IS_HERE = "These are MNIST's pictures, 28 × 28."
+MNIST_IS_HERE = "These are MNIST's images, 28 × 28."
 MNIST_IS_NOT = (
     "**MNIST is not on this machine**, so these are the smaller digits that come with scikit-learn, 8 × 8: figures "
     "differ from the book's. `underhood get mnist` fetches MNIST (11 MB); then open the lesson again."
@@ -24,14 +24,14 @@ MNIST_IS_NOT = (
 
 
 def files() -> list[Path]:
-    """The notebooks, in their order."""
+    """The notebooks, in order."""
     return sorted(Path(__file__).parent.glob("[0-9]*.py"))
 
 
 def load(name: str = "mnist-3v7") -> tuple[Dataset, str]:
-    """Pictures for a lesson, and a sentence (Markdown) that says which they are: nothing is downloaded.
+    """The data set of a lesson, and a sentence (Markdown) that says which it is. Nothing is downloaded.
 
-    name: "mnist", or "mnist-3v7", its 3s and 7s; where MNIST is not here, the same digits of scikit-learn's
+    name: "mnist", or "mnist-3v7", its 3s and 7s; if MNIST is not on this machine, the same digits of scikit-learn's
     """
     try:
         read_named("mnist", download=False)
@@ -50,7 +50,7 @@ def _only(images: Images, classes: str) -> Images:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows of one kind as a small table for a marimo cell: column → value."""
+    """A small table for a marimo cell. rows: column → value, with the same columns each."""
     import marimo as mo
 
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
@@ -58,10 +58,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def exercise(answer: Any, right: Callable[[Any], Any], hint: str, arguments: tuple[Any, ...] | None = None) -> Any:
-    """What to say of a reader's answer: a coloured box for a marimo cell.
+    """Check a reader's answer: a coloured box for a marimo cell.
 
-    answer: ``...`` as long as nothing is filled in; right: whether it is right; hint: said of a wrong one, Markdown
-    arguments: where the answer is a function, what it is called with; what it gives is judged. An error is shown
+    answer: ``...`` until something is filled in; right: whether an answer is right; hint: Markdown, for a wrong answer
+    arguments: for an answer that is a function, what to call it with; its result is checked. Its errors are shown
     """
     import marimo as mo
 
@@ -70,7 +70,7 @@ def exercise(answer: Any, right: Callable[[Any], Any], hint: str, arguments: tup
         if given is ...:
             return mo.callout(mo.md("**Your turn**: put your answer in place of the `...` above."), "neutral")
         good = bool(right(given))
-    except Exception as error:  # whatever a reader's own code may raise
+    except Exception as error:  # a reader's code may raise anything
         return mo.callout(mo.md(f"**Not yet**: your code raises `{type(error).__name__}: {error}`."), "danger")
     if good:
         return mo.callout(mo.md("**Right.**"), "success")

@@ -1,1 +1,212 @@
-"""See docs/design.md."""
+"""``report.html``: a run on one page. How accurate the model is, where it is wrong, and what is inside.
+
+The page is self-contained (no script, nothing from the network), for phone, desk and printer, light and dark. It is a
+function of the run folder and of the images that the run was trained on; ``report.html`` next to this file is the
+template. ``model_sections.py`` has the sections that need the model.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from underhood.analysis import wilson_interval
+from underhood.analysis.interpretation import Confused, Interpretation, Mistake
+from underhood.analysis.label_issues import read_label_issues
+from underhood.analysis.ood import read_ood
+from underhood.core.errors import RunError
+from underhood.core.images import Dataset, Images
+from underhood.core.schedule import SCHEDULES
+from underhood.data.files import data_url, read_csv
+from underhood.display import figures
+from underhood.reporting.model_sections import card, model_sections
+from underhood.runs import atomic_write, read_json
+from underhood.runs.checkpoint import Run, load_run
+from underhood.runs.folder import read_config
+from underhood.scratch.similarity import PixelSimilarity
+
+STRIP_LENGTH, MISTAKES, PAIRS, IMAGES_PER_PAIR = 12, 24, 6, 6  # how many are shown, at most
+
+
+def write_report(folder: Path, dataset: Dataset) -> Path:
+    """Write the page of a finished run, and return its path.
+
+    dataset: the images that the run was trained and validated on. Raises RunError if a file of the run cannot be read.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("underhood.reporting", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template("report.html").render(**_content(load_run(folder), dataset))
+    atomic_write(folder / "report.html", page.encode("utf-8", "backslashreplace"))
+    return folder / "report.html"
+
+
+def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
+    folder = run.path
+    it, similarity = Interpretation.from_run(folder), PixelSimilarity().fit(dataset.train)
+    config, environment = read_config(folder), read_json(folder, "environment.json")
+    baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
+    recorded = read_json(folder, "data.json")
+    return {
+        "title": f"{config['model']} on {dataset.name}",
+        "subtitle": f"{folder}, underhood {environment.get('underhood')}, torch {environment.get('torch')}",
+        **_verdict(it, float(baseline.mean())),
+        "warnings": recorded.get("warnings", []),
+        **_training_data(folder, dataset, similarity, recorded.get("notes", [])),
+        **_training(folder, config, len(dataset.train)),
+        **_classes(it, dataset.valid),
+        **_calibration(run, it),
+        "ood": [{"kind": kind, "images": f"{n:,}", "rejected": f"{m:,}"} for kind, n, m in read_ood(folder)],
+        "mistakes": [_mistake(row, dataset.valid) for row in it.top_losses(MISTAKES) if row.label != row.predicted],
+        **_label_issues(folder, dataset),
+        **model_sections(folder, it, run.model, dataset),
+        "footer": "Written by underhood report, from the files of the run and the images that it was trained on.",
+    }  # fmt: skip
+
+
+def _verdict(it: Interpretation, baseline: float) -> dict[str, Any]:
+    """The figures at the top of the page. baseline: the accuracy of pixel similarity."""
+    right, total = int(it.right.sum()), len(it)
+    low, high = wilson_interval(right, total)
+    balanced = float(np.mean([recall for *_, recall in it.precision_and_recall() if recall is not None]))
+    compared = (
+        "the model is far better." if low > baseline + (1 - baseline) / 2 else
+        "the model is better." if low > baseline else
+        "there are too few validation images to say whether the model is better." if high > baseline else
+        "the model is worse, so something is wrong."
+    )  # fmt: skip
+    words = (
+        f"The model classifies {right:,} of {total:,} validation images correctly. On similar images, expect an "
+        f"accuracy between {low:.1%} and {high:.1%}. The baseline, pixel similarity, reaches {baseline:.1%}: {compared}"
+    )
+    return {
+        "verdict": words,
+        "headline": [
+            ("accuracy", f"{right / total:.2%}"),
+            ("95 % interval", f"{low:.1%} to {high:.1%}"),
+            ("balanced accuracy", f"{balanced:.2%}"),
+            ("pixel similarity", f"{baseline:.2%}"),
+        ],
+    }
+
+
+def _training_data(folder: Path, dataset: Dataset, similarity: PixelSimilarity, notes: list[str]) -> dict[str, Any]:
+    counts = {part: images.counts() for part, images in dataset.parts.items()}
+    rows_of_each = figures.first_of_each(dataset.train.labels, dataset.classes, STRIP_LENGTH)
+    strips = []
+    for name, rows in zip(dataset.classes, rows_of_each, strict=True):
+        shown = figures.strip(dataset.train.pixels[rows])
+        text = ", ".join(f"{count[name]:,} {part}" for part, count in counts.items())
+        strips.append(
+            {"name": name, "counts": text, "image": shown.address, "width": shown.width, "height": shown.height}
+        )
+    augmented = folder / "augmented.png"
+    total = ", ".join(f"{len(images):,} {part}" for part, images in dataset.parts.items())
+    means = (similarity.class_means * 255).astype(np.uint8)
+    return {
+        "notes": [f"{len(dataset.classes)} classes, {total}", *notes],
+        "strips": strips,
+        "augmented": data_url(augmented.read_bytes()) if augmented.is_file() else None,
+        "class_means": [card(mean, name) for mean, name in zip(means, dataset.classes, strict=True)],
+    }
+
+
+def _label_issues(folder: Path, dataset: Dataset) -> dict[str, Any]:
+    """Those of the run's label issues whose labels are still the same."""
+    where = {name: (images, i) for images in dataset.parts.values() for i, name in enumerate(images.names)}
+    cards = []
+    for issue in read_label_issues(folder):
+        images, i = where.get(issue["path"], (dataset.train, -1))
+        if i >= 0 and images.classes[images.labels[i]] == issue["label"]:
+            text = f"{issue['label']}, looks like {issue['predicted']} ({issue['probability']:.0%})"
+            cards.append((images.pixels[i], issue["path"], text))
+    return {"label_issues": [card(*one) for one in cards[:MISTAKES]], "label_issue_count": f"{len(cards):,}"}
+
+
+def _training(folder: Path, config: dict[str, Any], images: int) -> dict[str, Any]:
+    """The recipe in words, and the figures of losses, metrics and schedule. images: how many it was trained on."""
+    epochs = f"{config['epochs']} epoch{'s' if config['epochs'] > 1 else ''}"
+    recipe = f"{epochs} of batches of {config['batch_size']} with {config['optimizer']} at learning rates up to "
+    recipe += f"{config['lr']:g} ({config['schedule']}), effort {config['effort']}, seed {config['seed']}"
+    recipe += ", matrix products in bfloat16" if config["precision"] == "bfloat16" else ""
+    rows, steps = _numbers(folder / "metrics.csv"), _numbers(folder / "steps.csv")
+    per_epoch = -(-images // config["batch_size"])
+    losses = [(step["step"], step["train_loss"]) for step in steps]
+    valid_losses = [((row["epoch"] + 1) * per_epoch, row["valid_loss"]) for row in rows]
+    curves = [("Loss", figures.loss_curve(losses, valid_losses))]
+    for name in list(rows[0])[3:] if len(rows) > 1 else ():
+        title = f"{name.capitalize().replace('_', ' ')} on the validation images"
+        curves.append((title, figures.metric_curve([row[name] for row in rows])))
+    total = config["epochs"] * per_epoch
+    shown = figures.spread(total, 300)
+    values = [SCHEDULES[config["schedule"]](step, total) for step in shown]
+    lrs, momenta = [config["lr"] * value.lr_factor for value in values], [value.momentum for value in values]
+    curves.append(("Learning rate and momentum", figures.schedule_curve(shown, lrs, momenta)))
+    return {"recipe": recipe + ".", "curves": curves}
+
+
+def _numbers(path: Path) -> list[dict[str, float]]:
+    """The rows of a CSV file of numbers. Raises RunError."""
+    try:
+        rows = [{name: float(text) for name, text in row.items()} for row in read_csv(path)]
+        if not rows:
+            raise ValueError("it has no rows")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged or cannot be read ({error}): train again") from None
+    return rows
+
+
+def _classes(it: Interpretation, images: Images) -> dict[str, Any]:
+    """Precision and recall, the confusion matrix, and the pairs of classes that are confused most often."""
+
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    rows = sorted(it.precision_and_recall(), key=lambda row: 2.0 if row[3] is None else row[3])
+    return {
+        "classes": [
+            {"name": name, "images": f"{count:,}", "precision": percent(precision), "recall": percent(recall)}
+            for name, count, precision, recall in rows
+        ],
+        "confusion": figures.confusion_figure(it.confusion_matrix().counts, it.classes),
+        "confused": [_pair(pair, it, images) for pair in it.most_confused()[:PAIRS]],
+    }
+
+
+def _pair(pair: Confused, it: Interpretation, images: Images) -> dict[str, Any]:
+    highest_loss_first = sorted(pair.indices, key=lambda i: -it.loss[i])[:IMAGES_PER_PAIR]
+    cards = [card(images.pixels[i], it.names[i], f"probability {it.probability[i]:.0%}") for i in highest_loss_first]
+    return {"label": pair.label, "predicted": pair.predicted, "count": f"{pair.count:,}", "images": cards}
+
+
+def _calibration(run: Run, it: Interpretation) -> dict[str, Any]:
+    """How far the predicted probabilities can be trusted, and what the run's threshold rejects."""
+    bins, error = it.calibration()
+    rejected, accuracy = it.rejection()
+    shown = figures.spread(len(it), 300)
+    probability, right = float(it.probability.mean()), float(it.right.mean())
+    verdict = "well calibrated" if error < 0.02 else "overconfident" if probability > right else "underconfident"
+    at = int(np.argmin(np.abs(rejected - 0.05)))
+    kept = it.probability >= run.threshold
+    rest = f"; {it.right[kept].mean():.2%} of the rest are correct" if kept.any() else ""
+    return {
+        "calibration": (
+            f"The mean predicted probability is {probability:.1%}, the accuracy {right:.1%}: the model is {verdict} "
+            f"(expected calibration error {error:.3f}). With the {rejected[at]:.1%} least probable predictions "
+            f"rejected, {accuracy[at]:.2%} of the rest are correct."
+        ),
+        "threshold": (
+            f"The run's threshold is {run.threshold:.1%}: predictions with a lower probability are rejected. It was "
+            f"chosen on the validation images, of which it rejects {1 - kept.mean():.1%}{rest}."
+        ),
+        "calibration_figures": [
+            ("Accuracy by predicted probability", figures.reliability_figure(bins)),
+            ("Accuracy after rejection", figures.rejection_figure(rejected[shown].tolist(), accuracy[shown].tolist())),
+        ],
+    }  # fmt: skip
+
+
+def _mistake(row: Mistake, images: Images) -> dict[str, Any]:
+    text = f"{row.label}, predicted {row.predicted} ({row.probability:.0%})"
+    return card(images.pixels[row.index], row.name, text, f"loss {row.loss:.2f}")

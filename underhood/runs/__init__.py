@@ -1,1 +1,79 @@
-"""What a training leaves behind, and what can be read from it."""
+"""The run folder. Nothing in it is a pickle: loading a run executes no code.
+
+    config.json          what was asked for and what was chosen
+    environment.json     versions, machine, threads, device
+    data.json            counts, classes, a hash of each part, what was left out
+    pictures.csv         part, path, label and a hash of each image's pixels
+    suspects.csv         label issues that ``check --labels`` had found in the data before
+    augmented.png        the first batch as the model sees it, with data augmentation
+    metrics.csv          one row per epoch, without durations: equal runs write equal bytes
+    steps.csv            step, train_loss, lr
+    layers.csv           statistics of each layer: step, layer, mean, deviation, zeros, gradient, update
+    log.txt              messages and durations
+    tensorboard/         event files, with --track tensorboard
+    state.safetensors    what a resume needs
+    weights.safetensors  the model; one metadata key, ``underhood``: architecture, classes, preparation, threshold
+    ideals.npy           the class means: the mean training image of each class
+    predictions.csv      label, prediction, probability and loss of each validation image
+    ood.csv              how many out-of-distribution images are rejected
+    report.html          all of it on one page
+
+Each file is written next to its place, synced and renamed: it is there whole, or not at all.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from underhood.core.errors import RunError
+from underhood.data.files import csv_text, read_csv
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file next to its place, sync it, rename it. Raises RunError, and then leaves what was there before."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # the first error is the one to report
+            part.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path} ({error.strerror}): free some space or choose another folder with --out"
+        ) from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary as indented, sorted JSON. Raises RunError."""
+    atomic_write(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV. Raises RunError."""
+    atomic_write(path, csv_text(header, rows).encode("utf-8", "surrogateescape"))
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """One of a run's JSON files. Raises RunError."""
+    path = folder / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} is not a run folder: cannot read {name} ({error})") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: it holds no JSON object")
+    return content
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, str]]:
+    """The rows of one of a run's CSV files, which must have these columns. Raises RunError."""
+    try:
+        return read_csv(path, columns)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged or cannot be read ({error})") from None

@@ -1,87 +1,26 @@
-"""A run folder: what a training was asked, saw and reached. Nothing in it is a pickle; loading it runs no code.
+"""A run folder's name, lock and record: what is written before the first step, and what has changed since."""
 
-    config.json        what was asked for and what was chosen
-    environment.json   versions, machine, threads, device
-    data.json          counts, classes, a hash of each part, what was left out
-    pictures.csv       part, path, label and a hash of each picture's pixels
-    augmented.png      the first batch as the model sees it, where pictures are augmented
-    tensorboard/       what was written for TensorBoard, with --track tensorboard
-    metrics.csv        a row an epoch, no durations: equal runs write equal bytes
-    steps.csv          step, train_loss, lr
-    layers.csv         what was seen of each layer: step, layer, mean, deviation, zeros, gradient, update
-    log.txt            messages and durations
-    state.safetensors  what a resume needs (``state.py``)
-    weights.safetensors  the model; one metadata key, ``underhood``: architecture, classes, preparation, threshold
-    ideals.npy         each class's average training picture
-    predictions.csv    what the model says of each validation picture
-
-Each file is written beside its place, synced, and renamed: it is there whole, or not at all.
-"""
-
-import csv
 import hashlib
-import io
-import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from underhood.core.errors import RunError, UnderhoodError
-from underhood.preparation.prepare import Preparation
+import numpy as np
+
+from underhood.core.errors import RunError
+from underhood.core.images import Dataset
+from underhood.data.files import encode_png
+from underhood.data.read import LoadedData
+from underhood.data.split import digest, image_hashes
+from underhood.runs import atomic_write, read_json, read_rows, write_csv, write_json
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from underhood.core.loader import DataLoader
-    from underhood.core.models import Architecture
 
-FORMAT = 1  # of the run folder; raised when an older underhood could not read it
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trained run, loaded: its model in evaluation mode, on the CPU."""
-
-    path: Path
-    model: "nn.Module"
-    architecture: "Architecture"
-    classes: tuple[str, ...]
-    preparation: Preparation
-    threshold: float = 0.0  # what is less probable is not sure
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, sync it, rename it. Raises RunError and leaves what was there before."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # what cannot be written can perhaps not be removed either: the first error counts
-            part.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {path} ({error.strerror}): make room or choose another folder with --out"
-        ) from None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary as indented, sorted JSON."""
-    write_whole(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
+IMAGES_FILE = "pictures.csv"
+IMAGES_COLUMNS = ["part", "path", "label", "hash"]
 
 
 def free_folder(out: Path | None, name: str) -> Path:
@@ -91,35 +30,34 @@ def free_folder(out: Path | None, name: str) -> Path:
     """
     if out is None:
         names = [path.name for path in Path("runs").iterdir()] if Path("runs").is_dir() else []
-        taken = [other for other in names if other.startswith(f"{name}-")]
-        numbers = [int(end) for other in taken if (end := other[len(name) + 1 :]).isdecimal()]
-        return Path("runs") / f"{name}-{max(numbers, default=0) + 1}"
+        ends = [other[len(name) + 1 :] for other in names if other.startswith(f"{name}-")]
+        return Path("runs") / f"{name}-{max([int(end) for end in ends if end.isdecimal()], default=0) + 1}"
     try:
         if out.is_dir() and not all(_is_left_over(path.name) for path in out.iterdir()):
             raise RunError(f"{out} is not empty: choose another folder with --out, or remove it")
     except PermissionError:
-        raise RunError(f"{out} may not be read (permission denied): choose another folder with --out") from None
+        raise RunError(f"{out} cannot be read (permission denied): choose another folder with --out") from None
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: choose a folder with --out")
     return out
 
 
 def _is_left_over(name: str) -> bool:
-    """What a run that was killed before it wrote anything may leave."""
+    """Whether a run that was killed before it wrote anything may have left this file."""
     return name == ".lock" or (name.startswith(".") and name.endswith(".part"))
 
 
 def require_writable(folder: Path) -> None:
-    """Raise RunError unless the folder, which need not exist yet, can be created and written in."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise RunError(f"{there} is a file: choose another folder with --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise RunError(f"{there} may not be written in (permission denied): choose another folder with --out")
+    """Raise RunError unless the folder, which need not exist yet, can be created and written to."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise RunError(f"{existing} is a file: choose another folder with --out")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"{existing} is not writable (permission denied): choose another folder with --out")
 
 
 def create_folder(out: Path | None, name: str) -> Path:
-    """Create the folder that ``free_folder`` names; of two runs that start at once, each gets its own.
+    """Create the folder that ``free_folder`` returns. Two runs that start at once get a folder each.
 
     Raises RunError.
     """
@@ -136,108 +74,28 @@ def create_folder(out: Path | None, name: str) -> Path:
         raise RunError(f"cannot create {folder} ({error.strerror}): choose another folder with --out") from None
 
 
-def save_weights(
-    folder: Path, model: "nn.Module", architecture: "Architecture", classes: Sequence[str], preparation: Preparation,
-    threshold: float = 0.0,
-) -> None:  # fmt: skip
-    """Write ``weights.safetensors``: equal weights give equal bytes."""
-    from safetensors.torch import save
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder. A process that dies releases it. Raises RunError."""
+    from filelock import FileLock, Timeout
 
-    header = {
-        "format": FORMAT,
-        "architecture": architecture.as_dict(),
-        "classes": list(classes),
-        "preparation": preparation.as_dict(),
-        "threshold": threshold,
-    }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True)})
-    write_whole(folder / "weights.safetensors", content)
-
-
-def save_contact_sheet(path: Path, loader: "DataLoader", columns: int = 16) -> None:
-    """Write the pictures of a loader's first batch as a PNG, as the model sees them, side by side."""
-    import numpy as np
-    from PIL import Image
-
-    batch = next(loader.batches())[0].cpu().numpy()  # [n, c, h, w], 0 to 255
-    pictures = np.clip(batch + 0.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    side = max(1, 56 // pictures.shape[1])  # small pictures are shown larger
-    pictures = np.pad(pictures.repeat(side, 1).repeat(side, 2), ((0, -len(pictures) % columns), (1, 1), (1, 1), (0, 0)))
-    _, height, width, channels = pictures.shape
-    sheet = pictures.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
-    content = io.BytesIO()
-    Image.fromarray(sheet.reshape(-1, columns * width, channels).squeeze()).save(content, "PNG")
-    write_whole(path, content.getvalue())
-
-
-def load_run(folder: Path) -> Run:
-    """Load a run's model. Raises RunError where the folder is not a run, is damaged, or is of a newer format."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from underhood.core.models import Architecture, build_model
-
-    path = folder / "weights.safetensors"
-    if not path.is_file():
-        why = "there is no such folder" if not folder.is_dir() else "it has no weights.safetensors"
-        raise RunError(f"{folder} is not a finished run: {why}")
+    lock = FileLock(folder / ".lock")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged or may not be read ({error})") from None
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another process is training in {folder}: wait for it, or choose another folder") from None
+    except OSError as error:
+        raise RunError(f"cannot lock {folder} ({error.strerror}): it must be a writable folder") from None
     try:
-        header = json.loads(metadata["underhood"])
-        version = int(header["format"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise RunError(
-            f"{path} was not written by underhood: its metadata has no underhood key that can be read"
-        ) from None
-    if version > FORMAT:
-        raise RunError(f"{path} has format {version}, this underhood reads up to {FORMAT}: pip install -U underhood")
-    try:
-        architecture = Architecture(**header["architecture"])
-        preparation = Preparation(**header["preparation"])
-        classes = tuple(str(name) for name in header["classes"])
-        threshold = float(header.get("threshold", 0.0))
-        shapes = [(a.channels, a.height, a.width) for a in (architecture, preparation)]
-        if len(set(classes)) != architecture.classes or shapes[0] != shapes[1]:
-            raise ValueError("classes or preparation do not fit the architecture")
-        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, for nothing
-            model = build_model(architecture)
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnderhoodError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
-    return Run(folder, model.eval(), architecture, classes, preparation, threshold)
-
-
-def read_metrics(folder: Path) -> dict[str, float]:
-    """The last row of ``metrics.csv``, without the epoch; {} where there is none."""
-    try:
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: float(value) for name, value in rows[-1].items() if name != "epoch"}
-    except (OSError, ValueError, TypeError, IndexError, csv.Error):
-        return {}
-
-
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """One of a run's JSON files. Raises RunError."""
-    path = folder / name
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} is not a run folder: cannot read {name} ({error})") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged: it holds no JSON object")
-    return content
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / ".lock").unlink()
+        lock.release()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a run was asked: its ``config.json``. Raises RunError."""
+    """A run's ``config.json``. Raises RunError."""
     config = read_json(folder, "config.json")
     if not isinstance(config.get("data"), str):
         raise RunError(f"{folder / 'config.json'} does not say which data the run was trained on")
@@ -248,37 +106,112 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def environment(device: str, processes: int = 1) -> dict[str, Any]:
-    """Versions, code and machine, as stored in ``environment.json``."""
+def write_record(folder: Path, config: dict[str, Any], environment: dict[str, Any], loaded: LoadedData) -> None:
+    """Write config.json, environment.json, data.json and pictures.csv. Raises RunError."""
+    write_json(folder / "config.json", config)
+    write_json(folder / "environment.json", environment)
+    write_json(folder / "data.json", data_record(loaded))
+    write_csv(folder / IMAGES_FILE, IMAGES_COLUMNS, ([part, *rest] for part, *rest in _images(loaded.dataset)))
+
+
+def data_record(loaded: LoadedData) -> dict[str, Any]:
+    """The content of ``data.json``."""
+    dataset = loaded.dataset
+    return {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "counts": {part: images.counts() for part, images in dataset.parts.items()},
+        "sha256": {part: digest(images) for part, images in dataset.parts.items()},
+        "preparation": loaded.preparation.as_dict(),
+        "left_out": loaded.left_out,
+        "notes": loaded.notes,
+        "warnings": loaded.warnings,
+    }
+
+
+def changes(folder: Path, now: LoadedData | Path) -> list[str]:
+    """The differences between a run's images and a data set, or another run's: one line each, by file name.
+
+    [] if there is none. Raises RunError where a record cannot be read.
+    """
+    before = read_json(folder, "data.json")
+    after = read_json(now, "data.json") if isinstance(now, Path) else data_record(now)
+    if before.get("sha256") == after["sha256"]:
+        return []
+    if before.get("preparation") != after["preparation"]:
+        return [f"images are prepared as {after['preparation']}, no longer as {before.get('preparation')}"]
+    old = _recorded(folder)
+    new = _recorded(now) if isinstance(now, Path) else {p: (part, *rest) for part, p, *rest in _images(now.dataset)}
+    lines = [f"{path} is gone" for path in old if path not in new]
+    lines += [f"{path} is new" for path in new if path not in old]
+    moved = []
+    for path in old.keys() & new.keys():
+        (part, label, pixels), (part_now, label_now, pixels_now) = old[path], new[path]
+        if pixels_now != pixels:
+            lines.append(f"{path} has other pixels")
+        if label_now != label:
+            lines.append(f"{path} is {label_now!r}, no longer {label!r}")
+        if part_now != part:  # added and removed images change what is held out
+            moved.append(f"{path} is in the {part_now} part, no longer in {part}")
+    return sorted(lines) or sorted(moved) or ["the images come in another order"]
+
+
+def short_list(items: Sequence[str], most: int = 3, separator: str = "; ") -> str:
+    """The first items on one line, for instance ``a; b; c and 2 more``."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
+
+
+def _images(dataset: Dataset) -> "list[tuple[str, str, str, str]]":
+    """(part, path, label, hash) of each image."""
+    return [
+        (part, name, images.classes[label], f"{number:016x}")
+        for part, images in dataset.parts.items()
+        for name, label, number in zip(images.names, images.labels.tolist(), image_hashes(images).tolist(), strict=True)
+    ]
+
+
+def _recorded(folder: Path) -> dict[str, tuple[str, str, str]]:
+    """path → (part, label, hash), from the run's record."""
+    rows = read_rows(folder / IMAGES_FILE, IMAGES_COLUMNS)
+    return {row["path"]: (row["part"], row["label"], row["hash"]) for row in rows}
+
+
+def save_augmented(folder: Path, loader: "DataLoader", columns: int = 16) -> None:
+    """Write ``augmented.png``: the images of a loader's first batch, as the model sees them. Raises RunError."""
+    batch = next(loader.batches())[0].cpu().numpy()  # [n, c, h, w], 0 to 255
+    images = np.clip(batch + 0.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    zoom = max(1, 56 // images.shape[1])  # small images are shown larger
+    images = np.pad(images.repeat(zoom, 1).repeat(zoom, 2), ((0, -len(images) % columns), (1, 1), (1, 1), (0, 0)))
+    _, height, width, channels = images.shape
+    sheet = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(-1, columns * width, channels)  # [h, w, c]
+    atomic_write(folder / "augmented.png", encode_png(sheet.transpose(2, 0, 1)))
+
+
+def environment(device: str, world_size: int = 1) -> dict[str, Any]:
+    """Versions, code and machine: the content of ``environment.json``."""
     import platform
 
-    import numpy
     import PIL
     import torch
 
     import underhood
 
+    package = Path(underhood.__file__).parent
+    code = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        code.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return {
         "underhood": underhood.__version__,
-        "code": _code(),
+        "code": code.hexdigest()[:16],
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "pillow": PIL.__version__,
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "processes": processes,
+        "processes": world_size,
         "device": device,
     }
-
-
-def _code() -> str:
-    """A hash of this package's own code."""
-    import underhood
-
-    whole = hashlib.sha256()
-    folder = Path(underhood.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        whole.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""The ideas of the books written out, plain before fast."""
+"""The functions of the two books' chapters, written by hand and in the chapters' order."""

@@ -1,8 +1,8 @@
 """Stochastic gradient descent by hand: fastbook's chapter 4, in its order and under its names.
 
-Where the chapter's cells reach for a variable further up the page, these functions take it as an argument. ``scratch``
-has the ideas written out; ``underhood.training`` has the same loop as software. A model here is any function from a
-batch ``xb`` [n, pixels] to predictions [n, 1]; ``functools.partial(linear1, weights=…, bias=…)`` makes one.
+Where a cell of the chapter uses a variable from further up the page, these functions take it as an argument.
+``core/learner.py`` has the same loop as a class. A model here is any function from a batch ``xb`` [n, pixels] to
+predictions [n, 1]; ``functools.partial(linear1, weights=…, bias=…)`` makes one.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +19,12 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def mnist_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of pictures, over their last two axes: [..., h, w] and [..., h, w] to [...]."""
+    """Mean absolute difference of images, over their last two axes: [..., h, w] and [..., h, w] to [...]."""
     return (a - b).abs().mean((-1, -2))
 
 
 def is_3(x: Tensor, mean3: Tensor, mean7: Tensor) -> Tensor:
-    """Whether each picture [..., h, w] is nearer to the ideal 3 than to the ideal 7 [h, w]: bool [...]."""
+    """Whether each image [..., h, w] is nearer to the ideal 3, mean3 [h, w], than to the ideal 7, mean7: bool [...]."""
     return mnist_distance(x, mean3) < mnist_distance(x, mean7)
 
 
@@ -32,20 +32,20 @@ def is_3(x: Tensor, mean3: Tensor, mean7: Tensor) -> Tensor:
 
 
 def quadratic(x: Tensor) -> Tensor:
-    """The function whose lowest point, at 0, descent should find: of each number, in any shape."""
+    """x² for each number, in any shape: the function to minimise. Its minimum is at 0."""
     return x**2
 
 
 def slope(x: Tensor) -> Tensor:
-    """The quadratic's derivative, in any shape, by the rule that school teaches; autograd must agree."""
+    """The derivative of ``quadratic``, 2x, in any shape."""
     return 2 * x
 
 
 def descend(x: float, lr: float, steps: int) -> list[float]:
-    """Where ``steps`` steps down the quadratic lead: the start and each place after it.
+    """Gradient descent on ``quadratic``: the start and the place after each of ``steps`` steps, [steps + 1].
 
-    Each step multiplies x by 1 − 2·lr. So a rate of 0.01 creeps, 0.1 arrives, 0.9 bounces from side to side on its way
-    down, 1.0 bounces for ever, and 1.1 climbs away.
+    Each step multiplies x by 1 − 2·lr. A learning rate of 0.01 is slow, 0.1 converges, 0.9 converges while jumping from
+    side to side, 1.0 jumps for ever, and 1.1 diverges.
     """
     places = [float(x)]
     for _ in range(steps):
@@ -68,9 +68,9 @@ def mse(preds: Tensor, targets: Tensor) -> Tensor:
 
 
 def apply_step(time: Tensor, speed: Tensor, params: Tensor, lr: float = 1e-5) -> float:
-    """Steps 2 to 5 of seven: predict, measure the loss, find its slope, step. Changes ``params``; returns the loss.
+    """Steps 2 to 5 of the chapter's seven: predict, loss, gradient, step. Changes ``params``; returns the loss.
 
-    time and speed: [n]; params: [3]. (Step 1 chose the parameters; step 6 calls this again; step 7 stops.)
+    time and speed: [n]; params: [3]. (Step 1 initialized the parameters; step 6 calls this again; step 7 stops.)
     """
     loss = mse(speed_at(time, params), speed)
     loss.backward()
@@ -83,17 +83,17 @@ def apply_step(time: Tensor, speed: Tensor, params: Tensor, lr: float = 1e-5) ->
 
 
 def init_params(size: int | Sequence[int], std: float = 1.0) -> Tensor:
-    """Random numbers around 0 with deviation ``std`` that will be learned, [size] or of any shape given as ``size``."""
+    """Normally distributed parameters of mean 0 and standard deviation ``std``, [size] or of the shape ``size``."""
     return (torch.randn(size) * std).requires_grad_()
 
 
 def linear1(xb: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """xb [n, pixels], weights [pixels, 1], bias [1]: [n, 1]."""
+    """The linear model: xb [n, pixels], weights [pixels, 1], bias [1] to [n, 1]."""
     return xb @ weights + bias
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """Numbers of any shape to ones between 0 and 1, in the order they had."""
+    """Map numbers of any shape to numbers between 0 and 1, in the same order."""
     return 1 / (1 + torch.exp(-x))
 
 
@@ -106,7 +106,7 @@ def mnist_loss_of_probabilities(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The chapter's second ``mnist_loss``: of any predictions, by way of sigmoid. Both [n, 1]."""
+    """The chapter's second ``mnist_loss``: the first after a sigmoid, so for any predictions. Both [n, 1]."""
     return mnist_loss_of_probabilities(sigmoid(predictions), targets)
 
 
@@ -114,7 +114,7 @@ def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def calc_grad(xb: Tensor, yb: Tensor, model: Model) -> None:
-    """Add the slope of this batch's loss to each parameter's ``grad``. (Add: someone must zero it after the step.)
+    """Add the gradient of this batch's loss to each parameter's ``grad``, which must be set to zero after the step.
 
     xb [n, pixels]; yb [n, 1]
     """
@@ -133,7 +133,7 @@ def train_epoch(model: Model, dl: Batches, lr: float, params: Iterable[Tensor]) 
 
 
 def batch_accuracy(preds: Tensor, yb: Tensor) -> Tensor:
-    """The fraction of predictions [n, 1] on the right side of a half, after sigmoid."""
+    """The fraction of predictions [n, 1] that are right: sigmoid(prediction) > 0.5 means 1. yb: targets [n, 1]."""
     correct = (sigmoid(preds) > 0.5) == yb
     return correct.float().mean()
 
@@ -142,7 +142,7 @@ def batch_accuracy(preds: Tensor, yb: Tensor) -> Tensor:
 def validate_epoch(model: Model, valid_dl: Batches) -> float:
     """The mean of the batches' accuracies, to four digits.
 
-    As the chapter takes it, so a short last batch weighs as much as a whole one. ``Learner.validate`` weighs by count.
+    As in the chapter, a short last batch counts as much as a full one; ``Learner.validate`` weights batches by size.
     """
     accs = [batch_accuracy(model(xb), yb) for xb, yb in valid_dl]
     return round(torch.stack(accs).mean().item(), 4)
@@ -152,24 +152,24 @@ def validate_epoch(model: Model, valid_dl: Batches) -> float:
 
 
 class BasicOptim:
-    """What ``torch.optim.SGD`` does without its options: each parameter goes lr times its slope downhill."""
+    """``torch.optim.SGD`` without its options: each parameter moves by lr times its gradient, downhill."""
 
     def __init__(self, params: Iterable[Tensor], lr: float):
         self.params, self.lr = list(params), lr
 
     def step(self) -> None:
-        """Go downhill, once."""
+        """Update each parameter from its gradient."""
         for p in self.params:
             p.data -= p.grad.data * self.lr
 
     def zero_grad(self) -> None:
-        """Forget the slopes: the next ones would be added to them."""
+        """Reset the gradients: ``backward`` adds to them."""
         for p in self.params:
             p.grad = None
 
 
 def train_model(model: Model, dl: Batches, opt: Any, epochs: int, validate: Callable[[Model], T]) -> list[T]:
-    """Train with an optimizer, this one or torch's; what ``validate`` says after each epoch.
+    """Train with an optimizer, ``BasicOptim`` or one of torch's. Returns what ``validate`` returned after each epoch.
 
     validate: for instance ``partial(validate_epoch, valid_dl=…)``
     """
@@ -187,7 +187,30 @@ def train_model(model: Model, dl: Batches, opt: Any, epochs: int, validate: Call
 
 
 def simple_net(xb: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """Two linear layers with a bend between them: xb [n, pixels], w1 [pixels, 30], w2 [30, 1] to [n, 1]."""
+    """Two linear layers with a ReLU between them: xb [n, pixels], w1 [pixels, 30], w2 [30, 1] to [n, 1]."""
     res = xb @ w1 + b1
     res = res.max(torch.tensor(0.0))
     return res @ w2 + b2
+
+
+# -- Questionnaire: the questions that are answered by code
+
+
+def odd_doubled(numbers: Iterable[int]) -> list[int]:
+    """Question 4: the odd numbers, doubled, by a list comprehension. [1, 2, 3] to [2, 6]."""
+    return [2 * number for number in numbers if number % 2 == 1]
+
+
+def doubled_corner() -> Tensor:
+    """Question 9: 1 to 9 as a 3 × 3 tensor, doubled, its bottom right four: [[10, 12], [16, 18]]."""
+    return (torch.arange(1, 10).reshape(3, 3) * 2)[1:, 1:]
+
+
+def pairs(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Question 26: [1, 2] and 'ab' to [(1, 'a'), (2, 'b')]: tuples of input and target, a ``Dataset``."""
+    return list(zip(a, b, strict=True))
+
+
+def relu(x: Tensor) -> Tensor:
+    """Question 34: replace negative numbers by 0, in any shape. −2 … 2 gives 0 0 0 1 2."""
+    return x.clamp(min=0)

@@ -1,7 +1,6 @@
-"""``serve``: a model behind HTTP, and the page where one draws. ``underhood serve RUN``, then http://127.0.0.1:8000."""
+"""The HTTP interface of one model, and the page to draw on: ``underhood serve RUN``, then http://127.0.0.1:8000."""
 
 import asyncio
-import base64
 import hashlib
 import io
 import json
@@ -18,57 +17,43 @@ from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
-from underhood.display.thumbnails import heat
-from underhood.preparation.digit import STEPS
-from underhood.preparation.prepare import BadPicture, TooLarge, picture_to_pixels
-from underhood.serving import requests as bodies
+from underhood.data.files import data_url, encode_png
+from underhood.display.figures import heat
+from underhood.preparation import IMPLEMENTATIONS, prepare_image
+from underhood.preparation.files import BadImageError, ImageTooLargeError
+from underhood.serving import Predictor, requests
 from underhood.serving.batching import Batcher, Overloaded
-from underhood.serving.predictor import Predictor
-from underhood.serving.requests import Asked, Refused, read_asked
+from underhood.serving.requests import (
+    CollectResponse,
+    ErrorResponse,
+    ExplainResponse,
+    HTTPError,
+    ParsedRequest,
+    PredictResponse,
+    Results,
+    parse_request,
+    request_content,
+)
 
-QUICK = 4096, 128  # bytes of a PNG, and its pixels a side: so small a one is prepared at once, without a thread
-SMALL = 4096  # bytes of pixels: to compress so few takes longer than to send them
+QUICK_BYTES, QUICK_SIDE = 4096, 128  # of a PNG, in bytes and pixels: prepared at once, without a thread
+UNCOMPRESSED_BYTES = 4096  # of pixels: compressing so few takes longer than sending them
+STEPS = tuple(step for fit in IMPLEMENTATIONS.values() for step in fit.steps)  # of any preparation
 PAGE = Path(__file__).parent / "page" / "index.html"
-TEXT = {"type": "string"}
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "inputs": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]},
-                        "parameters": {"type": "object"},
-                    },
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            },
-        },
-    },
-}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": what, "content": {"application/json": {"schema": {"type": "object"}}}}
-    for status, what in {
-        400: "no picture that can be read",
-        408: "sent too slowly",
+    status: {"model": ErrorResponse, "description": description}
+    for status, description in {
+        400: "not an image that can be read",
+        408: "the request was sent too slowly",
         413: "too many bytes or pixels",
-        415: "neither a picture, a form nor JSON",
-        422: "a form or JSON that is not as it must be",
+        415: "neither an image, a form nor JSON",
+        422: "a form or JSON with wrong fields",
         503: "overloaded: try again after Retry-After seconds",
     }.items()
 }
 
 
-class Answer(NamedTuple):
-    """What the model says of one picture."""
+class ImageResult(NamedTuple):
+    """The model's result for one image."""
 
     pixels: np.ndarray  # uint8 [c, h, w]
     probabilities: np.ndarray  # float32 [classes]
@@ -76,176 +61,209 @@ class Answer(NamedTuple):
 
 
 def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
-    """The server of one model. collect: a folder for what people say that they drew; without it nothing is kept."""
-    batcher: Batcher[np.ndarray, Answer] = Batcher(lambda pictures: _answer(predictor, pictures))
-    facts = {
-        "run": predictor.name,
-        "model": predictor.model,
-        "classes": list(predictor.classes),
-        "size": [predictor.preparation.width, predictor.preparation.height],
-        "preparation": predictor.preparation.as_dict(),
-        "steps": list(STEPS) if predictor.preparation.fit == "digit" else [],
-        "threshold": predictor.threshold,
-        "metrics": predictor.metrics,
-        "explains": predictor.contributions is not None,
-        "collects": collect is not None,
-    }
+    """The application that serves a model.
 
-    app = FastAPIOffline(  # whose /docs loads nothing from elsewhere
+    collect: a folder where ``/api/collect`` saves images by class; without it there is no such path
+    """
+    app = FastAPIOffline(  # its /docs loads nothing from other hosts
         title="underhood", version=__version__, redoc_url=None, favicon_url="data:,"
     )
 
-    @app.exception_handler(Refused)
-    async def _refused(_: Request, error: Refused) -> Response:
+    @app.exception_handler(HTTPError)
+    async def _http_error(_: Request, error: HTTPError) -> Response:
         return _json({"detail": error.detail}, error.status)
 
     @app.exception_handler(Overloaded)
     async def _overloaded(_: Request, __: Overloaded) -> Response:
         return _json({"detail": "overloaded: try again in a second"}, 503, {"Retry-After": "1"})
 
-    async def look(request: Request) -> tuple[Asked, list[Answer]]:
-        try:
-            async with asyncio.timeout(bodies.PATIENCE):
-                asked = await read_asked(request)
-        except TimeoutError:
-            raise Refused(408, f"the request was not sent within {bodies.PATIENCE:g} seconds") from None
-        except asyncio.CancelledError:
-            raise Refused(503, "the server is ending") from None
-        unknown = set(asked.steps) - set(STEPS)
-        if unknown:
-            raise Refused(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
-        steps = tuple(step for step in STEPS if asked.steps.get(step, True))
-        if len(asked.pictures) == 1 and is_quick(asked.pictures[0]):  # to hand it to a thread would take as long
-            return asked, await batcher.ask(_prepared(predictor, asked.pictures, steps))
-        return asked, await batcher.ask(await asyncio.to_thread(_prepared, predictor, asked.pictures, steps))
+    _add_predictions(app, predictor, collect)
+    _add_model(app, predictor, collects=collect is not None)
+    return app
+
+
+def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
+    """The paths that only describe the model: the page, /api/model and /api/health."""
+    facts = {
+        "run": predictor.name,
+        "model": predictor.model,
+        "classes": list(predictor.classes),
+        "size": [predictor.preparation.width, predictor.preparation.height],
+        "preparation": predictor.preparation.as_dict(),
+        "steps": list(predictor.preparation.steps),
+        "threshold": predictor.threshold,
+        "metrics": predictor.metrics,
+        "explains": predictor.attributions is not None,
+        "collects": collects,
+    }
 
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def _page() -> Response:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"))
 
-    @app.post("/api/predict", openapi_extra=BODY, responses=ERRORS)
-    async def predict(request: Request) -> Response:
-        """The most probable labels of a picture; several pictures: {"results": […]}."""
-        start = time.perf_counter()
-        asked, answers = await look(request)
-        told = [_told(predictor, answer, asked.top_k) for answer in answers]
-        for one in told:
-            one["ms"] = round(1000 * (time.perf_counter() - start), 2)
-        return _json({"results": told} if asked.several else told[0])
-
-    @app.post("/api/explain", openapi_extra=BODY, responses=ERRORS)
-    async def explain(request: Request) -> Response:
-        """What each pixel adds to the best label (null without torch), and the class whose ideal image is nearest."""
-        start = time.perf_counter()
-        asked, answers = await look(request)
-        told = [await asyncio.to_thread(_explained, predictor, answer) for answer in answers]
-        for one in told:
-            one["ms"] = round(1000 * (time.perf_counter() - start), 2)
-        return _json({"results": told} if asked.several else told[0])
-
     @app.get("/api/model")
     async def model() -> Response:
-        """Classes, size, preparation, metrics."""
+        """The model's classes, image size, preparation and metrics."""
         return _json(facts)
 
     @app.head("/api/health", include_in_schema=False)
     @app.get("/api/health")
     async def health() -> Response:
-        """Whether it is ready."""
+        """Whether the model is loaded."""
         return _json({"status": "ready", "run": predictor.name})
 
-    if collect is not None:
 
-        @app.post("/api/collect", openapi_extra=BODY, responses=ERRORS)
-        async def keep(request: Request) -> Response:
-            """Save a drawing, as it was sent, into the folder of the class that ``label`` names."""
-            asked, _ = await look(request)  # and so only what can be decoded
-            if asked.label not in predictor.classes:
-                raise Refused(422, "label must be one of the classes that /api/model names")
-            if not _is_folder_name(asked.label):
-                raise Refused(422, f"{asked.label[:60]!r} cannot be the name of a folder")
-            if len(asked.pictures) > 1:
-                raise Refused(422, "one picture at a time can be kept")
-            try:
-                path = await asyncio.to_thread(_keep, collect / asked.label, asked.pictures[0])
-            except OSError as error:
-                raise Refused(507, f"the picture cannot be saved ({error.strerror or error})") from None
+def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -> None:
+    """The paths that take images: /api/predict, /api/explain and, with a folder, /api/collect.
+
+    Requests are parsed and responses written here; FastAPI uses the models for the documentation only, which saves its
+    validation of every request.
+    """
+    batcher: Batcher[np.ndarray, ImageResult] = Batcher(lambda batch: _predict_batch(predictor, batch))
+
+    async def results_of(request: Request) -> tuple[ParsedRequest, list[ImageResult]]:
+        parsed = await _parse_in_time(request)
+        unknown = set(parsed.steps) - set(STEPS)
+        if unknown:
+            raise HTTPError(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
+        steps = tuple(step for step in predictor.preparation.steps if parsed.steps.get(step, True))
+        if len(parsed.images) == 1 and is_quick(parsed.images[0]):  # a thread would take as long as the work
+            return parsed, await batcher.submit(_prepare(predictor, parsed.images, steps))
+        return parsed, await batcher.submit(await asyncio.to_thread(_prepare, predictor, parsed.images, steps))
+
+    body = {"requestBody": {"required": True, "content": request_content()}}
+
+    @app.post(
+        "/api/predict", openapi_extra=body, responses=ERRORS, response_model=PredictResponse | Results[PredictResponse]
+    )
+    async def predict(request: Request) -> Response:
+        """The most probable labels of an image. For several images: {"results": […]}."""
+        start = time.perf_counter()
+        parsed, results = await results_of(request)
+        return _respond(parsed, [_prediction(predictor, result, parsed.top_k) for result in results], start)
+
+    @app.post(
+        "/api/explain", openapi_extra=body, responses=ERRORS, response_model=ExplainResponse | Results[ExplainResponse]
+    )
+    async def explain(request: Request) -> Response:
+        """The attributions of the most probable label (null without torch), and the nearest class mean."""
+        start = time.perf_counter()
+        parsed, results = await results_of(request)
+        return _respond(parsed, [await asyncio.to_thread(_explanation, predictor, one) for one in results], start)
+
+    if collect is not None:
+        saving: dict[int | str, dict[str, Any]] = {507: {"model": ErrorResponse, "description": "cannot be saved"}}
+
+        @app.post("/api/collect", openapi_extra=body, responses=ERRORS | saving, response_model=CollectResponse)
+        async def save(request: Request) -> Response:
+            """Save an image, as it was sent, in the folder of the class ``label``."""
+            parsed, _ = await results_of(request)  # only an image that can be decoded is saved
+            path = await _collect(collect, predictor.classes, parsed)
             return _json({"saved": str(path.relative_to(collect))})
 
-    return app
 
-
-def is_quick(picture: bytes) -> bool:
-    """Whether a file is a small PNG by what its first bytes declare: a few bytes may hold a large picture."""
-    width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
-    return picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) <= QUICK[0] and max(width, height) <= QUICK[1]
-
-
-def _prepared(predictor: Predictor, pictures: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
-    """Files as pixels, uint8 [c, h, w] each. Raises Refused: 400 or 413."""
+async def _parse_in_time(request: Request) -> ParsedRequest:
     try:
-        return [picture_to_pixels(io.BytesIO(picture), predictor.preparation, steps) for picture in pictures]
-    except BadPicture as bad:
-        raise Refused(413 if isinstance(bad, TooLarge) else 400, f"the picture {bad}") from None
+        async with asyncio.timeout(requests.TIMEOUT):
+            return await parse_request(request)
+    except TimeoutError:
+        raise HTTPError(408, f"the request was not sent within {requests.TIMEOUT:g} seconds") from None
+    except asyncio.CancelledError:
+        raise HTTPError(503, "the server is shutting down") from None
 
 
-def _answer(predictor: Predictor, pictures: Sequence[np.ndarray]) -> list[Answer | Exception]:
-    """What a batch of prepared pictures comes to."""
-    pixels = np.stack(pictures)
+def _respond(parsed: ParsedRequest, contents: list[dict[str, Any]], start: float) -> Response:
+    """The response to one image or several. start: the ``perf_counter`` when the request arrived"""
+    for content in contents:
+        content["ms"] = round(1000 * (time.perf_counter() - start), 2)
+    return _json({"results": contents} if parsed.several else contents[0])
+
+
+def is_quick(content: bytes) -> bool:
+    """Whether a file is a small PNG, by what its header declares: few bytes can hold a large image."""
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    return content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) <= QUICK_BYTES and max(width, height) <= QUICK_SIDE
+
+
+def _prepare(predictor: Predictor, images: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
+    """Files as pixels, uint8 [c, h, w] each. Raises HTTPError: 400 or 413."""
+    try:
+        return [prepare_image(io.BytesIO(image), predictor.preparation, steps) for image in images]
+    except BadImageError as bad:
+        raise HTTPError(413 if isinstance(bad, ImageTooLargeError) else 400, f"the image {bad}") from None
+
+
+def _predict_batch(predictor: Predictor, batch: Sequence[np.ndarray]) -> list[ImageResult | Exception]:
+    """The results of a batch of prepared images, uint8 [c, h, w] each."""
+    pixels = np.stack(batch)
     probabilities = predictor.probabilities(pixels)
     rejected = predictor.rejected(pixels, probabilities).tolist()
-    return [Answer(*one) for one in zip(pictures, probabilities, rejected, strict=True)]
+    return [ImageResult(*one) for one in zip(batch, probabilities, rejected, strict=True)]
 
 
-def _seen(pixels: np.ndarray) -> str:
-    """Prepared pixels, uint8 [c, h, w], as a data URL."""
-    file = io.BytesIO()
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    image.save(file, "PNG", compress_level=1 if pixels.nbytes > SMALL else 0)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _told(predictor: Predictor, answer: Answer, top_k: int) -> dict[str, Any]:
-    best = np.argsort(-answer.probabilities, kind="stable")[:top_k].tolist()
+def _prediction(predictor: Predictor, result: ImageResult, top_k: int) -> dict[str, Any]:
+    """A ``PredictResponse`` without ``ms``."""
+    best = np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
     return {
-        "predictions": [{"label": predictor.classes[i], "score": float(answer.probabilities[i])} for i in best],
-        "rejected": answer.rejected,
-        "seen": _seen(answer.pixels),
+        "predictions": [{"label": predictor.classes[i], "score": float(result.probabilities[i])} for i in best],
+        "rejected": result.rejected,
+        "seen": _png_url(result.pixels),
         "model": predictor.name,
     }
 
 
-def _explained(predictor: Predictor, answer: Answer) -> dict[str, Any]:
-    label = int(answer.probabilities.argmax())
-    told: dict[str, Any] = {
+def _explanation(predictor: Predictor, result: ImageResult) -> dict[str, Any]:
+    """An ``ExplainResponse`` without ``ms``."""
+    label = int(result.probabilities.argmax())
+    content: dict[str, Any] = {
         "label": predictor.classes[label],
-        "rejected": answer.rejected,
-        "seen": _seen(answer.pixels),
+        "rejected": result.rejected,
+        "seen": _png_url(result.pixels),
         "contributions": None,
         "nearest": None,
         "ideal": None,
         "model": predictor.name,
     }
-    if predictor.contributions is not None:
-        why = predictor.contributions(answer.pixels, label)
-        told |= {"contributions": heat(why.values).address, "start": why.start, "logit": why.logit}
-    if predictor.ideals is not None:
-        distances = ((predictor.ideals.astype(np.float32) - answer.pixels) ** 2).mean(axis=(1, 2, 3))
+    if predictor.attributions is not None:
+        found = predictor.attributions(result.pixels, label)
+        content |= {"contributions": heat(found.values).address, "start": found.start, "logit": found.logit}
+    if predictor.class_means is not None:
+        distances = ((predictor.class_means.astype(np.float32) - result.pixels) ** 2).mean(axis=(1, 2, 3))
         nearest = int(distances.argmin())
-        told |= {"nearest": predictor.classes[nearest], "ideal": _seen(predictor.ideals[nearest])}
-    return told
+        content |= {"nearest": predictor.classes[nearest], "ideal": _png_url(predictor.class_means[nearest])}
+    return content
 
 
-def _keep(folder: Path, picture: bytes) -> Path:
-    """Save a picture under its own hash, whole or not at all."""
-    with Image.open(io.BytesIO(picture)) as image:
+def _png_url(pixels: np.ndarray) -> str:
+    """Prepared pixels, uint8 [c, h, w], as a data URL."""
+    return data_url(encode_png(pixels, compress_level=1 if pixels.nbytes > UNCOMPRESSED_BYTES else 0))
+
+
+async def _collect(folder: Path, classes: Sequence[str], parsed: ParsedRequest) -> Path:
+    """Save a request's image in the folder of its class. Raises HTTPError: 422 or 507."""
+    label = parsed.label
+    if label is None or label not in classes:
+        raise HTTPError(422, "label must be one of the classes that /api/model lists")
+    if not _is_folder_name(label):
+        raise HTTPError(422, f"{label[:60]!r} cannot be the name of a folder")
+    if len(parsed.images) > 1:
+        raise HTTPError(422, "send one image at a time")
+    try:
+        return await asyncio.to_thread(_save, folder / label, parsed.images[0])
+    except OSError as error:
+        raise HTTPError(507, f"the image cannot be saved ({error.strerror or error})") from None
+
+
+def _save(folder: Path, content: bytes) -> Path:
+    """Save an image file under its own hash, whole or not at all."""
+    with Image.open(io.BytesIO(content)) as image:
         suffix = str(image.format or "png").lower()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(picture).hexdigest()[:24]}.{suffix}"
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:24]}.{suffix}"
     part = path.with_suffix(".part")
     try:
-        part.write_bytes(picture)
+        part.write_bytes(content)
         part.replace(path)
     finally:
         with suppress(OSError):

@@ -1,128 +1,240 @@
-"""What a client sends, as pictures: a raw image, a multipart form, or JSON. Nothing is decoded here."""
+"""The bodies of requests and responses. A request holds image files: a raw image, a multipart form, or JSON.
+
+Images are not decoded here. The models of responses are for the documentation at /docs only.
+"""
 
 import base64
 import binascii
 import json
 import logging
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-PATIENCE = 30.0  # seconds that a client may take to send its headers, and then its body
-MOST_BYTES = 20_000_000  # of a request
-MOST_PICTURES = 64  # in it
+TIMEOUT = 30.0  # seconds that a client has to send its headers, and then its body
+MAX_BYTES = 20_000_000  # per request
+MAX_IMAGES = 64  # per request
+MAX_ITEMS = MAX_IMAGES  # of a list or an object in JSON
+Item = TypeVar("Item")
 
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form, its sender is told
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response says what is wrong with a form
 
 
-class Refused(Exception):
-    """A request that gets no answer but this: an HTTP status and its reason."""
+class HTTPError(Exception):
+    """Ends a request with an HTTP status and one line of detail."""
 
     def __init__(self, status: int, detail: str):
         super().__init__(detail)
         self.status, self.detail = status, detail
 
 
-class Asked(NamedTuple):
-    """pictures: the files' bytes; several: whether the answer is a list; the rest as ``parameters`` has it."""
+def _limit(value: Any) -> Any:
+    """Refuse what is too long before pydantic checks, and reports, each of its items."""
+    if isinstance(value, (dict, list)) and len(value) > MAX_ITEMS:
+        raise ValueError
+    return value
 
-    pictures: list[bytes]
-    several: bool = False
+
+# A description in Parameters and PredictRequest completes "… must be" in an error's detail.
+class Parameters(BaseModel):
+    """top_k: how many labels to return; steps: which steps of the digit preparation to apply, all by default."""
+
+    model_config = ConfigDict(strict=True)  # true is not 1, and "5" is not 5
+
+    top_k: int = Field(default=5, ge=1, le=10_000, description="an integer from 1 to 10,000")
+    steps: Annotated[dict[str, bool] | None, BeforeValidator(_limit)] = Field(
+        default=None, description="an object of true and false by name of step"
+    )
+
+
+class PredictRequest(BaseModel):
+    """Images as JSON. label is for /api/collect only: the class to save the image in."""
+
+    model_config = ConfigDict(strict=True)
+
+    inputs: str | Annotated[list[str], BeforeValidator(_limit), Field(min_length=1, max_length=MAX_IMAGES)] = Field(
+        description=f"a base64 string or data URL of an image, or a list of 1 to {MAX_IMAGES} of them"
+    )
+    parameters: Parameters | None = Field(default=None, description="an object")
+    label: str | None = Field(default=None, description="a string")
+
+
+class Prediction(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class PredictResponse(BaseModel):
+    """The most probable labels of an image, best first.
+
+    rejected: the image is blank, or the best score is below the model's threshold; seen: the prepared image, a PNG as
+    data URL; model: the run's name; ms: milliseconds that the request took
+    """
+
+    predictions: list[Prediction]
+    rejected: bool
+    seen: str
+    model: str
+    ms: float
+
+
+class ExplainResponse(BaseModel):
+    """Attributions of the most probable label, and the nearest class mean. Null where the model has none.
+
+    contributions: the attributions, blue for the label and orange against it, and ideal: the nearest class mean, are
+    PNGs as data URLs; start and logit: the label's logit for an empty image and for this one; nearest: the class whose
+    mean is nearest; the rest as in PredictResponse
+    """
+
+    label: str
+    rejected: bool
+    seen: str
+    contributions: str | None
+    start: float | None = None
+    logit: float | None = None
+    nearest: str | None
+    ideal: str | None
+    model: str
+    ms: float
+
+
+class Results(BaseModel, Generic[Item]):
+    """The response to several images, in their order."""
+
+    results: list[Item]
+
+
+class CollectResponse(BaseModel):
+    """The path of a saved image, relative to the folder of --collect."""
+
+    saved: str
+
+
+class ErrorResponse(BaseModel):
+    """What is wrong with a request, in one line."""
+
+    detail: str
+
+
+class ParsedRequest(NamedTuple):
+    """A request in any form."""
+
+    images: list[bytes]  # the files' contents
+    several: bool = False  # whether the response is a list
     top_k: int = 5
     steps: dict[str, bool] = {}  # noqa: RUF012 (never changed)
     label: str | None = None
 
 
-async def read_asked(request: Request) -> Asked:
-    """Raises Refused: 400, 413, 415 or 422."""
+def request_content() -> dict[str, Any]:
+    """OpenAPI's description of the bodies that ``parse_request`` reads: content type → schema."""
+    json_schema = PredictRequest.model_json_schema()
+    text = json.dumps({key: value for key, value in json_schema.items() if key != "$defs"})
+    for name, nested in json_schema.get("$defs", {}).items():  # in place: a reference would be looked up elsewhere
+        text = text.replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(nested))
+    file = {"type": "string", "format": "binary"}
+    return {
+        "application/json": {"schema": json.loads(text)},
+        "image/*": {"schema": file},
+        "multipart/form-data": {"schema": {"type": "object", "properties": {"file": {"type": "array", "items": file}}}},
+    }
+
+
+async def parse_request(request: Request) -> ParsedRequest:
+    """Read a request by its content type. Raises HTTPError: 400, 413, 415 or 422."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _from_form(request)
+        return await _parse_form(request)
     if kind == "application/json":
-        return _from_json(await _body(request))
+        return parse_json(await _read_body(request))
     if kind in ("", "application/octet-stream") or kind.startswith("image/"):
-        body = await _body(request)
+        body = await _read_body(request)
         if not body:
-            raise Refused(400, "the request is empty: send a picture")
-        return Asked([body])
-    raise Refused(415, f"{kind} is neither a picture, multipart/form-data nor application/json")
+            raise HTTPError(400, "the request is empty: send an image")
+        return ParsedRequest([body])
+    raise HTTPError(415, f"{kind} is not supported: send image/*, multipart/form-data or application/json")
 
 
-async def _body(request: Request) -> bytes:
-    """The request's bytes, refused as soon as they are too many."""
-    _refuse_long(request)
+async def _read_body(request: Request) -> bytes:
+    """The request's bytes. Raises HTTPError as soon as there are too many."""
+    _check_length(request)
     parts, length = [], 0
     try:
         async for part in request.stream():
             length += len(part)
-            if length > MOST_BYTES:
-                raise Refused(413, f"more than {MOST_BYTES:,} bytes")
+            if length > MAX_BYTES:
+                raise HTTPError(413, f"the request has more than {MAX_BYTES:,} bytes")
             parts.append(part)
     except ClientDisconnect:
-        raise Refused(400, "the connection was cut") from None
+        raise HTTPError(400, "the client disconnected") from None
     return b"".join(parts)
 
 
-def _refuse_long(request: Request) -> None:
+def _check_length(request: Request) -> None:
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and len(length) < 20 and int(length) > MOST_BYTES:
-        raise Refused(413, f"{int(length):,} bytes are more than {MOST_BYTES:,}")
+    if length.isdecimal() and len(length) < 20 and int(length) > MAX_BYTES:
+        raise HTTPError(413, f"the request has {int(length):,} bytes, more than {MAX_BYTES:,}")
 
 
-async def _from_form(request: Request) -> Asked:
+async def _parse_form(request: Request) -> ParsedRequest:
     from starlette.formparsers import MultiPartException, MultiPartParser
 
-    body = await _body(request)  # all of it is in memory, and within bounds, before it is taken apart
+    body = await _read_body(request)  # within bounds and in memory before it is parsed
 
     async def once() -> Any:
         yield body
         yield b""
 
     try:
-        parser = MultiPartParser(request.headers, once(), max_files=MOST_PICTURES, max_part_size=MOST_BYTES)
+        parser = MultiPartParser(request.headers, once(), max_files=MAX_IMAGES, max_part_size=MAX_BYTES)
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
-        raise Refused(422, f"the form cannot be read ({getattr(error, 'message', error)})") from None
+        raise HTTPError(422, f"the form cannot be read ({getattr(error, 'message', error)})") from None
     try:
         files = [value for _, value in form.multi_items() if not isinstance(value, str)]
-        pictures = [await file.read() for file in files]
+        images = [await file.read() for file in files]
     finally:
         await form.close()
-    if not pictures:
-        raise Refused(422, "the form holds no file")
-    return Asked(pictures, several=len(pictures) > 1)
+    if not images:
+        raise HTTPError(422, "the form has no file")
+    return ParsedRequest(images, several=len(images) > 1)
 
 
-def _from_json(body: bytes) -> Asked:
+def parse_json(body: bytes) -> ParsedRequest:
+    """A JSON body (``PredictRequest``). Raises HTTPError: 422."""
     try:
-        content = json.loads(body)
+        request = PredictRequest.model_validate(json.loads(body))  # json also reads UTF-16 and names that are not UTF-8
+    except ValidationError as error:
+        raise HTTPError(422, _reason(error)) from None
     except (ValueError, RecursionError):
-        raise Refused(422, "this is no JSON") from None
-    if not isinstance(content, dict) or "inputs" not in content:
-        raise Refused(422, 'the JSON must be {"inputs": base64 or a data URL, "parameters": {…}}')
-    inputs, parameters = content["inputs"], content.get("parameters") or {}
-    several = isinstance(inputs, list)
-    texts = inputs if several else [inputs]
-    if not texts or len(texts) > MOST_PICTURES or not all(isinstance(text, str) for text in texts):
-        raise Refused(422, f"inputs must be one text, or up to {MOST_PICTURES} of them")
-    if not isinstance(parameters, dict):
-        raise Refused(422, "parameters must be an object")
-    top_k, steps, label = parameters.get("top_k", 5), parameters.get("steps") or {}, content.get("label")
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
-        raise Refused(422, "top_k must be a whole number from 1 to 10,000")
-    if not isinstance(steps, dict) or not all(isinstance(on, bool) for on in steps.values()):
-        raise Refused(422, "steps must be an object of true and false")
-    if label is not None and not isinstance(label, str):
-        raise Refused(422, "label must be a text")
-    return Asked([_decoded(text) for text in texts], several, top_k, steps, label)
+        raise HTTPError(422, "the body is not valid JSON") from None
+    several = isinstance(request.inputs, list)
+    texts = request.inputs if isinstance(request.inputs, list) else [request.inputs]
+    parameters = request.parameters or Parameters()
+    images = [_decode(text) for text in texts]
+    return ParsedRequest(images, several, parameters.top_k, parameters.steps or {}, request.label)
 
 
-def _decoded(text: str) -> bytes:
+def _reason(error: ValidationError) -> str:
+    """The first field that is wrong, in one line."""
+    place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+    match place:
+        case ("parameters", str(name), *_) if name in Parameters.model_fields:
+            return f"parameters.{name} must be {Parameters.model_fields[name].description}"
+        case (str(name), *_) if name in PredictRequest.model_fields:
+            return f"{name} must be {PredictRequest.model_fields[name].description}"
+    return 'the JSON must be {"inputs": base64 or a data URL, "parameters": {…}}'
+
+
+def _decode(text: str) -> bytes:
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise Refused(422, "a data URL must be data:image/…;base64,…")
+            raise HTTPError(422, "a data URL must be data:image/…;base64,…")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(422, "inputs must be base64, or a data URL of it") from None
+        raise HTTPError(422, "inputs must be base64, or a data URL of it") from None

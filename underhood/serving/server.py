@@ -1,84 +1,109 @@
-"""The process that serves: a socket, uvicorn, and an end that finishes what is in flight."""
+"""The process that serves: a listening socket, and uvicorn with limits on what clients may take."""
 
 import base64
-import io
 import json
 import socket
-import sys
 import threading
 import time
+from asyncio import TimerHandle, Transport
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http.client import HTTPConnection
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from underhood.core.errors import UnderhoodError
-from underhood.preparation.paths import expanded
-from underhood.serving.predictor import Predictor
+from underhood.data.files import encode_png
+from underhood.serving import Predictor, requests
 
-WAITING = 2048  # connections that the system holds before they are taken
-LAST = 10  # seconds for what is in flight when it is to end
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
-
-def serve(run: str | Path, host: str = "127.0.0.1", port: int = 8000, collect: str | Path | None = None) -> None:
-    """Serve a run folder or an exported file until SIGINT or SIGTERM. Raises UnderhoodError."""
-    import uvicorn
-
-    from underhood.serving.app import make_app
-    from underhood.serving.protocol import Patient
-
-    folder = None if collect is None else _folder(expanded(collect))
-    listening = _listen(host, port)
-    try:
-        app = make_app(_quick(Predictor.load(run)), folder)
-        _leave_a_core()
-        at = listening.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"http://{shown}:{at}  (the page; /docs has the interface; Ctrl-C ends it)", flush=True)  # noqa: T201
-        config = uvicorn.Config(
-            app,
-            http=Patient,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=LAST,
-            server_header=False,
-        )
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        listening.close()
+BACKLOG = 2048  # connections that the operating system holds until they are accepted
+SHUTDOWN_TIMEOUT = 10  # seconds for requests in flight when the server stops
+MAX_HEADER_BYTES = 64_000  # of a request
 
 
-def _quick(predictor: Predictor) -> Predictor:
-    """The same, answering through the run's certified ``model.onnx`` where there is one, which is far quicker."""
-    exported = predictor.source / "model.onnx"
-    if exported.is_file() and (predictor.source / "parity.json").is_file() and find_spec("onnxruntime"):
-        from underhood.serving.onnx import load_onnx
+class HeaderTimeoutProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a limit on headers: 408 if they are slower than ``requests.TIMEOUT``, 431 if too long.
 
-        return replace(predictor, probabilities=load_onnx(exported).probabilities)
-    return predictor
+    uvicorn itself waits for headers without an end, and accepts any number of them.
+    """
+
+    _timer: TimerHandle | None = None  # running while headers are awaited
+    _header_bytes = 0
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Start the timer for the first request."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def on_message_begin(self) -> None:
+        """Start the timer for a request."""
+        super().on_message_begin()
+        self._start_timer()
+
+    def on_headers_complete(self) -> None:
+        """Stop the timer: the body follows."""
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes of the headers."""
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self._timer is not None and self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._header_bytes = 0
+            self._timer = self.loop.call_later(requests.TIMEOUT, self._refuse, b"408 Request Timeout")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._stop_timer()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            self.transport.close()
 
 
-def _leave_a_core() -> None:
-    """Compute on all cores but one, which reads requests and writes answers."""
-    if "torch" in sys.modules:
-        import torch
+def make_server(app: "FastAPI", log_level: str = "warning") -> uvicorn.Server:
+    """A server of an application. Run it with ``run(sockets=[listen(host, port)])``."""
+    config = uvicorn.Config(
+        app,
+        http=HeaderTimeoutProtocol,
+        log_level=log_level,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+        server_header=False,
+    )
+    return uvicorn.Server(config)
 
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
-
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises UnderhoodError where the address cannot be used."""
     listening = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(WAITING)
+        listening.listen(BACKLOG)
         return listening
     except (OSError, UnicodeError) as error:
         if listening is not None:
@@ -89,7 +114,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _folder(path: Path) -> Path:
+def create_folder(path: Path) -> Path:
+    """Create the folder of ``--collect``. Raises UnderhoodError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,51 +125,41 @@ def _folder(path: Path) -> Path:
 
 @contextmanager
 def served(predictor: Predictor) -> Iterator[int]:
-    """Within, a thread serves the model on this machine; gives the port. Raises UnderhoodError if it cannot."""
-    import uvicorn
+    """Serve a model on this machine, in a thread, for the length of a ``with`` block. Yields the port.
 
+    Raises UnderhoodError where the server does not start.
+    """
     from underhood.serving.app import make_app
-    from underhood.serving.protocol import Patient
 
-    listening = _listen("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(predictor), http=Patient, log_level="error", access_log=False, lifespan="off")
-    )
+    listening = listen("127.0.0.1", 0)
+    server = make_server(make_app(predictor), "error")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
         while not server.started:
             if not thread.is_alive():
-                raise UnderhoodError("the server could not be started")
+                raise UnderhoodError("the server did not start")
             time.sleep(0.01)
         yield listening.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(LAST)
+        thread.join(SHUTDOWN_TIMEOUT)
         listening.close()
 
 
 def served_probabilities(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
-    """What the model answers over HTTP to pictures, uint8 [n, c, h, w], sent as PNG: float32 [n, classes]."""
-    from PIL import Image
-
-    from underhood.serving.requests import MOST_BYTES, MOST_PICTURES
-
+    """A model's probabilities over HTTP, float32 [n, classes], for images uint8 [n, c, h, w] that are sent as PNG."""
     column = {name: i for i, name in enumerate(predictor.classes)}
     rows = np.zeros((len(pixels), len(column)), np.float32)
     with served(predictor) as port:
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        together = max(1, min(MOST_PICTURES, MOST_BYTES // 2 // pixels[0].nbytes))
-        for start in range(0, len(pixels), together):
-            texts = []
-            for picture in pixels[start : start + together]:
-                file = io.BytesIO()
-                Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).save(file, "PNG")
-                texts.append(base64.b64encode(file.getvalue()).decode())
-            asked = json.dumps({"inputs": texts, "parameters": {"top_k": len(column)}})
-            connection.request("POST", "/api/predict", asked, {"Content-Type": "application/json"})
-            for place, told in enumerate(json.loads(connection.getresponse().read())["results"]):
-                for one in told["predictions"]:
-                    rows[start + place, column[one["label"]]] = one["score"]
+        per_request = max(1, min(requests.MAX_IMAGES, requests.MAX_BYTES // 2 // pixels[0].nbytes))
+        for start in range(0, len(pixels), per_request):
+            texts = [base64.b64encode(encode_png(image)).decode() for image in pixels[start : start + per_request]]
+            body = json.dumps({"inputs": texts, "parameters": {"top_k": len(column)}})
+            connection.request("POST", "/api/predict", body, {"Content-Type": "application/json"})
+            for row, result in enumerate(json.loads(connection.getresponse().read())["results"], start):
+                for prediction in result["predictions"]:
+                    rows[row, column[prediction["label"]]] = prediction["score"]
         connection.close()
     return rows

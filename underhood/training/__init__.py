@@ -1,1 +1,81 @@
-"""Batches, losses, metrics, schedules and the one loop. Nothing in this room touches the disk or prints."""
+"""How training reports what it does: progress messages for whoever runs it, and ``log.txt`` for the run folder."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from underhood.core.errors import RunError
+
+if TYPE_CHECKING:
+    from underhood.core.learner import Epoch, Step
+
+
+class Reporter:
+    """Receives progress messages of a job. This one discards them; override what you want to show."""
+
+    def log(self, line: str) -> None:
+        """A choice that was made, or something that was done."""
+
+    def warn(self, line: str) -> None:
+        """Something to look at."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` items are done; what: for instance "reading images"."""
+
+    def download(self, file: str) -> Any:  # noqa: ARG002
+        """A progress bar as pooch takes it, or False for none."""
+        return False
+
+    def on_step(self, step: "Step") -> None:
+        """A training step was taken."""
+
+    def on_epoch_end(self, epoch: "Epoch") -> None:
+        """An epoch was trained and validated."""
+
+    def read_progress(self) -> Callable[[int, int], None]:
+        """``progress`` for reading images, as a function of (done, total)."""
+        return partial(self.progress, "reading images")
+
+
+class RunLog:
+    """``log.txt``: each line with its time, in UTC. Lines from before the run folder exists are kept until then."""
+
+    def __init__(self, reporter: Reporter):
+        self.reporter = reporter
+        self._path: Path | None = None
+        self._early: list[str] = []
+
+    def log(self, line: str) -> None:
+        """Report a line, and write it. Raises RunError."""
+        self.reporter.log(line)
+        self.write(line)
+
+    def warn(self, line: str) -> None:
+        """Report a warning, and write it. Raises RunError."""
+        self.reporter.warn(line)
+        self.write(f"warning: {line}")
+
+    def open(self, path: Path) -> None:
+        """Write to this file from now on, the lines that were kept first. Raises RunError."""
+        self._path = path
+        self._append("".join(self._early))
+
+    def write(self, line: str) -> None:
+        """Write a line without reporting it. Raises RunError."""
+        stamped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n"
+        if self._path is None:
+            self._early.append(stamped)
+        else:
+            self._append(stamped)
+
+    def _append(self, text: str) -> None:
+        assert self._path is not None
+        try:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self._path} ({error.strerror}): free some space or start again with --out"
+            ) from None

@@ -1,79 +1,163 @@
-"""What a training is asked to do: checked before any work, and stored as ``config.json``."""
+"""The options of a training, declared once: type, default, range and help.
 
-from dataclasses import asdict, dataclass, fields
+``TrainConfig`` is what a run stores in ``config.json``. The command line's flags are made from it. ``TrainOptions``
+says the same to type checkers, for ``underhood.train(**options)``; a test compares the two.
+"""
+
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-from underhood.core.errors import UnderhoodError, UnknownNameError
-from underhood.data.named import NAMES
-from underhood.preparation.paths import expanded
-from underhood.preparation.prepare import FITS
-from underhood.training.names import BALANCES, DEVICES, EFFORTS, MODELS, OPTIMIZERS, PRECISIONS, SCHEDULES, TRACKERS
+from underhood.core.errors import UnknownNameError
 
-MAX_RATE = 1000.0
+ModelName = Literal["linear", "net", "conv", "vgg", "resnet18"]
+ScheduleName = Literal["onecycle", "flat"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
+Effort = Literal["fast", "normal", "best"]
+Balance = Literal["none", "weights", "sampler"]
+Precision = Literal["float32", "bfloat16"]
+FitName = Literal["pad", "crop", "stretch", "digit"]
+Device = Literal["auto", "cpu", "cuda"]
+Tracker = Literal["tensorboard"]  # needs the library of its name
+DATA_SETS = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
+MAX_LR = 1000.0
+
+
+def option(
+    default: Any, help: str, least: float | None = None, most: float | None = None, flag: str = "", open_range: str = ""
+) -> Any:
+    """A field of ``TrainConfig``.
+
+    help: for ``--help``; least, most: the range of a number; open_range: those of its ends, "least" or "most" or both,
+    that the range excludes; flag: on the command line, where it is not the field's name
+    """
+    return field(
+        default=default, metadata={"help": help, "least": least, "most": most, "flag": flag, "open_range": open_range}
+    )
 
 
 @dataclass(frozen=True)
-class Request:
-    """The arguments of ``train``; None where the choice is left to us. ``underhood train --help`` has each of them."""
+class TrainConfig:
+    """The options of ``train``. None: chosen from the data. Raises UnknownNameError or ValueError for a bad value."""
 
     data: str | Path = "digits"
-    model: str | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    schedule: str = "onecycle"
-    optimizer: str = "adamw"
-    effort: str = "normal"
-    balance: str = "none"
-    precision: str | None = None
-    size: int | None = None
-    channels: int | None = None
-    fit: str | None = None
-    valid: float | None = None
-    seed: int = 0
-    device: str = "auto"
-    from_run: str | Path | None = None
-    limit: int | None = None
-    skip_bad: bool = False
-    cache: bool = True
-    save_every: float = 30.0  # seconds
-    reject: float = 0.01  # of the validation pictures
-    report: bool = True
-    track: str | None = None
+    model: ModelName | None = option(None, "linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")
+    epochs: int | None = option(None, "Passes over the training images. Chosen from their number.", least=1)
+    batch_size: int | None = option(None, "Images per step. Chosen from their number.", least=1)
+    lr: float | None = option(None, "Highest learning rate: 0.01.", least=0, most=MAX_LR, open_range="least")
+    schedule: ScheduleName = option("onecycle", "Learning-rate schedule: onecycle or flat.")
+    optimizer: OptimizerName = option("adamw", "adamw, adam, or sgd with Nesterov momentum.")
+    effort: Effort = option("normal", "fast, normal or best: how much time may be spent on accuracy.")
+    balance: Balance = option("none", "For rare classes: none, weights (in the loss) or sampler (drawn more often).")
+    precision: Precision | None = option(
+        None, "float32, or bfloat16 for the model's matrix products. Chosen by model and device."
+    )
+    size: int | None = option(None, "Pixels per side. Chosen from the images.", least=1, most=1024)
+    channels: Literal[1, 3] | None = option(None, "1 grey, 3 colour. Chosen from the images.")
+    fit: FitName | None = option(
+        None, "How an image of another shape fits: pad, crop or stretch; digit: prepared like MNIST."
+    )
+    valid: float | None = option(
+        None, "Fraction held out where DATA has no validation part: 0.2.", least=0, most=1, open_range="least most"
+    )
+    seed: int = option(0, "Of the split, the initial weights and the order.", least=0, most=2**32 - 1)
+    device: Device = option("auto", "auto, cpu or cuda.")
+    from_run: str | Path | None = option(None, "Start from another run's weights.", flag="--from")
+    limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=1)
+    skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
+    cache: bool = option(True, "Keep no decoded pixels of a folder for the next time.", flag="--no-cache")
+    save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0)
+    reject: float = option(
+        0.01, "Fraction of the validation images that the model may reject.", least=0, most=1, open_range="most"
+    )
+    report: bool = option(True, "Write no report.html.", flag="--no-report")
+    track: Tracker | None = option(
+        None, "tensorboard: also write losses, learning rate and metrics to RUN/tensorboard."
+    )
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("model", (*MODELS, None)), ("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("effort", EFFORTS),
-            ("balance", BALANCES), ("precision", (*PRECISIONS, None)), ("fit", (*FITS, None)), ("device", DEVICES),
-            ("track", (*TRACKERS, None)),
-        ):  # fmt: skip
-            if getattr(self, name) not in known:
-                raise UnknownNameError(name, str(getattr(self, name)), [one for one in known if one])
-        if self.fit == "digit" and self.channels == 3:
-            raise UnderhoodError("--fit digit makes grey pictures: leave --channels out")
-        for name in ("epochs", "batch_size", "size", "limit"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if not 0 <= self.reject < 1:
-            raise ValueError("reject must be a fraction of the validation pictures, 0 or more and below 1")
-        if not self.save_every >= 0:
-            raise ValueError("save_every must be a number of seconds, 0 or more")
-        if self.lr is not None and not 0 < self.lr <= MAX_RATE:
-            raise ValueError(f"lr must be a number above 0, at most {MAX_RATE:g}")
+        for one in fields(self)[1:]:
+            check_value(one, getattr(self, one.name))
+        if self.fit is not None:
+            from underhood.preparation import check_options
+
+            check_options(self.fit, self.channels)
 
     @property
     def label(self) -> str:
-        """What to call the data in the name of a run folder."""
-        return str(self.data) if str(self.data) in NAMES else expanded(self.data).resolve().name
+        """The data's name, for the name of a run folder."""
+        return str(self.data) if str(self.data) in DATA_SETS else _absolute(self.data).name
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored: paths in full, so that the record holds wherever it is read."""
-        data = str(self.data) if str(self.data) in NAMES else str(expanded(self.data).resolve())
-        from_run = None if self.from_run is None else str(expanded(self.from_run).resolve())
+        """For ``config.json``: with absolute paths, so that it holds wherever it is read."""
+        data = str(self.data) if str(self.data) in DATA_SETS else str(_absolute(self.data))
+        from_run = None if self.from_run is None else str(_absolute(self.from_run))
         return asdict(self) | {"data": data, "from_run": from_run}
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> "Request":
-        """The request of a stored configuration, whatever else that holds."""
-        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
+    def from_dict(cls, stored: dict[str, Any]) -> "TrainConfig":
+        """The configuration in a stored one; other keys are ignored."""
+        return cls(**{one.name: stored[one.name] for one in fields(cls) if one.name in stored})
+
+
+class TrainOptions(TypedDict, total=False):
+    """The options of ``train`` as keyword arguments: the fields of ``TrainConfig`` without ``data``."""
+
+    model: ModelName | None
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    schedule: ScheduleName
+    optimizer: OptimizerName
+    effort: Effort
+    balance: Balance
+    precision: Precision | None
+    size: int | None
+    channels: Literal[1, 3] | None
+    fit: FitName | None
+    valid: float | None
+    seed: int
+    device: Device
+    from_run: str | Path | None
+    limit: int | None
+    skip_bad: bool
+    cache: bool
+    save_every: float
+    reject: float
+    report: bool
+    track: Tracker | None
+
+
+TYPES = get_type_hints(TrainConfig)
+
+
+def choices(name: str) -> tuple[Any, ...]:
+    """The values that an option can have, where its type lists them; () elsewhere."""
+    for kind in get_args(TYPES[name]) if isinstance(TYPES[name], UnionType) else (TYPES[name],):
+        if get_origin(kind) is Literal:
+            return get_args(kind)
+    parts = get_args(TYPES[name])  # typing's own union of a Literal and None
+    return next((get_args(part) for part in parts if get_origin(part) is Literal), ())
+
+
+def _absolute(path: str | Path) -> Path:
+    from underhood.preparation.files import expanduser  # imports numpy, which --help need not wait for
+
+    return expanduser(path).resolve()
+
+
+def check_value(one: "Field[Any]", value: Any) -> None:
+    """Raise UnknownNameError or ValueError unless ``value`` is allowed for the option, a field of TrainConfig."""
+    known, meta = choices(one.name), one.metadata
+    if value is None and one.default is None:
+        return
+    if known and value not in known and isinstance(known[0], str):
+        raise UnknownNameError(one.name, str(value), known)
+    if known and value not in known:
+        raise ValueError(f"{one.name} must be {' or '.join(map(str, known))}, not {value}")
+    least, most, excluded = meta["least"], meta["most"], meta["open_range"]
+    if least is not None and not (value > least or (value == least and "least" not in excluded)):
+        raise ValueError(f"{one.name} must be {'above' if 'least' in excluded else 'at least'} {least:g}, not {value}")
+    if most is not None and not (value < most or (value == most and "most" not in excluded)):
+        raise ValueError(f"{one.name} must be {'below' if 'most' in excluded else 'at most'} {most:g}, not {value}")

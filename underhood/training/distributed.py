@@ -1,10 +1,9 @@
-"""Many processes that train one model, as ``torchrun`` starts them: the only file that knows torch.distributed.
+"""Several processes that train one model, as ``torchrun`` starts them. No other module uses torch.distributed.
 
     torchrun --nproc-per-node 2 -m underhood train DATA --out DIR
 
-Every process (torch calls its number the rank) holds the whole model and takes its share of each batch; torch's
-DistributedDataParallel averages their gradients. Only the first says and writes anything. Alone, nothing here does
-anything. docs/scaling.md has what it gains and costs.
+Every process holds the whole model and takes its share of each batch; DistributedDataParallel averages the gradients.
+Only the main process reports and writes. docs/scaling.md has what it gains and costs.
 """
 
 import gc
@@ -19,126 +18,141 @@ from underhood.core.errors import UnderhoodError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from underhood.core.loader import DataLoader
+
 
 @dataclass(frozen=True)
-class Ranks:
-    """This process among those that train together.
+class Processes:
+    """The processes that train together, seen from one of them. With one process, every method does nothing.
 
-    here: its number on this machine; restarted: whether an earlier process with its number has died
+    It has the methods of ``core.learner.SingleProcess``, without importing torch before it is needed.
+    rank, world_size: this process's number and how many there are; local_rank: its number on this machine
+    restarted: whether torchrun has started it again
     """
 
     rank: int = 0
-    size: int = 1
-    here: int = 0
+    world_size: int = 1
+    local_rank: int = 0
     restarted: bool = False
 
     @property
-    def first(self) -> bool:
-        """Whether it is this one that writes."""
+    def is_main(self) -> bool:
+        """Whether this is the process that reports and writes."""
         return self.rank == 0
 
-    def part(self, count: int) -> slice:
-        """Its share of a batch of so many: shares are disjoint, complete, and differ by one at most."""
-        return slice(*(-(-count * rank // self.size) for rank in (self.rank, self.rank + 1)))
+    def shard(self, count: int) -> slice:
+        """This process's share of ``count`` items. Shares are disjoint and complete; sizes differ by at most one."""
+        return slice(*(-(-count * rank // self.world_size) for rank in (self.rank, self.rank + 1)))
+
+    def shard_loader(self, loader: "DataLoader") -> "DataLoader":
+        """The same loader, loading this process's share of each batch: one item, which will not count, where it has
+        none."""
+        if self.world_size > 1:
+            loader.share_of = self._share_of  # type: ignore[method-assign]
+        return loader
+
+    def _share_of(self, items: int) -> tuple[int, int]:
+        share = self.shard(items)
+        return min(share.start, items - 1), max(1, share.stop - share.start)
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
-        """The model with gradients averaged over all processes; it begins as the first one's."""
-        if self.size == 1:
+        """The model with gradients averaged over all processes. It starts with the main process's weights."""
+        if self.world_size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
         return DistributedDataParallel(model)
 
-    def weigh(self, loss: "Tensor", count: int) -> "Tensor":
-        """A mean over this share of ``count`` items, [], weighted so that the average over processes is the batch's.
+    def scale_loss(self, loss: "Tensor", batch_size: int) -> "Tensor":
+        """The mean over this share of a batch, [], scaled so that the average over processes is the batch's mean.
 
-        Nothing comes of an empty share, whatever its loss: its process took part with a picture that does not count.
+        An empty share counts for nothing, whatever its loss.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return loss
-        mine = self.part(count)
-        return loss * ((mine.stop - mine.start) * self.size / count)
+        share = self.shard(batch_size)
+        return loss * ((share.stop - share.start) * self.world_size / batch_size)
 
-    def mean(self, loss: "Tensor") -> "Tensor":
-        """The average over processes of what ``weigh`` gave: the whole batch's loss, []."""
-        return loss if self.size == 1 else self.total(loss) / self.size
+    def mean(self, tensor: "Tensor") -> "Tensor":
+        """The average over processes, of the same shape."""
+        return tensor if self.world_size == 1 else self.sum(tensor) / self.world_size
 
-    def total(self, tensor: "Tensor") -> "Tensor":
-        """The sum over all processes, on each, of tensors of one shape: of the same shape."""
-        if self.size > 1:
+    def sum(self, tensor: "Tensor") -> "Tensor":
+        """The sum over processes, of the same shape, on each of them."""
+        if self.world_size > 1:
             import torch.distributed
 
             torch.distributed.all_reduce(tensor)
         return tensor
 
-    @contextmanager
-    def in_order(self) -> Iterator[None]:
-        """Within, the first process on each machine goes before the others there."""
-        if self.here and self.size > 1:
-            self.wait()
-        yield
-        if not self.here:
-            self.wait()
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.size > 1:
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world_size > 1:
             import torch.distributed
 
             torch.distributed.barrier()
 
-    def share(self, what: Any = None) -> Any:
-        """What the first process has, on all. Each waits for it."""
-        if self.size == 1:
-            return what
+    def broadcast(self, value: Any = None) -> Any:
+        """The main process's value, on every process."""
+        if self.world_size == 1:
+            return value
         import torch.distributed
 
-        box = [what]
+        box = [value]
         torch.distributed.broadcast_object_list(box)
         return box[0]
 
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Within, the first process on each machine goes before the others there."""
+        if self.local_rank and self.world_size > 1:
+            self.barrier()
+        yield
+        if not self.local_rank:
+            self.barrier()
 
-ALONE = Ranks()
+
+SINGLE_PROCESS = Processes()
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Ranks]:
-    """Within, this process is one of those that torchrun started; where it did not, it is alone.
+def init_distributed(device: str = "auto") -> Iterator[Processes]:
+    """Within, this process is one of those that torchrun started, or the only one.
 
-    Raises UnderhoodError where another process has ended before its time.
+    Raises UnderhoodError where another process has ended early.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    if size == 1:
-        yield Ranks(restarted=restarted)
+    if world_size == 1:
+        yield Processes(restarted=restarted)
         return
     import torch
     from torch import distributed
 
-    here = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     gpu = device != "cpu" and torch.cuda.is_available()
     if gpu:
-        torch.cuda.set_device(here)  # from here on ``cuda`` is its own
+        torch.cuda.set_device(local_rank)  # "cuda" is this GPU from here on
     try:
-        distributed.init_process_group("nccl" if gpu else "gloo", **_meeting(restarted))
-        yield Ranks(distributed.get_rank(), size, here, restarted)
-        distributed.barrier()  # who closes its connections while others still use theirs may bring them down
+        distributed.init_process_group("nccl" if gpu else "gloo", **_rendezvous(restarted))
+        yield Processes(distributed.get_rank(), world_size, local_rank, restarted)
+        distributed.barrier()  # closing connections while others use theirs may bring them down
     except RuntimeError as error:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
-        raise UnderhoodError("another process of this run has ended: its own message says why") from error
+        raise UnderhoodError("another process of this run has ended: see its own message") from error
     finally:
         if distributed.is_initialized():
-            gc.collect()  # a wrapped model holds the group in a circle, and gloo's threads must end before Python does
+            gc.collect()  # a wrapped model holds the group in a cycle, and gloo's threads must end before Python does
             distributed.destroy_process_group()
             gc.collect()
 
 
-def _meeting(restarted: bool) -> dict[str, Any]:
-    """Where processes find each other: as torchrun says, by default.
+def _rendezvous(restarted: bool) -> dict[str, Any]:
+    """Where processes find each other: by default as torchrun says.
 
-    On one machine it keeps its store of addresses when it starts processes again, and with it those of the dead
-    (pytorch issue 135712); they then need a part of the store of their own.
+    On one machine torchrun keeps its store of addresses across restarts, those of dead processes included (pytorch
+    issue 135712), so that restarted processes need a part of the store of their own.
     """
     if not restarted or os.environ.get("GROUP_WORLD_SIZE") != "1":
         return {}
@@ -146,9 +160,8 @@ def _meeting(restarted: bool) -> dict[str, Any]:
 
     environment = os.environ
     store = TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
-    prefix = f"start {environment['TORCHELASTIC_RESTART_COUNT']}"
     return {
-        "store": PrefixStore(prefix, store),
+        "store": PrefixStore(f"start {environment['TORCHELASTIC_RESTART_COUNT']}", store),
         "rank": int(environment["RANK"]),
         "world_size": int(environment["WORLD_SIZE"]),
     }

@@ -1,225 +1,301 @@
-"""Fit and measure, in a run folder that has its record: what ``train`` and ``resume`` share."""
+"""THE RUN: a loop over ``Learner.steps`` that keeps a run folder. ``train``, ``--resume``, ``rerun`` and the processes
+of torchrun all go through it.
 
+What happens after a step is written out in ``fit``, in its order: layer statistics, progress, the end of an epoch,
+checkpoint, stop signal.
+"""
+
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
-from underhood.analysis.interpretation import wilson_interval
-from underhood.core.errors import DivergedError
+from underhood import analysis
+from underhood.analysis.label_issues import cached_label_issues, write_label_issues
+from underhood.core.errors import DivergedError, InterruptedRunError
 from underhood.core.images import Images
-from underhood.preparation.paths import expanded
-from underhood.runs import folder as runs
-from underhood.runs.class_means import save_ideals
+from underhood.preparation.files import expanduser
+from underhood.runs import write_csv
+from underhood.runs.checkpoint import load_run, load_state, save_class_means, save_state, save_weights
 from underhood.scratch.similarity import PixelSimilarity
-from underhood.training.config import Request
-from underhood.training.reporter import Listener
-from underhood.training.run_log import Log
-from underhood.training.setup import Ready, make_learner, start_from
-from underhood.training.stop import stopping
+from underhood.training import RunLog
+from underhood.training.config import TrainConfig
+from underhood.training.setup import Setup, count_parameters, make_learner, start_from
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from underhood.core.learner import Learner, Recorder, Step
 
-    from underhood.core.learner import Recorder, Step
-    from underhood.training.tracking import Writer
+SAVING_SHARE = 0.01  # of the time at most, for states saved at the ends of epochs; those every ``save_every`` are extra
+STEPS_FILE_ROWS = 2000  # at most
 
-MOST = 0.01  # of the time, for states that are saved as epochs end; those every ``save_every`` come on top
+
+class TrainResult(TypedDict):
+    """What ``train`` returns, as JSON. Accuracies are fractions of the validation images."""
+
+    run: str
+    data: NotRequired[str]
+    model: str
+    epochs: int
+    seconds: NotRequired[float]  # of training, without validation
+    valid_accuracy: float
+    interval: tuple[float, float]  # of valid_accuracy, 95 %
+    balanced_accuracy: float
+    baseline_accuracy: float  # of pixel similarity
+    test_accuracy: NotRequired[float]  # where the data has a validation and a test part
+    parameters: int
+    threshold: float  # predictions with a lower probability are rejected
+    left_out: list[str]  # paths
+    report: NotRequired[str]  # path
 
 
 def fit_and_measure(
-    folder: Path | None,
-    request: Request,
-    ready: Ready,
-    log: Log,
-    listener: Listener,
-    started: float,
-    seconds: float = 0.0,
-) -> dict[str, Any]:
-    """seconds: trained before; started: when the command began. Returns what ``train`` does.
+    folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, seconds: float = 0.0
+) -> TrainResult | None:
+    """Train, and measure the model, in a run folder that has its record. Returns what the job ``train`` does.
 
-    folder: None in all but the first of several processes: they only train, and return {}
-    Raises DivergedError, which names the layer; InterruptedRunError; RunError where nothing can be written.
+    folder: None in all processes but the main one, which only train, and return None
+    seconds: of training before this process
+    Raises DivergedError, which names the layer; InterruptedRunError; RunError where a file cannot be written.
     """
-    if folder is None:
-        from underhood.core.schedule import SCHEDULES
-
-        for _ in ready.learn.epochs(ready.recipe.epochs, ready.recipe.lr, SCHEDULES[request.schedule]):
-            pass
-        return {}
-    log.open(folder / "log.txt")
+    if folder is not None:
+        log.open(folder / "log.txt")
     try:
-        seconds = fit(folder, request, ready, log, listener, seconds)
+        seconds = fit(folder, config, setup, log, seconds)
     except DivergedError as error:
-        raise DivergedError(f"{error}; {_where(folder, request, ready, error.step)}", error.step) from None
-    result = measure(folder, ready, request.reject) | {"data": str(request.data), "seconds": round(seconds, 3)}
-    if request.report:
-        from underhood.reporting.page import write_report
-
-        result["report"] = str(write_report(folder, ready.dataset))
+        if folder is None:
+            raise
+        raise DivergedError(f"{error}; {_find_nan(folder, config, setup, error.step)}", error.step) from None
+    if folder is None:
+        return None
+    result = measure(folder, setup, config)
+    result["data"], result["seconds"] = str(config.data), round(seconds, 3)
     log.write(f"accuracy {result['valid_accuracy']:.4f}, balanced {result['balanced_accuracy']:.4f}")
-    log.write(f"all took {time.perf_counter() - started:.1f} s")
     return result
 
 
-def fit(folder: Path, request: Request, ready: Ready, log: Log, listener: Listener, seconds: float = 0.0) -> float:
-    """Train, writing the state and metrics.csv on the way.
+def fit(folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, seconds: float = 0.0) -> float:
+    """Train. Returns the seconds of training in all, without validation; ``seconds`` are those before this process.
 
-    They are written every ``save_every`` seconds, and as each epoch ends, unless epochs are so short that this would
-    take more than ``MOST`` of the time.
-    seconds: of training before. Returns the seconds that training took in all. Raises InterruptedRunError.
+    Raises DivergedError, InterruptedRunError, RunError.
     """
-    import torch
-
     from underhood.core.schedule import SCHEDULES
-    from underhood.runs.checkpoint import save_state
-    from underhood.training.layer_stats import look_at
+    from underhood.training.layer_stats import StepStats
     from underhood.training.tracking import track
 
-    learn, recipe, looks = ready.learn, ready.recipe, ready.looks
-    between_looks = max(10, -(-recipe.epochs * len(learn.dls.train) // 100))
-
-    def write_metrics() -> None:
-        header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
-        runs.write_csv(folder / "metrics.csv", header, ([i, *row] for i, row in enumerate(learn.recorder.values)))
-
-    def saved(steps: "Iterator[Step]") -> "Iterator[Step]":
-        first = last = began = time.monotonic()
-        took = spent = 0.0  # seconds, to save a state, and all of them
-        for step in listener.watch(look_at(learn, steps, between_looks, looks)):
-            yield step  # whoever takes the steps has done with this one when the next line is reached
-            now = time.monotonic()
-            if step.last:
-                began = now
-            cheap = step.last and spent + took <= MOST * (now - first)
-            if cheap or now - last >= request.save_every or wish.signal:
-                state = learn.state_dict() | {"looks": torch.stack(looks) if looks else torch.empty(0)}
-                write_metrics()
-                save_state(folder, state, seconds + now - began)
-                last = time.monotonic()
-                took = last - now
-                spent += took
-            wish.heed(folder)
-
-    def watched(steps: "Iterator[Step]") -> "Iterator[Step]":
-        if open_writer is None:
-            return saved(steps)
-        # around ``saved``: what an epoch told is written before a state says that the epoch is done
-        return ended.enter_context(closing(track(learn, saved(steps), open_writer)))
-
-    open_writer = _tensorboard(folder) if request.track else None
-    with stopping() as wish, ExitStack() as ended:
-        for epoch in learn.epochs(recipe.epochs, recipe.lr, SCHEDULES[request.schedule], watch=watched):
-            listener.row(epoch)
-            log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
-            seconds += epoch.seconds
-    write_metrics()
-    runs.write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
-    _write_looks(folder, learn.model, looks)
-    return seconds
+    learn, recipe, reporter = setup.learn, setup.recipe, log.reporter
+    measured = max(10, -(-recipe.epochs * len(learn.dls.train) // 100))  # each tenth step, or a hundred in all
+    stats = StepStats(learn, measured, setup.layer_stats)
+    checkpoint = Checkpoint(folder, setup, config.save_every, seconds)
+    with stop_signals(folder) as stop, closing(stats), track(folder, config.track, learn) as tracker:
+        stats.before_step()
+        for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
+            stats.after_step(step)
+            reporter.on_step(step)
+            if tracker:
+                tracker.on_step(step)
+            if step.epoch_end:
+                epoch = learn.end_epoch()  # validate, and add a row
+                reporter.on_epoch_end(epoch)
+                log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
+                checkpoint.end_epoch(epoch.seconds)
+                if tracker:
+                    tracker.on_epoch_end(epoch)
+            if checkpoint.is_due(step) or stop.signal:
+                checkpoint.save()  # metrics.csv and state.safetensors
+            stop.check()
+            stats.before_step()
+    if folder is not None:
+        write_metrics(folder, learn)
+        write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
+        _write_layers(folder, setup)
+    return checkpoint.seconds
 
 
-def _tensorboard(folder: Path) -> "Callable[[int], Writer]":
-    """Opens ``RUN/tensorboard`` to write from a step on; what is there of it and of later ones counts no longer."""
-    from underhood.training.events import EventFile
+class Checkpoint:
+    """Saves the state: every ``save_every`` seconds, and at the end of each epoch unless epochs are so short that this
+    would take more than ``SAVING_SHARE`` of the time. Without a folder it saves nothing."""
 
-    return lambda first: EventFile(folder / "tensorboard", first)
+    def __init__(self, folder: Path | None, setup: Setup, save_every: float, seconds: float):
+        self.seconds = seconds  # of training, in finished epochs
+        self._folder, self._setup, self._save_every = folder, setup, save_every
+        self._started = self._last = self._epoch_started = time.monotonic()
+        self._cost = self._spent = 0.0  # seconds: to save a state, to save all of them
+
+    def end_epoch(self, seconds: float) -> None:
+        """Count an epoch's seconds of training."""
+        self.seconds += seconds
+        self._epoch_started = time.monotonic()
+
+    def is_due(self, step: "Step") -> bool:
+        """Whether to save after this step."""
+        now = time.monotonic()
+        cheap = step.epoch_end and self._spent + self._cost <= SAVING_SHARE * (now - self._started)
+        return self._folder is not None and (cheap or now - self._last >= self._save_every)
+
+    def save(self) -> None:
+        """Write metrics.csv, then the state, so that a run that resumes after its last step has the whole table.
+
+        Raises DivergedError if the loss is NaN or infinite: that is no state to keep; RunError.
+        """
+        import torch
+
+        if self._folder is None:
+            return
+        began = time.monotonic()
+        rows = self._setup.layer_stats
+        state = self._setup.learn.state_dict() | {"layer_stats": torch.stack(rows) if rows else torch.empty(0)}
+        write_metrics(self._folder, self._setup.learn)
+        of_this_epoch = began - self._epoch_started if state["losses"].numel() else 0.0
+        save_state(self._folder, state, self.seconds + of_this_epoch)
+        self._last = time.monotonic()
+        self._cost = self._last - began
+        self._spent += self._cost
 
 
-def _thinned(recorder: "Recorder", most: int = 2000) -> list[tuple[int, float, float]]:
-    """(step, loss, rate) of each step; of more than ``most`` the mean of a few at a time, under the last's number."""
-    block = -(-len(recorder.losses) // most)
+class StopFlag:
+    """``signal``: the number of the signal that asked the run to stop, or None."""
+
+    def __init__(self, folder: Path | None):
+        self.signal: int | None = None
+        self._folder = folder
+
+    def check(self) -> None:
+        """Raise InterruptedRunError if a signal has arrived."""
+        if self.signal is not None:
+            raise InterruptedRunError(self._folder, self.signal)
+
+
+@contextmanager
+def stop_signals(folder: Path | None) -> Iterator[StopFlag]:
+    """Within, the first SIGINT or SIGTERM sets a flag, which the run checks after each step; the second ends it.
+
+    Without a folder, in processes other than the main one, signals act as usual.
+    """
+    stop = StopFlag(folder)
+    if folder is None or threading.current_thread() is not threading.main_thread():  # only the main thread may set them
+        yield stop
+        return
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.signal = number
+        signal.signal(number, signal.SIG_DFL)
+
+    earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def write_metrics(folder: Path, learn: "Learner") -> None:
+    """Write ``metrics.csv``, a row for each epoch. Raises RunError."""
+    header = ["epoch", "train_loss", "valid_loss", *learn.recorder.metric_names]
+    write_csv(folder / "metrics.csv", header, ([i, *row] for i, row in enumerate(learn.recorder.values)))
+
+
+def _thinned(recorder: "Recorder") -> list[tuple[int, float, float]]:
+    """(step, loss, lr) of each step; of a long training the mean of a few steps at a time, under the last's number."""
+    block = -(-len(recorder.losses) // STEPS_FILE_ROWS)
     starts = range(0, len(recorder.losses), block)
     parts = ((recorder.losses[at : at + block], recorder.lrs[at : at + block], at) for at in starts)
     return [(at + len(losses), float(np.mean(losses)), lrs[-1]) for losses, lrs, at in parts]
 
 
-def _write_looks(folder: Path, model: "nn.Module", looks: "list[Tensor]") -> None:
-    """layers.csv: what was seen of each layer, in steps spread over the training; empty where there is nothing."""
-    from underhood.training.layer_stats import COLUMNS, layers
+def _write_layers(folder: Path, setup: Setup) -> None:
+    """Write ``layers.csv``: the statistics of each layer at the measured steps; an empty cell where there is none."""
+    from underhood.training.layer_stats import LAYER_COLUMNS, layer_names
 
     rows = [
         [int(step), layer, *("" if value != value else f"{value:.6g}" for value in values)]
-        for look in looks
-        for layer, (step, *values) in zip(layers(model), look.tolist(), strict=True)
+        for stats in setup.layer_stats
+        for layer, (step, *values) in zip(layer_names(setup.learn.model), stats.tolist(), strict=True)
     ]
-    runs.write_csv(folder / "layers.csv", [COLUMNS[0], "layer", *COLUMNS[1:]], rows)
+    write_csv(folder / "layers.csv", [LAYER_COLUMNS[0], "layer", *LAYER_COLUMNS[1:]], rows)
 
 
-def _where(folder: Path, request: Request, ready: Ready, step: int) -> str:
-    """In which layer a loss stopped being a number, found by taking the steps since the last state again."""
+def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str:
+    """In which layer a NaN came first, found by repeating the steps since the last saved state."""
     from underhood.core.schedule import SCHEDULES
-    from underhood.runs.checkpoint import load_state
-    from underhood.training.nan_check import first_not_finite
+    from underhood.training.layer_stats import first_nan_layer
 
-    recipe = ready.recipe
-    learn = make_learner(ready.dataset, recipe, request).learn
+    recipe = setup.recipe
+    learn = make_learner(setup.loaded, recipe, config).learn
     saved = load_state(folder)
     if saved is not None:
         learn.load_state_dict(saved[0])
-    elif request.from_run is not None:
-        start_from(learn.model, runs.load_run(expanded(request.from_run)), ready.dataset)
-    layer = first_not_finite(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[request.schedule]), step)
-    state = f"the last good state, of step {saved[0]['taken']:,}, is kept" if saved else "no state was saved before"
-    return f"taken again, it is {layer}; {state}"
+    elif config.from_run is not None:
+        start_from(learn.model, load_run(expanduser(config.from_run)), setup.loaded.dataset.classes)
+    layer = first_nan_layer(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]), step)
+    kept = (
+        f"the last good state, of step {saved[0]['global_step']:,}, is kept" if saved else "no state was saved before"
+    )
+    return f"repeated, it first appears {layer}; {kept}"
 
 
-def measure(folder: Path, ready: Ready, reject: float) -> dict[str, Any]:
-    """What the trained model and the baseline reach on the validation pictures; writes the weights and predictions.csv.
+def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
+    """Measure the trained model and the baseline on the validation images, and write the run's results.
 
-    reject: the fraction of the validation pictures of which the model is to be called not sure
+    Writes weights.safetensors, predictions.csv, ideals.npy, ood.csv and, if there are any, suspects.csv.
+    Raises RunError.
     """
-    from underhood.core.metrics import balanced_accuracy
-    from underhood.core.models import count_parameters
+    from underhood.analysis.inference import predict_proba
+    from underhood.analysis.ood import count_ood, write_ood
 
-    dataset, learn = ready.dataset, ready.learn
-    probabilities = learn.predict(dataset.valid.pixels).numpy()  # [n, classes]
-    threshold = threshold_for(probabilities.max(axis=1), reject)
-    runs.save_weights(folder, learn.model, ready.architecture, dataset.classes, dataset.preparation, threshold)
-    predicted = save_predictions(folder, probabilities, dataset.valid)
-    right = predicted == dataset.valid.labels
+    loaded, learn = setup.loaded, setup.learn
+    dataset = loaded.dataset
+    probabilities = predict_proba(learn.model, dataset.valid.pixels, learn.device).numpy()  # [n, classes]
+    threshold = choose_threshold(probabilities.max(axis=1), config.reject)
+    save_weights(folder, learn.model, setup.architecture, dataset.classes, loaded.preparation, threshold)
+    if label_issues := cached_label_issues(config.as_dict()["data"]):
+        write_label_issues(folder, label_issues)
     similarity = PixelSimilarity().fit(dataset.train)
-    save_ideals(folder, similarity.ideals)
+    save_class_means(folder, similarity.class_means)
+    write_ood(folder, count_ood(load_run(folder), dataset.name))
+    predicted = save_predictions(folder, probabilities, dataset.valid)  # the last file: with it, the run is finished
+    right = predicted == dataset.valid.labels
     baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
-    result = {
+    result: TrainResult = {
         "run": str(folder),
-        "model": ready.recipe.model,
-        "epochs": ready.recipe.epochs,
+        "model": setup.recipe.model,
+        "epochs": setup.recipe.epochs,
         "valid_accuracy": float(right.mean()),
-        "interval": wilson_interval(int(right.sum()), len(right)),
-        "balanced_accuracy": balanced_accuracy(predicted, dataset.valid.labels),
+        "interval": analysis.wilson_interval(int(right.sum()), len(right)),
+        "balanced_accuracy": analysis.balanced_accuracy(predicted, dataset.valid.labels),
         "baseline_accuracy": float(baseline.mean()),
         "parameters": count_parameters(learn.model),
         "threshold": threshold,
-        "left_out": list(dataset.left_out),
+        "left_out": list(loaded.left_out),
     }
     if dataset.test is not None:
-        guesses = learn.predict(dataset.test.pixels).argmax(dim=1).numpy()
+        guesses = predict_proba(learn.model, dataset.test.pixels, learn.device).argmax(dim=1).numpy()
         result["test_accuracy"] = float((guesses == dataset.test.labels).mean())
     return result
 
 
-def threshold_for(sureness: np.ndarray, reject: float) -> float:
-    """The probability below which lie as many of these, float [n], as come next to the fraction; 0 for none."""
-    count = min(round(reject * len(sureness)), len(sureness) - 1)
-    return float(np.sort(sureness)[count]) if count else 0.0
+def choose_threshold(probabilities: np.ndarray, reject: float) -> float:
+    """The threshold that rejects this fraction of the predictions, whose probabilities are float [n]; 0 for none."""
+    count = min(round(reject * len(probabilities)), len(probabilities) - 1)
+    return float(np.sort(probabilities)[count]) if count else 0.0
 
 
 def save_predictions(folder: Path, probabilities: np.ndarray, images: Images) -> np.ndarray:
-    """Write ``predictions.csv``, a row for each validation picture; returns the predicted labels: int64 [n].
+    """Write ``predictions.csv``, a row for each validation image; returns the predicted labels: int64 [n].
 
-    probabilities: float32 [n, classes]
+    probabilities: float32 [n, classes]. Raises RunError.
     """
     labels, predicted = images.labels, probabilities.argmax(axis=1)
-    every = np.arange(len(images))
-    losses = 0.0 - np.log(np.maximum(probabilities[every, labels], np.finfo(np.float32).tiny))
-    columns = zip(images.names, labels, predicted, probabilities[every, predicted], losses, strict=True)
+    losses = analysis.cross_entropy_per_image(probabilities, labels)
+    columns = zip(images.names, labels, predicted, probabilities.max(axis=1), losses, strict=True)
     rows = [
         [name, images.classes[label], images.classes[guess], f"{probability:.6f}", f"{loss:.6f}"]
         for name, label, guess, probability, loss in columns
     ]
-    runs.write_csv(folder / "predictions.csv", ["path", "label", "predicted", "probability", "loss"], rows)
+    write_csv(folder / "predictions.csv", analysis.PREDICTION_COLUMNS, rows)
     return predicted

@@ -1,96 +1,155 @@
-"""From what was asked to a learner that is ready to train: what ``train``, ``ladder`` and ``lr_find`` share."""
+"""From a configuration to a learner that is ready to train: the data, the recipe, the model."""
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.core.images import Dataset
-from underhood.data.read import read
-from underhood.preparation.paths import expanded
-from underhood.runs.folder import Run, load_run
-from underhood.training.config import Request
-from underhood.training.distributed import ALONE, Ranks
-from underhood.training.reporter import Listener
-from underhood.training.run_log import Log
+from underhood.data.read import LoadedData, load_data
+from underhood.preparation.files import expanduser
+from underhood.runs.checkpoint import Run, load_run
+from underhood.training import Reporter, RunLog
+from underhood.training.config import TrainConfig
+from underhood.training.distributed import SINGLE_PROCESS, Processes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from underhood.core.learner import Learner
+    from underhood.core.augment import Augmentation
+    from underhood.core.learner import Learner, OptFunc, SingleProcess
     from underhood.core.models import Architecture
-    from underhood.training.recipe import Recipe
+
+LEARNING_RATE = 0.01  # suits AdamW, one cycle and every model here from 250 images to 60,000
+LEAST_EPOCHS_TO_AUGMENT = 4  # images that are seen fewer times need no variety
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train with: stored in ``config.json``."""
+
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float
+    precision: str
+    augmentation: "Augmentation"
+    label_smoothing: float
+
+    def describe(self) -> str:
+        """One line, for the log."""
+        a = self.augmentation
+        words = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of batches of {self.batch_size}, lr {self.lr:g}"
+        if a:
+            words += f"; data augmentation: shift {a.shift:.0%}, rotation {a.rotation:g}°, scale {a.scale:.0%}"
+        words += "; matrix products in bfloat16" if self.precision == "bfloat16" else ""
+        return words + (f"; label smoothing {self.label_smoothing:g}" if self.label_smoothing else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``config.json``."""
+        return asdict(self)
 
 
 @dataclass
-class Ready:
-    """All that a training needs. looks: what ``watch.look_at`` has seen so far, of a run that goes on."""
+class Setup:
+    """Everything that a training needs."""
 
-    dataset: Dataset
-    recipe: "Recipe"
+    loaded: LoadedData
+    recipe: Recipe
     learn: "Learner"
     architecture: "Architecture"
-    looks: "list[Tensor]" = field(default_factory=list)
+    layer_stats: "list[Tensor]" = field(default_factory=list)  # rows so far, of a resumed run: [layers, LAYER_COLUMNS]
 
 
-def read_requested(request: Request, earlier: Run | None, listener: Listener) -> Dataset:
-    """Read the request's data, prepared as the earlier run's where there is one and nothing else was asked for."""
+def make_setup(config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS) -> Setup:
+    """Read the data, choose what was not asked for, build the learner. Raises UnderhoodError.
+
+    torch is imported after the images are read, so that bad input is refused at once.
+    """
+    if config.device == "cuda":
+        choose_device(config.device)  # refuse before the images are read
+    earlier = load_run(expanduser(config.from_run)) if config.from_run is not None else None
+    with processes.main_first():  # what one decodes is in the cache for the others
+        loaded = load_config_data(config, earlier, log.reporter)
+    log_data(loaded, log)
+    model = config.model or (earlier.architecture.model if earlier else None)
+    setup = make_learner(loaded, choose_for(loaded.dataset, config, model), config, processes)
+    if earlier is not None:
+        log.log(start_from(setup.learn.model, earlier, loaded.dataset.classes))
+    count = count_parameters(setup.learn.model)
+    where = f"{processes.world_size} processes, each on " if processes.world_size > 1 else "on "
+    log.log(f"{setup.recipe.model}, {count:,} parameters, {where}{setup.learn.device}; effort {config.effort}")
+    log.log(f"{setup.recipe.describe()} ({config.schedule}, {config.optimizer})")
+    return setup
+
+
+def load_config_data(config: TrainConfig, earlier: Run | None, reporter: Reporter) -> LoadedData:
+    """Read the data, prepared like the earlier run's where there is one and nothing else was asked for.
+
+    Raises UnderhoodError.
+    """
     preparation = None
-    if earlier is not None and request.size is None and request.channels is None:
-        preparation = replace(earlier.preparation, fit=request.fit or earlier.preparation.fit)
-    return read(
-        request.data, size=request.size, channels=request.channels, fit=request.fit, preparation=preparation,
-        valid=request.valid, seed=request.seed, limit=request.limit, skip_bad=request.skip_bad,
-        cache=request.cache, progress=listener.reading(), bar=listener.download,
+    if earlier is not None and config.size is None and config.channels is None:
+        preparation = replace(earlier.preparation, fit=config.fit or earlier.preparation.fit)
+    return load_data(
+        config.data, size=config.size, channels=config.channels, fit=config.fit, preparation=preparation,
+        valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
+        cache=config.cache, progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
 
 
-def make_ready(request: Request, log: Log, listener: Listener, ranks: Ranks = ALONE) -> Ready:
-    """Read, choose, build. torch is imported after the pictures are read, so that bad input is refused at once."""
-    if request.device == "cuda":
-        choose_device(request.device)  # refuse before the pictures are read
-    earlier = load_run(expanded(request.from_run)) if request.from_run is not None else None
-    with ranks.in_order():  # what one decodes is kept for the others
-        dataset = read_requested(request, earlier, listener)
-    describe(dataset, log)
-
-    from underhood.core.models import count_parameters
-
-    model = request.model or (earlier.architecture.model if earlier else None)
-    recipe = choose_recipe(dataset, request, model)
-    ready = make_learner(dataset, recipe, request, ranks)
-    if earlier is not None:
-        log.say(start_from(ready.learn.model, earlier, dataset))
-    count = count_parameters(ready.learn.model)
-    where = f"{ranks.size} processes, each on " if ranks.size > 1 else "on "
-    log.say(f"{recipe.model}, {count:,} parameters, {where}{ready.learn.device}; effort {request.effort}")
-    log.say(f"{recipe.describe()} ({request.schedule}, {request.optimizer})")
-    return ready
-
-
-def describe(dataset: Dataset, log: Log) -> None:
-    """Say what was read, what was chosen, and what to look at."""
-    counts = ", ".join(f"{len(images):,} {part}" for part, images in dataset.parts.items())
-    log.say(f"{dataset.name}: {len(dataset.classes)} classes, {counts}")
-    for note in dataset.notes:
-        log.say(note)
-    for warning in dataset.warnings:
+def log_data(loaded: LoadedData, log: RunLog) -> None:
+    """Log what was read, what was chosen, and what to look at."""
+    counts = ", ".join(f"{len(images):,} {part}" for part, images in loaded.dataset.parts.items())
+    log.log(f"{loaded.dataset.name}: {len(loaded.dataset.classes)} classes, {counts}")
+    for note in loaded.notes:
+        log.log(note)
+    for warning in loaded.warnings:
         log.warn(warning)
 
 
-def choose_recipe(dataset: Dataset, request: Request, model: str | None) -> "Recipe":
-    """What was asked for, and for the rest what suits the data, the effort and the device."""
-    from underhood.training.recipe import choose, has_quick_bfloat16
+def choose_recipe(
+    count: int,
+    effort: str = "normal",
+    model: str | None = None,
+    epochs: int | None = None,
+    fast_bfloat16: bool = False,
+) -> Recipe:
+    """The recipe for ``count`` training images: a pure function. ``model`` and ``epochs`` are kept where given.
 
-    quick = has_quick_bfloat16(choose_device(request.device))
-    recipe = choose(len(dataset.train), request.effort, model, request.epochs, quick)
+    fast_bfloat16: whether the device multiplies it faster than float32 (``has_fast_bfloat16``)
+    docs/recipes.md has the trials behind these numbers. Few images need many epochs and small batches.
+    """
+    from underhood.core.augment import Augmentation
+
+    model = model or ("vgg" if effort == "best" else "conv")
+    convolutional = model in ("conv", "vgg", "resnet18")
+    usual = min(60, max(3, round(15 * (1440 / count) ** 0.3)))
+    chosen = epochs or max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
+    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, count / 12)))))
+    # one matrix cannot recognise a 7 in all its places: only convolutions gain from augmentation
+    augmented = effort != "fast" and chosen >= LEAST_EPOCHS_TO_AUGMENT and convolutional
+    augmentation = Augmentation(shift=0.07, rotation=10.0, scale=0.1) if augmented else Augmentation()
+    # conv gains little from bfloat16, so only where time is what counts
+    halved = fast_bfloat16 and convolutional and (model != "conv" or effort == "fast")
+    precision = "bfloat16" if halved else "float32"
+    return Recipe(
+        model, chosen, batch_size, LEARNING_RATE, precision, augmentation, 0.1 if effort == "best" else 0.0
+    )  # fmt: skip
+
+
+def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Recipe:
+    """What was asked for and, for the rest, what suits the data, the effort and the device. Raises UnderhoodError."""
+    fast = has_fast_bfloat16(choose_device(config.device))
+    recipe = choose_recipe(len(dataset.train), config.effort, model, config.epochs, fast)
     return replace(
         recipe,
-        batch_size=request.batch_size or recipe.batch_size,
-        lr=request.lr or recipe.lr,
-        precision=request.precision or recipe.precision,
+        batch_size=config.batch_size or recipe.batch_size,
+        lr=config.lr or recipe.lr,
+        precision=config.precision or recipe.precision,
     )
 
 
@@ -99,55 +158,96 @@ def choose_device(device: str) -> str:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise UnderhoodError("no CUDA GPU is available here: leave --device out or choose --device cpu")
+        raise UnderhoodError("no CUDA GPU is available here: omit --device or choose --device cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def make_learner(dataset: Dataset, recipe: "Recipe", request: Request, ranks: Ranks = ALONE) -> Ready:
-    """A learner with fresh weights from the seed; torch's own random state is left as it was."""
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether a device has instructions for bfloat16; without them it is slower than float32."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def optimizers() -> "dict[str, OptFunc]":
+    """torch's optimizers by name, fused: one pass over all parameters, in a tenth of the time."""
+    import torch
+
+    return {
+        "adamw": partial(torch.optim.AdamW, fused=True),
+        "adam": partial(torch.optim.Adam, fused=True),
+        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+    }
+
+
+def make_learner(
+    loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes = SINGLE_PROCESS
+) -> Setup:
+    """A learner with new weights, drawn from the seed. torch's global random state is restored. Raises DataError."""
     import torch
 
     from underhood.core.learner import Learner
     from underhood.core.loader import DataLoaders
     from underhood.core.losses import cross_entropy
     from underhood.core.models import Architecture, build_model
-    from underhood.core.optim import OPTIMIZERS
 
-    device = choose_device(request.device)
-    preparation = dataset.preparation
+    dataset, preparation, device = loaded.dataset, loaded.preparation, choose_device(config.device)
     shape = preparation.channels, preparation.height, preparation.width
     architecture = Architecture(recipe.model, *shape, len(dataset.classes))
-    mean = deviation = np.ones(preparation.channels)  # the first process tells the others, who need not look
-    if ranks.first:
-        mean, deviation = dataset.train.pixel_statistics()
+    mean = std = np.ones(preparation.channels)  # other processes get the main one's with its weights
+    if processes.is_main:
+        mean, std = dataset.train.pixel_statistics()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.seed)
-        network = build_model(architecture, mean.tolist(), deviation.tolist())
+        torch.manual_seed(config.seed)
+        network = build_model(architecture, mean.tolist(), std.tolist()).to(device)
     labels = dataset.train.labels
-    rarity = len(labels) / (len(dataset.classes) * np.bincount(labels))  # 1 where all classes are equally common
-    drawn = rarity[labels] if request.balance == "sampler" else None
-    dls = DataLoaders.from_dataset(dataset, recipe.batch_size, request.seed, device, recipe.augmentation, drawn, ranks)
-    weight = torch.tensor(rarity, dtype=torch.float32, device=device) if request.balance == "weights" else None
-    loss = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
-    optimizer = OPTIMIZERS[request.optimizer]
-    learn = Learner(
-        dls, network, loss, optimizer, device=device, precision=recipe.precision, valid_loss_func=cross_entropy,
-        ranks=ranks,
+    rarity = len(labels) / (len(dataset.classes) * np.bincount(labels))  # 1 where all classes are equally frequent
+    dls = DataLoaders.from_dataset(
+        dataset, recipe.batch_size, config.seed, device=device, augmentation=recipe.augmentation,
+        weights=rarity[labels] if config.balance == "sampler" else None,
     )  # fmt: skip
-    return Ready(dataset, recipe, learn, architecture)
+    processes.shard_loader(dls.train)
+    weight = torch.tensor(rarity, dtype=torch.float32, device=device) if config.balance == "weights" else None
+    loss_func = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
+    optimizer = optimizers()[config.optimizer]
+    learn = Learner(dls, network, loss_func, optimizer, processes=cast("SingleProcess", processes))
+    learn.valid_loss_func = cross_entropy
+    learn.forward = autocast(processes.wrap(network), device, recipe.precision)
+    return Setup(loaded, recipe, learn, architecture)
 
 
-def start_from(model: "nn.Module", earlier: Run, dataset: Dataset) -> str:
+def autocast(model: "nn.Module", device: str, precision: str) -> Any:
+    """The model as a function of images [n, c, h, w], its matrix products at this precision: float32 [n, classes]."""
+    if precision == "float32":
+        return model
+    import torch
+
+    def forward(x: "Tensor") -> "Tensor":
+        with torch.autocast(device, torch.bfloat16):
+            return model(x).float()
+
+    return forward
+
+
+def start_from(model: "nn.Module", earlier: Run, classes: tuple[str, ...]) -> str:
     """Copy another run's weights into a model; the last layer only where the classes are the same.
 
-    Returns a line that says what was done. Raises RunError where the networks differ otherwise.
+    Returns a line for the log. Raises RunError where the networks differ otherwise.
     """
     own, theirs = model.state_dict(), earlier.model.state_dict()
     last = f"{max(int(name.split('.')[0]) for name in own)}."
-    head = {name for name in own if name.startswith(last)} if earlier.classes != dataset.classes else set()
+    head = {name for name in own if name.startswith(last)} if earlier.classes != classes else set()
     for name, tensor in own.items():
         if name not in head and (name not in theirs or theirs[name].shape != tensor.shape):
             what = f"{earlier.architecture.model} for {earlier.preparation.describe()}"
-            raise RunError(f"{earlier.path} is {what}: leave --model, --size and --channels out to start from it")
+            raise RunError(f"{earlier.path} is {what}: omit --model, --size and --channels to start from it")
     model.load_state_dict({name: own[name] if name in head else theirs[name] for name in own})
-    return f"starts from {earlier.path}" + (", with a new last layer: its classes are others" if head else "")
+    return f"starts from {earlier.path}" + (", with a new last layer, as its classes differ" if head else "")
+
+
+def count_parameters(model: "nn.Module") -> int:
+    """How many numbers training adjusts."""
+    return sum(parameter.numel() for parameter in model.parameters())

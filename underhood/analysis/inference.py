@@ -1,0 +1,74 @@
+"""Run a trained model: probabilities, features, nearest images. None of it changes the model or its mode."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from underhood.core.loader import DataLoader, validation_batch_size
+
+if TYPE_CHECKING:
+    from underhood.core.images import Images
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode within the ``with``, and in its previous mode afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@torch.inference_mode()
+def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | torch.device = "cpu") -> Tensor:
+    """The probability of each class for images, uint8 [n, c, h, w]: float32 [n, classes].
+
+    A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1].
+    """
+    with evaluating(model):
+        size = validation_batch_size(pixels.shape)
+        logits = torch.empty(0)
+        for number, x in enumerate(DataLoader(pixels, size).batches()):
+            outputs = model(x.to(device))
+            if not number:  # one block for all: small results between large ones would fragment the memory
+                logits = torch.empty(len(pixels), outputs.shape[1])
+            logits[number * size : number * size + len(x)] = outputs
+    return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+
+
+@torch.inference_mode()
+def features(model: nn.Module, pixels: np.ndarray) -> Tensor:
+    """The input of the last layer for images, uint8 [n, c, h, w]: float32 [n, features]. For ``linear``, the pixels."""
+    before = nn.Sequential(*list(model.children())[:-1])
+    with evaluating(model):
+        return torch.cat([before(x) for x in DataLoader(pixels, validation_batch_size(pixels.shape)).batches()])
+
+
+def nearest_images(
+    model: nn.Module, pixels: np.ndarray, images: "Images", rows: np.ndarray, count: int = 5
+) -> np.ndarray:
+    """For each of these images, uint8 [n, c, h, w], the nearest ones by the model's features: int64 [n, ≤ count].
+
+    images, rows: the images to search, and which of them, int64 [m]; the result has some of these rows, nearest first
+    """
+    own = features(model, pixels)
+    size = validation_batch_size(images.pixels.shape)
+    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    distances = torch.cat([torch.cdist(own, features(model, images.pixels[block])) for block in blocks], dim=1)
+    nearest = distances.topk(min(count, len(rows)), dim=1, largest=False).indices  # [n, ≤ count]
+    return rows[nearest.numpy()]
+
+
+def multiply_adds(model: nn.Module, image: np.ndarray) -> int:
+    """The number of multiply-adds that one image, uint8 [c, h, w], takes: a measure of the model's time."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.from_numpy(image[None].copy()))
+    return counter.get_total_flops() // 2

@@ -1,0 +1,286 @@
+"""The commands: each calls the job of its name and prints the result."""
+
+import atexit
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from underhood.cli.options import (
+    DATA_HELP,
+    Data,
+    Json,
+    Model,
+    NoCache,
+    Out,
+    RunFolder,
+    SkipBad,
+    train_flags,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train an image classifier with the hood open: from labelled images to a measured model.",
+)
+READING = ("size", "channels", "fit", "valid", "seed", "device", "limit", "skip_bad", "cache")
+
+
+def terminal(as_json: bool) -> Any:
+    """A reporter that prints progress: on stdout, or on stderr where stdout is kept for JSON."""
+    from underhood.display.terminal import Terminal
+
+    reporter = Terminal(sys.stderr if as_json else sys.stdout)
+    atexit.register(reporter.close)  # gives the cursor back where an error cuts a progress bar short
+    return reporter
+
+
+def finish(result: Mapping[str, Any] | None, as_json: bool, as_text: Callable[[Any], str], code: int = 0) -> NoReturn:
+    """Print the result as JSON or as text, and exit. With several processes, all but the main one have no result."""
+    if result is None:
+        raise typer.Exit
+    typer.echo(json.dumps(result, allow_nan=False) if as_json else as_text(result))
+    raise typer.Exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from underhood import __version__
+
+        typer.echo(f"underhood {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+@train_flags()
+def train(
+    context: typer.Context,
+    data: Data = "digits",
+    out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Continue an interrupted run; takes no other flags.")
+    ] = None,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Train a classifier on DATA (by default the embedded digits) and leave a run folder."""
+    from underhood.display.tables import summary
+    from underhood.jobs import train as job
+
+    if resume is not None:
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+        if set(given) - {"resume", "as_json"}:
+            raise typer.BadParameter("takes no other flags: the run has them", param_hint="--resume")
+        finish(job.resume(resume, reporter=terminal(as_json)), as_json, summary)
+    finish(job.train(data, out=out, reporter=terminal(as_json), **options), as_json, summary)
+
+
+@app.command()
+def rerun(
+    run: RunFolder,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Another than the run's.")] = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Train again from a run's record, and report what differs: exit code 1 where a figure does."""
+    from underhood.display.tables import differences_table
+    from underhood.jobs.rerun import rerun as job
+
+    result = job(run, seed=seed, out=out, reporter=terminal(as_json))
+    differs = result["differs"] if result else []
+    finish(result, as_json, differences_table, code=1 if any(one["what"] == "figure" for one in differs) else 0)
+
+
+@app.command()
+def report(run: RunFolder, as_json: Json = False) -> None:
+    """Write a run's report.html again: how good it is, where it is wrong, what is inside."""
+    from underhood.jobs.report import report as job
+
+    written = job(run, reporter=terminal(as_json))
+    finish(written, as_json, lambda of: f"wrote {of['report']} ({of['bytes'] / 1e6:.1f} MB)")
+
+
+@app.command()
+@train_flags("epochs", *READING)
+def ladder(data: Data = "digits", as_json: Json = False, **options: Any) -> None:
+    """Train pixel similarity, linear, net, conv, vgg and resnet18 on one split, and compare them."""
+    from underhood.display.tables import ladder_table
+    from underhood.jobs.ladder import ladder as job
+
+    finish(job(data, reporter=terminal(as_json), **options), as_json, ladder_table)
+
+
+@app.command("lr-find")
+@train_flags("model", "batch_size", "optimizer", "effort", "precision", *READING)
+def lr_find(
+    data: Data = "digits",
+    out: Annotated[Path, typer.Option(help="Where the curve is drawn.")] = Path("lr-find.png"),
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Look for a learning rate: train briefly while it grows, and draw the loss."""
+    from underhood.display.tables import lr_report
+    from underhood.jobs.lr_find import lr_find as job
+
+    finish(job(data, figure=out, reporter=terminal(as_json), **options), as_json, lr_report)
+
+
+@app.command()
+def check(
+    data: Data = "digits",
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Also train five models, and list label issues: labels that may be wrong.")
+    ] = False,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> None:
+    """Find unreadable files, one image in two classes, duplicates, leaks between parts, and wrong labels."""
+    from underhood.display.tables import check_report
+    from underhood.jobs.check import check as job
+
+    result = job(data, labels=labels, cache=not no_cache, reporter=terminal(as_json))
+    finish(result, as_json, check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Annotated[str | None, typer.Argument(help=f"The run's own by default. {DATA_HELP}", metavar="DATA")] = None,
+    skip_bad: SkipBad = False,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on its validation images, or on other labelled images."""
+    from underhood.display.tables import evaluation_table
+    from underhood.jobs.evaluate import evaluate as job
+
+    result = job(run, data, skip_bad=skip_bad, cache=not no_cache, reporter=terminal(as_json))
+    finish(result, as_json, evaluation_table)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.", metavar="RUN RUN...")],
+    as_json: Json = False,
+) -> None:
+    """Compare runs with the first one on the same images: better, worse, or cannot tell."""
+    from underhood.display.tables import comparison_table
+    from underhood.jobs.compare import compare as job
+
+    finish(job(*runs), as_json, comparison_table)
+
+
+@app.command()
+def predict(
+    run: Model,
+    paths: Annotated[
+        list[Path], typer.Argument(help="Images, folders of images, - for standard input.", metavar="PATH...")
+    ],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated: path, label, score, rejected.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict the class of each image. Predictions below the run's threshold are marked as rejected."""
+    from underhood.display.tables import predictions_csv, predictions_table
+    from underhood.jobs.predict import predict as job
+
+    result = job(run, paths, reporter=terminal(as_json or as_csv))
+    for path, reason in result["unreadable"].items():
+        typer.echo(f"error: {path} {reason}", err=True)
+    finish(result, as_json, predictions_csv if as_csv else predictions_table, code=1 if result["unreadable"] else 0)
+
+
+@app.command()
+def export(run: RunFolder, as_json: Json = False) -> None:
+    """Write model.onnx, for other tools and machines without torch, and verify that it predicts the same."""
+    from underhood.display.tables import certificate
+    from underhood.jobs.export import export as job
+
+    finish(job(run, reporter=terminal(as_json)), as_json, certificate)
+
+
+@app.command()
+def serve(
+    run: Model,
+    host: Annotated[str, typer.Option(help="Who can connect: 127.0.0.1 this machine, 0.0.0.0 all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    collect: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep drawings with the labels that people give them.")
+    ] = None,
+) -> None:
+    """Serve a model over HTTP, with a page to draw on."""
+    from underhood.jobs.serve import serve as job
+
+    job(run, host, port, collect, reporter=terminal(as_json=False))
+
+
+@app.command()
+def lessons(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where your copies are kept; existing ones are not overwritten.")
+    ] = Path("lessons"),
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="A free one from 2718 on.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Open the lessons, notebooks that run the books' examples."""
+    from underhood.jobs.lessons import open_lessons
+
+    open_lessons(out, port, browser=not no_browser)
+
+
+@app.command()
+def get(
+    name: Annotated[
+        str | None, typer.Argument(help="digits, mnist, mnist-3v7 or fashion-mnist.", metavar="NAME")
+    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Where --as folder writes.", metavar="DIR")] = None,
+    form: Annotated[str | None, typer.Option("--as", help="folder: a folder per class, as PNG files.")] = None,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Remove the decoded pixels that are kept of folders.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set by name, or write it out: underhood get NAME --as folder DIR."""
+    from underhood.jobs import get as job
+
+    if clear_cache:
+        if name or folder or form:
+            raise typer.BadParameter(
+                "takes no other arguments: underhood get --clear-cache", param_hint="--clear-cache"
+            )
+        cleared = job.clear_cache()
+        finish(cleared, as_json, lambda of: f"removed {of['bytes'] / 1e6:,.1f} MB from {of['path']}")
+    if name is None:
+        raise typer.BadParameter("name the data set to fetch, or give --clear-cache", param_hint="NAME")
+    if form not in (None, "folder") or (form is None) != (folder is None):
+        raise typer.BadParameter("write `--as folder DIR`, with both", param_hint="--as")
+    result = job.get(name, folder, reporter=terminal(as_json))
+    wrote = f"{result['images']:,} images in " if "images" in result else ""
+    finish(result, as_json, lambda of: f"{name}: {wrote}{of['path']}")
+
+
+@app.command()
+def reproduce(
+    full: Annotated[bool, typer.Option("--full", help="Also the long job's end: 3,500 iterations, minutes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute every figure that the books print, and compare. Needs mnist."""
+    from underhood.display.tables import reproduction_table
+    from underhood.jobs.reproduce import reproduce as job
+
+    result = job(full, reporter=terminal(as_json))
+    if "interrupted" in result:
+        typer.echo(f"error: interrupted; reached: {result['interrupted']}", err=True)
+    code = 130 if "interrupted" in result else 1 if result["differs"] else 0
+    finish(result, as_json, reproduction_table, code=code)

@@ -1,0 +1,79 @@
+"""CSV files, and pixels as PNG files and ``data:`` URLs. The only place in the package that reads or writes them."""
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def csv_rows(
+    path: Path, *, delimiter: str = ",", encoding: str = "utf-8", errors: str = "surrogateescape"
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, the header first ([] if there is none), each with the number of the line where it ends.
+
+    Empty lines below the header are left out. Raises OSError; ValueError, which names the line, if it is not CSV;
+    UnicodeDecodeError if ``errors`` is "strict" and the file is not text in this encoding.
+    """
+    with path.open(encoding=encoding, errors=errors, newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            yield reader.line_num, next(reader, [])
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from None
+
+
+def read_csv(
+    path: Path, columns: Sequence[str] | None = None, delimiter: str = ",", encoding: str = "utf-8"
+) -> list[dict[str, str]]:
+    """The rows of a CSV file, each as column → text.
+
+    columns: the header that the file must have. Every row must then have all of them; otherwise missing fields are ""
+        and additional ones are left out.
+
+    Raises OSError; ValueError with a reason if the file is not CSV with a header, or not with these columns.
+    """
+    rows = csv_rows(path, delimiter=delimiter, encoding=encoding)
+    _, header = next(rows)
+    if columns is not None and header != list(columns):
+        raise ValueError(f"expected the columns {', '.join(columns)}")
+    if not header:
+        raise ValueError("it has no header")
+    found = []
+    for line, row in rows:
+        if columns is not None and len(row) != len(header):
+            raise ValueError(f"line {line}: expected {len(header)} fields, not {len(row)}")
+        found.append(dict(zip(header, row + [""] * (len(header) - len(row)), strict=False)))
+    return found
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as the text of a CSV file. Encode it with ``"surrogateescape"`` if it holds file names."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def encode_png(pixels: np.ndarray, compress_level: int = -1) -> bytes:
+    """One image, uint8 [c, h, w], as a PNG file.
+
+    The channels are grey, RGB or RGBA. compress_level: 0 none to 9 best; −1 is zlib's default, 6
+    """
+    content = io.BytesIO()
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    image.save(content, "PNG", compress_level=compress_level)
+    return content.getvalue()
+
+
+def data_url(content: bytes, kind: str = "png") -> str:
+    """The content of an image file as a ``data:`` URL. kind: png, webp, …"""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
