@@ -1,4 +1,4 @@
-"""The structure that docs/design.md describes: what core may import, how long things are, and which words people read."""
+"""The structure that docs/design.md describes: what core may import, and how long files and functions are."""
 
 import ast
 import sys
@@ -64,7 +64,9 @@ def test_core_imports_the_standard_library_numpy_torch_and_itself() -> None:
     for file in CORE:
         for name in imports(ast.parse(file.read_text())):
             top = name.split(".")[0]
-            assert top in sys.stdlib_module_names or top in ("numpy", "torch") or name.startswith("underhood.core"), name
+            assert top in sys.stdlib_module_names or top in ("numpy", "torch") or name.startswith("underhood.core"), (
+                name
+            )
 
 
 def test_core_images_and_errors_do_not_import_torch() -> None:
@@ -90,7 +92,7 @@ def test_no_function_is_longer_than_50_lines_or_has_more_than_12_branches() -> N
 
 
 def test_one_loop_trains() -> None:
-    """``loss.backward()`` is called in the learner alone, apart from the chapters' functions and the estimators' users."""
+    """``backward`` is called in the learner alone, apart from the chapters' functions."""
     calls = [
         str(file.relative_to(PACKAGE))
         for file in MODULES

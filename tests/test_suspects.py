@@ -10,11 +10,12 @@ from conftest import Outcome
 from hypothesis import given, strategies as st
 
 from underhood import DivergedError
-from underhood.analysis.label_issues import LabelIssue, cache_label_issues, cached_label_issues, find_label_issues
 from underhood.core.images import Dataset, Images
 from underhood.data.read import Parts, ReadOptions, read_parts
 from underhood.data.split import folds, group_copies, image_hashes, join
+from underhood.jobs.check import cache_label_issues, cached_label_issues, find_label_issues
 from underhood.jobs.get import write_folder
+from underhood.runs.folder import LabelIssue
 from underhood.training import Reporter, setup
 
 Command = Callable[..., Outcome]

@@ -44,7 +44,8 @@ CODE = re.compile(r"`+[^`\n]*(?:\n[^`\n]+)?`+")  # a code span, possibly over th
 FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 READ = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 TEMPLATES = [PACKAGE / "reporting" / "report.html", PACKAGE / "serving" / "page" / "index.html"]
-MODULES = [file for file in sorted(PACKAGE.rglob("*.py")) if "lessons" not in file.parent.parts]
+CODE_FOLDERS = PACKAGE, ROOT / "docs" / "hooks", ROOT / "examples"
+MODULES = [file for folder in CODE_FOLDERS for file in sorted(folder.rglob("*.py")) if file.parent.name != "lessons"]
 
 Text = tuple[int, str]  # the line on which it begins, and the text
 

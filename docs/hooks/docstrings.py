@@ -1,9 +1,9 @@
 """Docstrings as Markdown.
 
-Ours are prose for a reader of the code, in which lines such as ``size: in pixels`` stand below one another. Markdown
-would run them together. Here they become lists, and what is drawn with letters stays as it is drawn.
+Docstrings are prose for readers of the code. Lines such as ``size: in pixels`` stand below one another, and Markdown
+would join them. Here they become lists. Indented blocks and trees of files become blocks of code.
 
-mkdocstrings loads this as an extension of griffe; nothing of the package is imported.
+mkdocstrings loads this as an extension of griffe. The package is not imported.
 """
 
 import re
@@ -18,7 +18,7 @@ NEXT = re.compile(rf"(.*?); (({NAMES}): .*)")
 
 class Readable(griffe.Extension):
     def on_package(self, *, pkg: griffe.Module, **_: object) -> None:
-        """Every docstring of a package that has been read."""
+        """Rewrite every docstring of a package that griffe has read."""
         _rewrite(pkg)
 
 
@@ -31,7 +31,7 @@ def _rewrite(thing: griffe.Object) -> None:
 
 
 def _names(thing: griffe.Object) -> set[str]:
-    """The names that a docstring can explain: parameters, attributes."""
+    """The names that a docstring can explain: parameters and attributes."""
     if isinstance(thing, griffe.Function):
         return {parameter.name for parameter in thing.parameters}
     if isinstance(thing, griffe.Class):
@@ -53,7 +53,7 @@ def _paragraph(lines: list[str], names: set[str]) -> str:
         return "\n".join(["```pycon", *(line.split("# doctest:")[0].rstrip() for line in lines), "```"])
     if lines[0].startswith("    "):
         return "\n".join(["```text", *(line.removeprefix("    ") for line in lines), "```"])
-    alike = sum(bool(ITEM.fullmatch(line)) for line in lines) > 1  # lines that explain one name each, whoever has it
+    alike = sum(bool(ITEM.fullmatch(line)) for line in lines) > 1  # each line explains one name
     blocks: list[list[str]] = [[]]  # of prose and of items, in turn
     for line in lines:
         pieces = _entries(line, names, alike)
@@ -73,7 +73,7 @@ def _paragraph(lines: list[str], names: set[str]) -> str:
 
 
 def _entries(line: str, names: set[str], alike: bool) -> list[str]:
-    """``a, b: one; c: other`` as entries of a list; nothing where the line explains no name."""
+    """``a, b: one; c: other`` as entries of a list; [] for a line that explains no name."""
 
     def known(some: str) -> bool:
         return alike or names.issuperset(some.split(", "))

@@ -1,8 +1,7 @@
-"""The lessons as pages: each notebook is run by marimo, and its prose, code, output and pictures become Markdown.
+"""The lessons as pages: marimo runs each notebook, and its prose, code, output and figures become Markdown.
 
-marimo's own commands do the work: ``export ipynb`` tells the cells, ``export session`` runs them and tells what they
-put out, which ``plain.py`` makes plain HTML of. The notebooks are copied elsewhere first, since marimo writes beside
-what it runs.
+``marimo export ipynb`` returns the cells. ``marimo export session`` runs them and returns their output, from which
+``plain.py`` makes HTML without scripts. Notebooks are copied first, because marimo writes files beside them.
 """
 
 import ast
@@ -26,12 +25,12 @@ CORES = min(4, os.cpu_count() or 1)
 
 
 class LessonError(Exception):
-    """A lesson that does not run: the site is not built."""
+    """A lesson does not run, so the site is not built."""
 
 
 @dataclass
 class Cell:
-    """A cell of a notebook. outputs: of each its MIME type and data; printed: what went to stdout."""
+    """A cell of a notebook. outputs: the MIME type and data of each; printed: its output on stdout."""
 
     source: str
     markdown: bool = False
@@ -42,7 +41,10 @@ class Cell:
 
 @dataclass
 class Lesson:
-    """name: of its page and file; title: its first heading; body: Markdown, with a place for each of outputs (HTML)"""
+    """A page. name: of the page and its file; title: the first heading; body: Markdown with a place for each output.
+
+    outputs: HTML
+    """
 
     name: str
     title: str
@@ -55,7 +57,7 @@ def files() -> list[Path]:
 
 
 def read_lessons(paths: list[Path]) -> list[Lesson]:
-    """Run notebooks, one on each core, and make a lesson of each. Raises LessonError where one fails."""
+    """Run notebooks, one per core, and make a lesson of each. Raises LessonError if one fails."""
     with ThreadPoolExecutor(CORES) as pool:
         return list(pool.map(lambda path: make_lesson(path.stem, run(path)), paths))
 
@@ -64,7 +66,7 @@ def read_lessons(paths: list[Path]) -> list[Lesson]:
 
 
 def run(path: Path) -> list[Cell]:
-    """The cells of a notebook, in its order, with what they put out. Raises LessonError where one raises."""
+    """The cells of a notebook in order, with their output. Raises LessonError if a cell raises."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         copy.write_bytes(path.read_bytes())
@@ -95,13 +97,13 @@ def _python_path() -> list[str]:
 
 
 def read_cells(name: str, notebook: dict[str, Any], session: dict[str, Any]) -> list[Cell]:
-    """Join what ``export ipynb`` and ``export session`` tell. Raises LessonError, with the cell, where one raised."""
+    """Join the results of ``export ipynb`` and ``export session``. Raises LessonError, with the cell, if one raised."""
     ran = {cell["id"]: cell for cell in session["cells"]}
     cells = []
-    for told in notebook["cells"]:
-        cell = Cell("".join(told["source"]).strip(), told["cell_type"] == "markdown")
-        cell.hidden = bool(told["metadata"].get("marimo", {}).get("config", {}).get("hide_code"))
-        there = ran.get(told["id"], {"outputs": [], "console": []})
+    for given in notebook["cells"]:
+        cell = Cell("".join(given["source"]).strip(), given["cell_type"] == "markdown")
+        cell.hidden = bool(given["metadata"].get("marimo", {}).get("config", {}).get("hide_code"))
+        there = ran.get(given["id"], {"outputs": [], "console": []})
         streams = [(line["name"], line["text"]) for line in there["console"] if line["type"] == "stream"]
         for output in there["outputs"]:
             if output["type"] == "error" and output["ename"] == "ancestor-stopped":
@@ -121,7 +123,7 @@ def read_cells(name: str, notebook: dict[str, Any], session: dict[str, Any]) -> 
 
 
 def make_lesson(name: str, cells: list[Cell]) -> Lesson:
-    """The page of a lesson, which begins with its heading. Outputs are put in by ``put_in`` once Markdown is HTML."""
+    """The page of a lesson, beginning with its heading. ``put_in`` adds the outputs once Markdown has become HTML."""
     start = next((i for i, cell in enumerate(cells) if cell.markdown and cell.source.startswith("# ")), None)
     if start is None:
         raise LessonError(f"{name}: no cell begins with a heading, `# …`")
@@ -146,9 +148,9 @@ def make_lesson(name: str, cells: list[Cell]) -> Lesson:
 
 def _notice(name: str) -> str:
     return (
-        '!!! note "As it was when this page was built"\n'
-        "    The sliders move under `underhood lessons`, where code can be changed, runs again at once, and exercises\n"
-        f"    say whether they are right. This is `lessons/{name}.py` there."
+        '!!! note "A static copy"\n'
+        "    Run `underhood lessons` to move the sliders, to change the code and to do the exercises.\n"
+        f"    This lesson is `lessons/{name}.py` there."
     )
 
 
@@ -164,7 +166,7 @@ def fenced(text: str, language: str) -> str:
 
 
 def only_words(source: str) -> bool:
-    """Whether a cell does nothing but call ``mo.md``: then its code says nothing that its words do not say."""
+    """Whether a cell only calls ``mo.md``: then its output is shown without its code."""
     return all(
         isinstance(line, ast.Expr) and isinstance(line.value, ast.Call) and ast.unparse(line.value.func) == "mo.md"
         for line in ast.parse(source).body
@@ -172,7 +174,7 @@ def only_words(source: str) -> bool:
 
 
 def alternative(source: str, hidden: bool = False) -> str:
-    """What stands for a picture where it cannot be seen: the words on its axes, or else the code that draws it."""
+    """The alt text of a figure: the labels of its axes, or else the code that draws it."""
     said: dict[str, str] = {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""The built site, looked at as a browser would: nothing may come from elsewhere, and no link may lead nowhere."""
+"""Checks of the built site: nothing is loaded from elsewhere, and no link is broken."""
 
 import re
 from html.parser import HTMLParser
@@ -7,14 +7,16 @@ from urllib.parse import unquote, urldefrag
 
 ELSEWHERE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 IN_CSS = re.compile(r"(?:@import\s+(?:url\()?|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+)", re.IGNORECASE)
-IN_SCRIPT = re.compile(r"[\"'`]((?:https?:)?//[^\"'`\s]+)[\"'`]")  # an address as a whole text, not in a remark
-LOADS = {  # tag → the attributes by which a browser loads something without being asked
+IN_SCRIPT = re.compile(
+    r"[\"'`]((?:https?:)?//[^\"'`\s]+)[\"'`]"
+)  # an address that is a whole string, not one in a comment
+LOADS = {  # tag → the attributes whose address a browser loads by itself
     "script": ("src",), "img": ("src", "srcset"), "source": ("src", "srcset"), "iframe": ("src",), "embed": ("src",),
     "video": ("src", "poster"), "audio": ("src",), "track": ("src",), "object": ("data",), "input": ("src",),
     "use": ("href", "xlink:href"), "image": ("href", "xlink:href"), "link": ("href",),
 }  # fmt: skip
 NAMED_ONLY = frozenset({"canonical", "prev", "next", "author", "license", "help", "search"})  # of <link>: loads nothing
-# What the theme's script names, and when it would load it: never here, for which `problems` looks.
+# Addresses in the theme's script → the class of the elements that need them. `problems` checks that no page has one.
 THEME = {
     "https://unpkg.com/mermaid@": "mermaid",  # for an element of this class
     "https://unpkg.com/resize-observer-polyfill": None,  # for browsers of before 2020
@@ -24,7 +26,7 @@ THEME = {
 
 
 class _Page(HTMLParser):
-    """What a page loads, what it links to, and what can be linked to in it."""
+    """What a page loads, its links, and the anchors in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,9 +61,9 @@ class _Page(HTMLParser):
 
 
 def problems(site: Path, private: tuple[str, ...] = ()) -> tuple[list[str], int]:
-    """What is wrong with a built site, a line each, and how many links were followed.
+    """The errors of a built site, one line each, and the number of links that were checked.
 
-    private: texts that no page may hold, such as the path of the folder in which it was built
+    private: strings that no page may contain, such as the path of the folder in which it was built
     """
     pages = {path.resolve(): _read(path) for path in sorted(site.rglob("*.html"))}
     classes = {name for page in pages.values() for name in page.classes}
@@ -106,12 +108,12 @@ def _leads_nowhere(link: str, path: Path, site: Path, pages: dict[Path, _Page]) 
 
 
 def _named(path: Path) -> list[str]:
-    """The addresses that a script names as whole texts; the index of the search is text, and no script."""
+    """The addresses that are whole strings of a script. The search index is text, not a script."""
     if path.name == "search_index.js":
         return []
     return IN_SCRIPT.findall(path.read_text("utf-8"))
 
 
 def _never(url: str, classes: set[str]) -> bool:
-    """Whether the theme names an address which it loads only for what no page has."""
+    """Whether the theme loads this address only for elements that no page has."""
     return any(url.startswith(known) and needs not in classes for known, needs in THEME.items())

@@ -1,6 +1,6 @@
-"""What mkdocs calls while it builds the site: pages that are made rather than written, links, and the last look.
+"""The hooks that mkdocs calls while it builds the site: generated pages, links, and the final check.
 
-mkdocs.yml names this file; what the other files here do is put together in it.
+mkdocs.yml names this file. It uses the other files of this folder.
 """
 
 import os
@@ -26,7 +26,7 @@ outputs: dict[str, list[str]] = {}  # of each lesson's page
 
 @event_priority(50)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made: lessons, reference, and what is linked to outside docs/."""
+    """Add the generated pages: lessons, reference, and the files outside docs/ that pages link to."""
     made = _lessons() | _reference() | _from_the_repository(files)
     for uri, text in made.items():
         files.append(File.generated(config, uri, content=text))
@@ -35,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Links to files of the repository lead to the pages made of them."""
+    """Point links to files of the repository at the pages generated from them."""
     source = page.file.src_uri
     if source.startswith(("lessons/", "reference/")):
         return markdown
@@ -44,19 +44,19 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Page, **_: Any) -> str:
-    """Put in what the cells of a lesson put out."""
+    """Add the output of a lesson's cells."""
     return lessons.put_in(html, outputs.get(page.file.src_uri, []))
 
 
 @event_priority(-200)  # after the search's index is written
 def on_post_build(config: MkDocsConfig) -> None:
-    """Fail where the site would load something from elsewhere, or where a link leads nowhere."""
+    """Fail if the site would load anything from elsewhere, or if a link is broken."""
     private = tuple(path for path in (str(ROOT), os.environ.get("UNDERHOOD_DATA")) if path)
     found, followed = offline.problems(Path(config.site_dir), private)
     if found:
         more = [f"and {len(found) - 20} more"] if len(found) > 20 else []
-        raise PluginError("the site is not what it should be:\n  " + "\n  ".join([*found[:20], *more]))
-    log.info(f"{followed:,} links within the site lead somewhere, and nothing comes from elsewhere")
+        raise PluginError("the site has errors:\n  " + "\n  ".join([*found[:20], *more]))
+    log.info(f"{followed:,} links within the site checked; nothing is loaded from elsewhere")
 
 
 # --- lessons
@@ -79,23 +79,22 @@ def _lessons() -> dict[str, str]:
 
 LESSONS = """# Lessons
 
-The books' road, from numbers in a grid to a network that reads drawn digits. Each lesson is a notebook of
-[marimo](https://marimo.io), in plain Python: its cells run again when what they use changes, and a slider is a number
-that you move with the mouse. They use the package as anybody would.
+From a grid of numbers to a network that reads drawn digits, in the order of the books. Each lesson is a
+[marimo](https://marimo.io) notebook in plain Python. Its cells run again when a value that they use changes, for
+instance a number that you set with a slider.
 
 ```console
 $ pip install '.[lessons]'
 $ underhood lessons
 ```
 
-opens copies of them, which are yours to change. The pages here show how they looked when this site was built: prose,
-code, output and pictures, but nothing moves.{remark}
+opens your own copies, which you can edit. The pages here are static: prose, code, output and figures.{remark}
 
 {rows}
 """
 WITHOUT_MNIST = (
-    " MNIST was not there when they were built, so they use the smaller digits that come with scikit-learn, and figures"
-    " differ from the books'."
+    " They were built without MNIST, on the smaller digits that come with scikit-learn, so their numbers differ from"
+    " the books'."
 )
 
 
@@ -110,7 +109,7 @@ def _reference() -> dict[str, str]:
 
 
 def _from_the_repository(files: Files) -> dict[str, str]:
-    """A page for each file outside docs/ that a page links to, and for those that these link to in turn."""
+    """A page for each file outside docs/ that a page links to, directly or through such a file."""
     waiting = [(Path("docs") / file.src_uri, file.content_string) for file in files.documentation_pages()]
     made: dict[str, str] = {}
     while waiting:
@@ -135,7 +134,7 @@ def _as_code(target: Path, text: str) -> str:
 
 
 def _target(link: str, place: Path) -> Path | None:
-    """The file of the repository that a link in another one leads to, if it does."""
+    """The file of the repository that a link in another file points at, or None."""
     address = link.split("#")[0]
     if not address or re.match(r"[a-z][a-z+.-]*:|/", address):
         return None
@@ -156,7 +155,7 @@ def _relinked(text: str, place: Path, uri: str) -> str:
 
 
 def _outside_code(text: str) -> list[str]:
-    """A page in parts, blocks of code apart."""
+    """A page split into blocks of code and the text between them."""
     return re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -164,7 +163,7 @@ def _outside_code(text: str) -> list[str]:
 
 
 def _with(nav: list[Any], made: dict[str, str]) -> list[Any]:
-    """mkdocs.yml's nav, in which ``lessons/*`` and such stand for the pages that are made."""
+    """mkdocs.yml's nav, with generated pages in place of entries such as ``lessons/*``."""
     result: list[Any] = []
     for entry in nav:
         if isinstance(entry, dict):

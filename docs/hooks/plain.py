@@ -1,7 +1,7 @@
-"""What a cell of a marimo notebook puts out, as HTML that needs no script.
+"""The output of marimo cells as HTML that needs no script.
 
-marimo's page shows sliders, tables and coloured boxes by elements of its own, ``<marimo-slider …>``, which only its
-script understands. Here each becomes something that can be read: a slider its name and value, a table a table.
+marimo shows sliders, tables and coloured boxes with elements of its own, such as ``<marimo-slider …>``, which need its
+script. Here each becomes plain HTML: a slider its name and value, a table a table.
 """
 
 import html
@@ -14,15 +14,15 @@ from html.parser import HTMLParser
 from typing import Any
 
 VOID = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
-WIDE = 600  # pixels: a picture that is wider scrolls on a phone, rather than shrink until nothing can be read
+WIDE = 600  # pixels: wider figures scroll on a phone instead of shrinking until they cannot be read
 OPENED = "<code>underhood lessons</code>"
-BEST = ("image/png", "image/svg+xml", "text/html", "text/plain")  # of what is offered
+BEST = ("image/png", "image/svg+xml", "text/html", "text/plain")  # preferred first
 TYPED = re.compile(r"text/(plain|html|markdown)(?:\+\w+)?:(.*)$", re.DOTALL)  # a text that JSON has no type for
 log = logging.getLogger("mkdocs.plugins.lessons")
 
 
 def show(mime: str, data: Any, alt: str) -> str:
-    """An output of a cell as HTML that needs no script; nothing for nothing."""
+    """An output of a cell as HTML that needs no script; '' for an empty one."""
     if mime == "application/vnd.marimo+mimebundle":
         bundle = json.loads(data) if isinstance(data, str) else data
         sizes = bundle.get("__metadata__", {})
@@ -42,7 +42,7 @@ def show(mime: str, data: Any, alt: str) -> str:
 def _picture(source: str, alt: str, size: dict[str, int]) -> str:
     source = source if source.startswith("data:") else f"data:image/png;base64,{source}"
     numbers = "".join(f' {side}="{size[side]}"' for side in ("width", "height") if side in size)
-    wide = ' wide" tabindex="0' if size.get("width", 0) > WIDE else ""  # what scrolls can be reached by the keyboard
+    wide = ' wide" tabindex="0' if size.get("width", 0) > WIDE else ""  # so that the keyboard can scroll it
     return f'<figure class="drawn{wide}"><img src="{source}" alt="{html.escape(alt)}"{numbers}></figure>'
 
 
@@ -51,7 +51,7 @@ def _preformatted(text: str) -> str:
 
 
 def as_python(value: Any, width: int = 88) -> str:
-    """A value that marimo tells as JSON, nearly as Python would print it."""
+    """A value that marimo gives as JSON, nearly as Python would print it."""
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_short(one)}" for key, one in value.items()) or "{}"
     if isinstance(value, list):
@@ -77,7 +77,7 @@ class Element:
     children: "list[Element | str]" = field(default_factory=list)
 
     def given(self, name: str) -> Any:
-        """What marimo hands to its script: the attribute ``data-NAME``, as JSON."""
+        """An argument of marimo's script: the attribute ``data-NAME``, as JSON."""
         text = self.attributes.get(f"data-{name}")
         try:
             return None if text is None else json.loads(text)
@@ -121,7 +121,7 @@ def parsed(source: str) -> Element:
 
 
 def plain(source: str, alt: str = "") -> str:
-    """HTML as marimo makes it, without what only marimo's script understands."""
+    """marimo's HTML, without the elements that need its script."""
     return "".join(_plain(child, alt) for child in parsed(source).children)
 
 
@@ -151,14 +151,14 @@ def _plain(node: "Element | str", alt: str) -> str:
 
 
 def _inline(source: Any) -> str:
-    """A label of marimo's as HTML within a line. Of ``5. What?``, a list of one to Markdown, it becomes that again."""
+    """One of marimo's labels as HTML within a line. Markdown makes a list of ``5. What?``; this undoes it."""
     line = re.sub(r"</?(?:div|p)>", "", plain(str(source or ""))).strip().rstrip(":")
     listed = re.fullmatch(r'<ol(?: start="(\d+)")?>\s*<li>(.*)</li>\s*</ol>', line, re.DOTALL)
     return f"{listed[1] or 1}. {listed[2].strip()}" if listed else line
 
 
 def _control(node: Element, value: str, remark: str) -> str:
-    """What can be moved or chosen in the notebook: its name, where it stands, and where it can be moved."""
+    """A control of the notebook: its name, its value, and where it can be used."""
     label = _inline(node.given("label"))
     named = f'<span class="name">{label}</span> ' if label else ""
     standing = f"<strong>{html.escape(value)}</strong> " if value else ""
@@ -213,7 +213,7 @@ def _json(node: Element, _: str, __: str) -> str:
 
 
 def _unknown(node: Element, inside: str, _: str) -> str:
-    """Whatever else moves: a note in its place, and a line for whoever builds the site."""
+    """Any other element: a note in its place, and a line in the build's log."""
     log.info(f"<{node.tag}> has no plain form: the page shows a note in its place")
     return _control(node, "", "a part that moves: see it") + inside
 
@@ -223,7 +223,7 @@ def _same(_: Element, inside: str, __: str) -> str:
 
 
 def _waits(_: Element, __: str, ___: str) -> str:
-    """In place of a cell that a cell above it keeps from running."""
+    """In place of a cell that waits for a cell above it."""
     return f'<p class="control"><small>this waits for what is chosen above, under {OPENED}</small></p>'
 
 

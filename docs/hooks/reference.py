@@ -1,4 +1,4 @@
-"""The reference: which page holds which modules, the table of public names, and what each command says of itself."""
+"""The reference: which page documents which modules, the table of public names, and the help of each command."""
 
 import ast
 import os
@@ -14,51 +14,39 @@ from docstrings import as_markdown
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "underhood"
-PAGES = {  # page → its heading, and what it holds: modules, or packages with all of their modules
+PAGES = {  # page → its heading, and what it documents: modules, or packages with all of their modules
+    "core": ("Core: images, networks, batches, losses, the loop", ["core"]),
     "jobs": ("Jobs: what the commands do", ["jobs"]),
-    "data": ("Data: from files to pixels", ["data"]),
-    "models": ("Models", ["models"]),
-    "training": ("Training", ["training"]),
+    "data": ("Data: from files to images", ["data"]),
+    "preparation": ("Preparation: from an image file to pixels", ["preparation"]),
+    "training": ("Training: options, the run, layer statistics", ["training"]),
     "scratch": ("From scratch: the books' functions", ["scratch"]),
-    "runs": ("Runs: the folder, its figures, its report", ["runs"]),
-    "serving": ("Serving: a model at work", ["serving"]),
+    "runs": ("Runs: the folder and the checkpoint", ["runs"]),
+    "analysis": ("Analysis: what predictions say", ["analysis"]),
+    "reporting": ("Reporting: report.html", ["reporting"]),
+    "display": ("Display: tables, progress, figures", ["display"]),
+    "serving": ("Serving: a predictor, ONNX, HTTP", ["serving"]),
     "estimators": ("Estimators for scikit-learn", ["estimators"]),
-    "other": ("Errors, notebooks, listeners, the books", ["errors", "notebook", "listener", "books.reproduce"]),
+    "books": ("Books: the printed figures, computed", ["books"]),
 }
 
 
 def pages() -> dict[str, tuple[str, str]]:
-    """The reference: page → (title, Markdown). What is not written yet is left out."""
+    """The reference: page → (title, Markdown)."""
     package = griffe.load("underhood", search_paths=[str(ROOT)], allow_inspection=False)
-    told = {
-        name: (title, [module for part in parts for module in _modules(part)]) for name, (title, parts) in PAGES.items()
-    }
-    result = {"index": ("Public names", _public(package))}
-    result["commands"] = ("Commands", commands())
-    for name, (title, modules) in told.items():
-        if modules:
-            body = "\n\n".join(map(_jobs if name == "jobs" else "::: {}".format, modules))
-            result[name] = (title, f"# {title}\n\n{body}\n")
+    result = {"index": ("Public names", _public(package)), "commands": ("Commands", commands())}
+    for name, (title, parts) in PAGES.items():
+        body = "\n\n".join(f"::: {module}" for part in parts for module in modules(part))
+        result[name] = (title, f"# {title}\n\n{body}\n")
     return result
 
 
-def _modules(part: str) -> list[str]:
-    """The modules of a part of the package, those that have something public to say."""
+def modules(part: str) -> list[str]:
+    """The modules of a part of the package, the package itself first."""
     place = PACKAGE.joinpath(*part.split("."))
     if place.with_suffix(".py").exists():
         return [f"underhood.{part}"]
-    if part == "jobs":  # its files are how it is done; what it is, is what it exports
-        return [f"underhood.{part}"]
-    files = sorted(place.glob("[!_]*.py"))
-    return [f"underhood.{part}.{file.stem}" for file in files]
-
-
-def _jobs(module: str) -> str:
-    """What a package exports, ``train`` first; where it is written is left to the links to its source."""
-    exported = _assigned(PACKAGE / "jobs" / "__init__.py", "__all__")
-    names = sorted((name for name in exported if name.islower()), key=lambda name: (name != "train", name))
-    run_lock = f"::: {module}\n    options:\n      members: false"
-    return "\n\n".join([run_lock, *(f"::: {module}.{name}" for name in names)])
+    return [f"underhood.{part}", *(f"underhood.{part}.{file.stem}" for file in sorted(place.glob("[!_]*.py")))]
 
 
 def homes() -> dict[str, str]:
@@ -67,7 +55,7 @@ def homes() -> dict[str, str]:
 
 
 def _assigned(file: Path, name: str) -> Any:
-    """What a file gives a name at its top level; nothing is imported."""
+    """The value that a file assigns to a name at its top level. The file is not imported."""
     for node in ast.parse(file.read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return ast.literal_eval(node.value)
@@ -98,10 +86,10 @@ def _first_sentence(thing: griffe.Object) -> str:
 
 
 def commands() -> str:
-    """Each command's own help, as it is at this moment."""
+    """The `--help` of each command."""
     from typer.main import get_command
 
-    from underhood.cli.app import app
+    from underhood.cli.commands import app
 
     known = get_command(app).commands  # type: ignore[attr-defined]
     names = list(known)
@@ -111,7 +99,7 @@ def commands() -> str:
     parts = [
         "# Commands",
         "",
-        "What each command says with `--help`. Exit codes: 0 done, 1 failed or bad data, 2 bad flags or no such DATA,",
+        "The `--help` of each command. Exit codes: 0 done, 1 failed or bad data, 2 bad flags or no such DATA,",
         f"130 interrupted, 143 terminated. All but {' and '.join(f'`{name}`' for name in without)} take `--json`:",
         "one JSON object on stdout, everything else on stderr.",
         "",

@@ -1,4 +1,4 @@
-"""The site's makers in docs/hooks/: lessons without a script, docstrings as Markdown, nothing from elsewhere."""
+"""The hooks of the site in docs/hooks/: lessons without a script, docstrings as Markdown, nothing from elsewhere."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ def hook(name: str) -> Any:
 
 
 def element(name: str, inside: str = "", **given: Any) -> str:
-    """As marimo writes it: what its script is handed is JSON in attributes."""
+    """An element as marimo writes it: the arguments of its script are JSON in attributes."""
     data = "".join(f" data-{key.replace('_', '-')}='{escape(json.dumps(value))}'" for key, value in given.items())
     return f"<marimo-ui-element object-id='a-0'><marimo-{name}{data}>{inside}</marimo-{name}></marimo-ui-element>"
 
@@ -56,7 +56,7 @@ def test_what_marimo_shows_by_script_is_shown_without(source: str) -> None:
     assert [text for text in SHOWN[source] if text not in result] == []
 
 
-def test_pictures_say_what_they_show_and_wide_ones_scroll() -> None:
+def test_figures_have_alt_texts_and_wide_ones_scroll() -> None:
     bundle = {"image/png": "data:image/png;base64,AAAA", "__metadata__": {"image/png": {"width": 888, "height": 330}}}
     alt = hook("lessons").alternative('axes.set(xlabel="step", ylabel="loss")\naxes.set_title("two < three")')
     shown = hook("plain").show("application/vnd.marimo+mimebundle", json.dumps(bundle), alt)
@@ -172,10 +172,16 @@ def test_the_reference_holds_every_public_name_and_module() -> None:
     pages = hook("reference").pages()
     for name in underhood.__all__:
         assert f"[`{name}`][{underhood._HOME[name]}.{name}]" in pages["index"][1]
-    made = {line.removeprefix("::: ") for _, text in pages.values() for line in text.splitlines() if line[:3] == ":::"}
+    lines = [line for _, text in pages.values() for line in text.splitlines() if line[:3] == ":::"]
+    made = {line.removeprefix("::: ") for line in lines}
+    assert len(lines) == len(made)
     assert set(underhood._HOME.values()) <= made
-    for room in ("data", "training", "scratch", "runs", "serving"):
-        assert {f"underhood.{room}.{file.stem}" for file in (ROOT / "underhood" / room).glob("[!_]*.py")} <= made
+    package = ROOT / "underhood"
+    private = {package / "lessons", package / "cli"}  # notebooks, and the command line, which has its page
+    for file in package.rglob("*.py"):
+        if not private & set(file.parents) and file.parent != package:
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            assert name in made
     assert "## lr-find" in pages["commands"][1]
 
 

@@ -1,13 +1,28 @@
-"""``check``: what is wrong with labelled images before a model is trained on them."""
+"""``check``: what is wrong with labelled images before a model is trained on them.
 
+``check --labels`` also finds label issues: images whose label is probably wrong, by models that were not trained on
+them. It keeps them in the cache; a training on the same data copies them into its run folder, for the report.
+"""
+
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from underhood.data.read import ReadOptions, read_parts, require_classes
-from underhood.data.split import find_copies
+import numpy as np
+
+from underhood.core.errors import DivergedError, RunError
+from underhood.core.images import Dataset, Images
+from underhood.data import cache as decoded
+from underhood.data.read import LoadedData, Parts, ReadOptions, read_parts, require_classes
+from underhood.data.split import find_copies, folds, join
+from underhood.runs.folder import LabelIssue, read_label_issues, write_label_issues
 from underhood.training import Reporter
 from underhood.training.config import TrainConfig
+
+FOLDS = 5
 
 
 class CheckResult(TypedDict):
@@ -25,7 +40,7 @@ class CheckResult(TypedDict):
     leaks: list[dict[str, Any]]  # one image in two parts
     duplicates: list[dict[str, Any]]  # one image twice in a class
     notes: list[str]
-    suspects: NotRequired[list[dict[str, Any]]]  # label issues
+    suspects: NotRequired[list[LabelIssue]]
 
 
 def check(
@@ -62,8 +77,81 @@ def check(
         "notes": parts.notes + parts.warnings,
     }
     if labels:
-        from underhood.analysis.label_issues import cache_label_issues, find_label_issues
-
         result["suspects"] = find_label_issues(parts, reporter)
         cache_label_issues(TrainConfig(data).as_dict()["data"], result["suspects"])
     return result
+
+
+def find_label_issues(parts: Parts, reporter: Reporter) -> list[LabelIssue]:
+    """The images for which another class is more probable than their label, the largest difference first.
+
+    After confident learning (Northcutt, Jiang and Chuang, 2021), in its simplest form. Cross-validation: each image is
+    judged by a model of effort ``fast`` that was trained on the other four folds; exact copies share a fold. Classes
+    with a single image are not judged. Raises DivergedError, which names the fold.
+    """
+    images = join(list(parts.images.values()))
+    fold = folds(images, FOLDS, seed=0)
+    probabilities = np.zeros((len(images), len(images.classes)), np.float32)
+    for number in range(FOLDS):
+        held_out = fold == number
+        if held_out.any():
+            reporter.log(f"label issues: training on all folds but {number + 1} of {FOLDS} …")
+            try:
+                probabilities[held_out] = _judge(parts, images.take(~held_out), images.take(held_out))
+            except DivergedError as error:
+                where = f"label issues cannot be found: the model for fold {number + 1} of {FOLDS} diverged"
+                fix = "check without --labels"
+                raise DivergedError(f"{where} (NaN or infinite loss at step {error.step}): {fix}", error.step) from None
+    rows = np.arange(len(images))
+    of_label = probabilities[rows, images.labels]
+    predicted = probabilities.argmax(axis=1)
+    difference = np.where(fold >= 0, probabilities[rows, predicted] - of_label, 0)
+    largest_first = np.argsort(-difference, kind="stable")
+    return [
+        {
+            "path": images.names[i],
+            "label": images.classes[images.labels[i]],
+            "predicted": images.classes[predicted[i]],
+            "probability": round(float(probabilities[i, predicted[i]]), 6),
+            "label_probability": round(float(of_label[i]), 6),
+        }
+        for i in largest_first[: int((difference > 0).sum())].tolist()
+    ]
+
+
+def _judge(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
+    """Probabilities of images by a model that was trained on others: float32 [held out, classes]."""
+    from underhood.analysis.inference import predict_proba
+    from underhood.core.schedule import one_cycle
+    from underhood.training.setup import choose_for, make_learner
+
+    config = TrainConfig(effort="fast")
+    loaded = LoadedData(Dataset(parts.name, train, held_out), parts.preparation, [], [], {})
+    recipe = choose_for(loaded.dataset, config, None)
+    learn = make_learner(loaded, recipe, config).learn
+    for _ in learn.steps(recipe.epochs, recipe.lr, one_cycle):
+        pass
+    return predict_proba(learn.model, held_out.pixels, learn.device).numpy()
+
+
+def cache_label_issues(data: str, issues: Sequence[LabelIssue]) -> None:
+    """Keep label issues beside the decoded pixels, for later trainings on the same data.
+
+    data: a name, or an absolute path. Nothing is kept if the cache folder is not writable.
+    """
+    path = _cache_path(data)
+    with suppress(OSError, RunError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_label_issues(path, issues)
+
+
+def cached_label_issues(data: str) -> list[LabelIssue]:
+    """The label issues that were kept of the same data; [] if there are none."""
+    with suppress(RunError):
+        return read_label_issues(_cache_path(data))
+    return []
+
+
+def _cache_path(data: str) -> Path:
+    name = hashlib.sha256(data.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return decoded.cache_folder() / f"suspects-{name}.csv"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from underhood.core.errors import DataError, RunError
+from underhood.jobs.check import cached_label_issues
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
 from underhood.runs.folder import (
@@ -19,6 +20,7 @@ from underhood.runs.folder import (
     run_lock,
     save_augmented,
     short_list,
+    write_label_issues,
     write_record,
 )
 from underhood.training import Reporter, RunLog
@@ -172,9 +174,14 @@ def _finish(
 
     result = fit_and_measure(folder, config, setup, log, seconds)
     if result is not None and folder is not None:
+        if label_issues := cached_label_issues(config.as_dict()["data"]):
+            write_label_issues(folder / "suspects.csv", label_issues)
         if config.report:
+            from underhood.analysis.ood import count_ood, write_ood
             from underhood.reporting import write_report
+            from underhood.runs.checkpoint import load_run
 
+            write_ood(folder, count_ood(load_run(folder), setup.loaded.dataset.name))
             result["report"] = str(write_report(folder, setup.loaded.dataset))
         log.write(f"everything took {time.perf_counter() - started:.1f} s")
     return result

@@ -12,7 +12,6 @@ import numpy as np
 
 from underhood.analysis import wilson_interval
 from underhood.analysis.interpretation import Confused, Interpretation, Mistake
-from underhood.analysis.label_issues import read_label_issues
 from underhood.analysis.ood import read_ood
 from underhood.core.errors import RunError
 from underhood.core.images import Dataset, Images
@@ -22,7 +21,7 @@ from underhood.display import figures
 from underhood.reporting.model_sections import card, model_sections
 from underhood.runs import atomic_write, read_json
 from underhood.runs.checkpoint import Run, load_run
-from underhood.runs.folder import read_config
+from underhood.runs.folder import read_config, read_label_issues
 from underhood.scratch.similarity import PixelSimilarity
 
 STRIP_LENGTH, MISTAKES, PAIRS, IMAGES_PER_PAIR = 12, 24, 6, 6  # how many are shown, at most
@@ -116,7 +115,7 @@ def _label_issues(folder: Path, dataset: Dataset) -> dict[str, Any]:
     """Those of the run's label issues whose labels are still the same."""
     where = {name: (images, i) for images in dataset.parts.values() for i, name in enumerate(images.names)}
     cards = []
-    for issue in read_label_issues(folder):
+    for issue in read_label_issues(folder / "suspects.csv"):
         images, i = where.get(issue["path"], (dataset.train, -1))
         if i >= 0 and images.classes[images.labels[i]] == issue["label"]:
             text = f"{issue['label']}, looks like {issue['predicted']} ({issue['probability']:.0%})"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 IMAGES_FILE = "pictures.csv"
 IMAGES_COLUMNS = ["part", "path", "label", "hash"]
+
+ISSUES_COLUMNS = ["path", "label", "predicted", "probability", "label_probability"]
+
+
+class LabelIssue(TypedDict):
+    """An image whose label is less probable than another class."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float  # of the predicted class
+    label_probability: float
 
 
 def free_folder(out: Path | None, name: str) -> Path:
@@ -175,6 +187,30 @@ def _recorded(folder: Path) -> dict[str, tuple[str, str, str]]:
     """path → (part, label, hash), from the run's record."""
     rows = read_rows(folder / IMAGES_FILE, IMAGES_COLUMNS)
     return {row["path"]: (row["part"], row["label"], row["hash"]) for row in rows}
+
+
+def write_label_issues(path: Path, issues: Sequence[LabelIssue]) -> None:
+    """Write label issues as CSV. Raises RunError."""
+    write_csv(path, ISSUES_COLUMNS, ([*issue.values()] for issue in issues))
+
+
+def read_label_issues(path: Path) -> list[LabelIssue]:
+    """The label issues in a CSV file; [] if there is no such file. Raises RunError if it is damaged."""
+    if not path.is_file():
+        return []
+    try:
+        return [
+            {
+                "path": row["path"],
+                "label": row["label"],
+                "predicted": row["predicted"],
+                "probability": float(row["probability"]),
+                "label_probability": float(row["label_probability"]),
+            }
+            for row in read_rows(path, ISSUES_COLUMNS)
+        ]
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}): remove it, and the report leaves this section out") from None
 
 
 def save_augmented(folder: Path, loader: "DataLoader", columns: int = 16) -> None:

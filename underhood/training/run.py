@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 import numpy as np
 
 from underhood import analysis
-from underhood.analysis.label_issues import cached_label_issues, write_label_issues
 from underhood.core.errors import DivergedError, InterruptedRunError
 from underhood.core.images import Images
 from underhood.preparation.files import expanduser
@@ -242,22 +241,17 @@ def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str
 def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
     """Measure the trained model and the baseline on the validation images, and write the run's results.
 
-    Writes weights.safetensors, predictions.csv, ideals.npy, ood.csv and, if there are any, suspects.csv.
-    Raises RunError.
+    Writes weights.safetensors, ideals.npy and predictions.csv. Raises RunError.
     """
     from underhood.analysis.inference import predict_proba
-    from underhood.analysis.ood import count_ood, write_ood
 
     loaded, learn = setup.loaded, setup.learn
     dataset = loaded.dataset
     probabilities = predict_proba(learn.model, dataset.valid.pixels, learn.device).numpy()  # [n, classes]
     threshold = choose_threshold(probabilities.max(axis=1), config.reject)
     save_weights(folder, learn.model, setup.architecture, dataset.classes, loaded.preparation, threshold)
-    if label_issues := cached_label_issues(config.as_dict()["data"]):
-        write_label_issues(folder, label_issues)
     similarity = PixelSimilarity().fit(dataset.train)
     save_class_means(folder, similarity.class_means)
-    write_ood(folder, count_ood(load_run(folder), dataset.name))
     predicted = save_predictions(folder, probabilities, dataset.valid)  # the last file: with it, the run is finished
     right = predicted == dataset.valid.labels
     baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
