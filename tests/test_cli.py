@@ -114,7 +114,7 @@ def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, 
 
 def test_test_is_scored_once_at_the_end_where_all_three_parts_are(underhood: Command, tmp_path: Path) -> None:
     digits = package.read("digits")
-    from underhood.data.write import write_folder
+    from underhood.jobs.get import write_folder
 
     rows = np.arange(len(digits.train))
     parts = {"train": digits.train.take(rows[:900]), "valid": digits.train.take(rows[900:1200]), "test": digits.valid}
@@ -351,7 +351,7 @@ def test_check_lists_unreadable_pictures_though_all_of_a_part_are(underhood: Com
     assert len(done.json["unreadable"]) == 2
     done = underhood("train", tmp_path, "--skip-bad")
     assert done.code == 1
-    assert "no picture of the valid part can be read" in done.err
+    assert "no image of the valid part can be read" in done.err
 
 
 def test_links_to_nowhere_and_to_themselves_are_unreadable_and_pipes_passed_over(

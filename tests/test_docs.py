@@ -171,6 +171,17 @@ def test_each_job_is_the_function_of_its_module_s_name() -> None:
     assert isinstance(docstring, ast.Expr)
 
 
+def resolve(path: str) -> Any:
+    """What a dotted name that begins with ``underhood`` stands for."""
+    found: Any = underhood
+    parts = path.split(".")
+    for place, name in enumerate(parts[1:], start=2):
+        if not hasattr(found, name):
+            importlib.import_module(".".join(parts[:place]))
+        found = getattr(found, name)
+    return found
+
+
 def test_names_in_the_documents_exist() -> None:
     text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
     dotted = set(re.findall(r"\bunderhood((?:\.[A-Za-z_]\w*)+)", text))
@@ -178,11 +189,20 @@ def test_names_in_the_documents_exist() -> None:
         dotted |= {f"{module}.{name.split()[0]}" for name in names.split(",") if name.strip()}
     assert len(dotted) > 8
     for path in sorted(dotted):
-        found: Any = underhood
-        for place, name in enumerate(path[1:].split("."), start=1):
-            if not hasattr(found, name):
-                importlib.import_module("underhood" + ".".join(["", *path[1:].split(".")[:place]]))
-            found = getattr(found, name)
+        resolve(f"underhood{path}")
+
+
+def test_new_names_in_the_changelog_exist_and_old_ones_do_not() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    table = changelog[changelog.index("### Old and new names") : changelog.index("## 0.1.0")]
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", table, re.MULTILINE)
+    assert len(rows) > 100
+    for old, new in rows:
+        for name in re.findall(r"\bunderhood(?:\.\w+)+", new):
+            resolve(name)
+        for name in re.findall(r"\bunderhood(?:\.\w+)+", old):
+            with pytest.raises((ImportError, AttributeError)):
+                resolve(name)
 
 
 def modules_with_examples() -> list[str]:

@@ -34,13 +34,13 @@ def functions(file: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunc
 
 
 def branches(function: ast.AST) -> int:
-    """if, elif, for, while, except, case, conditional expressions, conditions of comprehensions, and each and or or."""
+    """if, elif, for, while, except, case, conditional expressions, and each ``and`` and ``or``."""
     count = 0
     for node in ast.walk(function):
         if isinstance(node, (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case)):
             count += 1
-        elif isinstance(node, ast.comprehension):
-            count += len(node.ifs)
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
     return count
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from underhood.core.errors import DivergedError, RunError
 from underhood.core.images import Dataset, Images
 from underhood.data import cache as decoded
+from underhood.data.cache import take_images
 from underhood.data.read import LoadedData, Parts, ReadOptions, read_parts, require_classes
 from underhood.data.split import find_copies, folds, join
 from underhood.runs.folder import LabelIssue, read_label_issues, write_label_issues
@@ -97,7 +98,7 @@ def find_label_issues(parts: Parts, reporter: Reporter) -> list[LabelIssue]:
         if held_out.any():
             reporter.log(f"label issues: training on all folds but {number + 1} of {FOLDS} …")
             try:
-                probabilities[held_out] = _judge(parts, images.take(~held_out), images.take(held_out))
+                probabilities[held_out] = _judge(parts, take_images(images, ~held_out), take_images(images, held_out))
             except DivergedError as error:
                 where = f"label issues cannot be found: the model for fold {number + 1} of {FOLDS} diverged"
                 fix = "check without --labels"

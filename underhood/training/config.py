@@ -4,6 +4,7 @@
 says the same to type checkers, for ``underhood.train(**options)``; a test compares the two.
 """
 
+import operator
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -24,17 +25,14 @@ DATA_SETS = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
 MAX_LR = 1000.0
 
 
-def option(
-    default: Any, help: str, least: float | None = None, most: float | None = None, flag: str = "", open_range: str = ""
-) -> Any:
+def option(default: Any, help: str, flag: str = "", **limits: float) -> Any:
     """A field of ``TrainConfig``.
 
-    help: for ``--help``; least, most: the range of a number; open_range: those of its ends, "least" or "most" or both,
-    that the range excludes; flag: on the command line, where it is not the field's name
+    help: for ``--help``; flag: on the command line, where it is not the field's name
+    limits: of a number, any of ``least``, ``most`` (which it may be), ``above`` and ``below`` (which it may not be)
     """
-    return field(
-        default=default, metadata={"help": help, "least": least, "most": most, "flag": flag, "open_range": open_range}
-    )
+    metadata = {"help": help, "flag": flag} | dict.fromkeys(("least", "most", "above", "below")) | limits
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class TrainConfig:
     model: ModelName | None = option(None, "linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")
     epochs: int | None = option(None, "Passes over the training images. Chosen from their number.", least=1)
     batch_size: int | None = option(None, "Images per step. Chosen from their number.", least=1)
-    lr: float | None = option(None, "Highest learning rate: 0.01.", least=0, most=MAX_LR, open_range="least")
+    lr: float | None = option(None, "Highest learning rate: 0.01.", above=0, most=MAX_LR)
     schedule: ScheduleName = option("onecycle", "Learning-rate schedule: onecycle or flat.")
     optimizer: OptimizerName = option("adamw", "adamw, adam, or sgd with Nesterov momentum.")
     effort: Effort = option("normal", "fast, normal or best: how much time may be spent on accuracy.")
@@ -58,9 +56,7 @@ class TrainConfig:
     fit: FitName | None = option(
         None, "How an image of another shape fits: pad, crop or stretch; digit: prepared like MNIST."
     )
-    valid: float | None = option(
-        None, "Fraction held out where DATA has no validation part: 0.2.", least=0, most=1, open_range="least most"
-    )
+    valid: float | None = option(None, "Fraction held out where DATA has no validation part: 0.2.", above=0, below=1)
     seed: int = option(0, "Of the split, the initial weights and the order.", least=0, most=2**32 - 1)
     device: Device = option("auto", "auto, cpu or cuda.")
     from_run: str | Path | None = option(None, "Start from another run's weights.", flag="--from")
@@ -68,9 +64,7 @@ class TrainConfig:
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
     cache: bool = option(True, "Keep no decoded pixels of a folder for the next time.", flag="--no-cache")
     save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0)
-    reject: float = option(
-        0.01, "Fraction of the validation images that the model may reject.", least=0, most=1, open_range="most"
-    )
+    reject: float = option(0.01, "Fraction of the validation images that the model may reject.", least=0, below=1)
     report: bool = option(True, "Write no report.html.", flag="--no-report")
     track: Tracker | None = option(
         None, "tensorboard: also write losses, learning rate and metrics to RUN/tensorboard."
@@ -149,15 +143,19 @@ def _absolute(path: str | Path) -> Path:
 
 def check_value(one: "Field[Any]", value: Any) -> None:
     """Raise UnknownNameError or ValueError unless ``value`` is allowed for the option, a field of TrainConfig."""
-    known, meta = choices(one.name), one.metadata
     if value is None and one.default is None:
         return
-    if known and value not in known and isinstance(known[0], str):
+    known, meta = choices(one.name), one.metadata
+    if value not in known and isinstance(next(iter(known), None), str):
         raise UnknownNameError(one.name, str(value), known)
     if known and value not in known:
         raise ValueError(f"{one.name} must be {' or '.join(map(str, known))}, not {value}")
-    least, most, excluded = meta["least"], meta["most"], meta["open_range"]
-    if least is not None and not (value > least or (value == least and "least" not in excluded)):
-        raise ValueError(f"{one.name} must be {'above' if 'least' in excluded else 'at least'} {least:g}, not {value}")
-    if most is not None and not (value < most or (value == most and "most" not in excluded)):
-        raise ValueError(f"{one.name} must be {'below' if 'most' in excluded else 'at most'} {most:g}, not {value}")
+    limits = {
+        "at least": (meta["least"], operator.ge),
+        "at most": (meta["most"], operator.le),
+        "above": (meta["above"], operator.gt),
+        "below": (meta["below"], operator.lt),
+    }
+    for words, (limit, holds) in limits.items():
+        if limit is not None and not holds(value, limit):
+            raise ValueError(f"{one.name} must be {words} {limit:g}, not {value}")
