@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
-from underhood.cli.app import app
+
+from underhood.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

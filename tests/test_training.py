@@ -1,5 +1,8 @@
 """Batches, losses, metrics, schedules and the one loop, against torch as a witness."""
 
+import copy
+import itertools
+import math
 import string
 from types import SimpleNamespace
 
@@ -323,3 +326,79 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_the_step(digits: Datase
     )
     with pytest.raises(DivergedError, match=r"the loss is nan at step 3 \(epoch 0, lr 0.01\): start again"):
         list(learn.epochs(2, 0.01))
+
+
+def test_the_state_after_bare_steps_resumes_to_the_same_weights(digits: Dataset) -> None:
+    """In the middle of the second epoch: 30 steps of 23 an epoch."""
+    whole, broken, resumed = (learner(digits) for _ in range(3))
+    rows = list(whole.epochs(3, 0.01, one_cycle))
+    for step in broken.steps(3, 0.01, one_cycle):
+        if step.number == 30:
+            break
+    state = copy.deepcopy(broken.state_dict())
+    assert state["losses"].shape == (7,)
+    assert len(state["recorder"]["losses"]) == 23
+    resumed.load_state_dict(state)
+    assert resumed.state_dict()["global_step"] == 30  # it can be saved again before its first step
+    rest = list(resumed.epochs(3, 0.01, one_cycle))
+    assert [row.epoch for row in rest] == [1, 2]
+    assert [row[:4] for row in rest] == [row[:4] for row in rows[1:]]
+    assert resumed.recorder.losses == whole.recorder.losses
+    assert resumed.recorder.lrs == whole.recorder.lrs
+    for mine, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("first", [1, 12, 23])
+def test_a_nan_loss_raises_in_bare_steps_at_the_end_of_its_epoch(first: int, digits: Dataset) -> None:
+    calls = itertools.count(1)
+    learn = learner(digits, loss_func=lambda p, y: cross_entropy(p, y) * (math.nan if next(calls) >= first else 1))
+    taken = 0
+    with pytest.raises(DivergedError, match=rf"the loss is nan at step {first} \(epoch 0"):  # noqa: PT012
+        for step in learn.steps(2, 0.01):
+            taken = step.number
+    assert taken == 22  # the last step of the epoch raises
+
+
+def test_a_state_with_a_nan_loss_is_no_state(digits: Dataset) -> None:
+    learn = learner(digits, loss_func=lambda p, _: p.sum() * math.nan)
+    next(learn.steps(1, 0.01))
+    with pytest.raises(DivergedError, match="at step 1"):
+        learn.state_dict()
+
+
+def test_torchs_own_loader_and_any_sized_iterable_train_and_validate(digits: Dataset) -> None:
+    x, y = torch.from_numpy(digits.train.pixels), torch.from_numpy(digits.train.labels)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=64)
+    batches = [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+    reference = DataLoader((x, y), 64)
+    ends = []
+    for train in (loader, batches, reference):
+        torch.manual_seed(0)
+        network = build_model(Architecture("net", 1, 8, 8, 10), [77.0], [96.0])
+        learn = Learner(DataLoaders(train, train), network)
+        ends.append([row[:4] for row in learn.epochs(2, 0.01)])
+        assert learn.get_preds()[0].shape == (len(x), 10)
+    assert ends[0] == ends[1] == ends[2]
+    assert ends[0][-1][3]["accuracy"] > 0.9
+
+
+def test_training_with_torchs_own_loader_resumes_at_the_ends_of_epochs_only(digits: Dataset) -> None:
+    x, y = torch.from_numpy(digits.train.pixels), torch.from_numpy(digits.train.labels)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=64)
+
+    def fresh() -> Learner:
+        torch.manual_seed(0)
+        return Learner(DataLoaders(loader, loader), build_model(Architecture("net", 1, 8, 8, 10), [77.0], [96.0]))
+
+    learn, resumed = fresh(), fresh()
+    for step in learn.steps(2, 0.01):
+        if step.epoch_end:
+            learn.end_epoch()
+            if step.epoch == 0:
+                resumed.load_state_dict(copy.deepcopy(learn.state_dict()))
+        elif step.number == 5:
+            with pytest.raises(ValueError, match="at the end of an epoch only"):
+                learn.state_dict()
+    list(resumed.epochs(2, 0.01))
+    assert resumed.recorder.values == learn.recorder.values

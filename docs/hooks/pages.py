@@ -20,6 +20,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent.parent
 LINK = re.compile(r"(\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
+WIDE = ("glossary.md",)  # pages with wide tables: the theme leaves out both side columns
 log = get_plugin_logger("site")
 outputs: dict[str, list[str]] = {}  # of each lesson's page
 
@@ -37,6 +38,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Point links to files of the repository at the pages generated from them."""
     source = page.file.src_uri
+    if source in WIDE:
+        page.meta["hide"] = ["navigation", "toc"]
     if source.startswith(("lessons/", "reference/")):
         return markdown
     place = Path(source).relative_to("repository") if source.startswith("repository/") else Path("docs") / source

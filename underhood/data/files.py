@@ -1,4 +1,4 @@
-"""CSV files, and pixels as PNG files and ``data:`` URLs. The only place in the package that reads or writes them."""
+"""CSV files, pixels as PNG files and ``data:`` URLs, and long lists as text: the only place for each in the package."""
 
 import base64
 import csv
@@ -61,6 +61,12 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def short_list(items: Sequence[str], most: int = 3, separator: str = "; ") -> str:
+    """The first items on one line, for instance ``a; b; c and 2 more``."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
 
 
 def encode_png(pixels: np.ndarray, compress_level: int = -1) -> bytes:

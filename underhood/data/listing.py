@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from underhood.core.errors import DataError
-from underhood.data.files import csv_rows
+from underhood.data.files import csv_rows, short_list
 from underhood.preparation.files import SUFFIXES
 
 PARTS = {
@@ -77,7 +77,8 @@ def list_folder(root: Path) -> Listing:
         if not files.names:
             raise DataError(f"{folders[part]} holds no images: fill it or remove it")
         if empty:
-            warnings.append(f"{folders[part]} has no image of {_short(empty)}: accuracy there is not measured")
+            missing = short_list([repr(name) for name in empty], 5, ", ")
+            warnings.append(f"{folders[part]} has no image of {missing}: accuracy there is not measured")
         parts[part] = files
     notes = []
     if ignored:
@@ -237,11 +238,6 @@ def _ignore(entry: os.DirEntry[str], ignored: Counter[str]) -> None:
         ignored["folder"] += 1
     else:
         ignored[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122
-
-
-def _short(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
 
 
 def _table_rows(path: Path) -> dict[str, list[tuple[str, str]]]:

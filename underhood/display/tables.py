@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from underhood.data.files import csv_text
-from underhood.runs.folder import short_list
+from underhood.data.files import csv_text, short_list
 
 
 def percent(fraction: float, interval: Sequence[float] | None = None) -> str:

@@ -52,7 +52,7 @@ def check(
     Returns data, images (how many are readable), classes (name → count), parts (name → count), sizes
     ("width x height" → count), prepared (what an image becomes), unreadable (paths), reasons (path → reason),
     conflicts, leaks and duplicates (one entry per image, with its ``paths``), notes; with ``labels``
-    also suspects, the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
+    also ``suspects``, the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
     parts = read_parts(data, ReadOptions(cache=cache, progress=reporter.read_progress(), bar=reporter.download))

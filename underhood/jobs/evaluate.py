@@ -10,13 +10,14 @@ from underhood.analysis import balanced_accuracy, per_class, wilson_interval
 from underhood.core.errors import DataError, RunError, UnreadableError
 from underhood.core.images import Images
 from underhood.data.cache import take_images
+from underhood.data.files import short_list
 from underhood.data.named import NAMES
 from underhood.data.read import FIFTH, ReadOptions, load_data, read_parts
 from underhood.data.split import digest, hold_out
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
 from underhood.runs.checkpoint import Run, load_run
-from underhood.runs.folder import read_config, short_list
+from underhood.runs.folder import read_config
 from underhood.training import Reporter
 
 

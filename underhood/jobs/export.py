@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -21,7 +21,21 @@ from underhood.training import Reporter
 MAX_DIFFERENCE = 1e-4  # of a probability
 
 
-def export(run: str | Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
+class Certificate(TypedDict):
+    """How an exported model compares with its run on the validation images."""
+
+    largest_difference: float  # of a probability
+    agreement: float  # fraction of equal labels
+    images: int
+
+
+class ExportResult(Certificate):
+    """What ``export`` returns, and writes to ``parity.json``."""
+
+    onnx: str  # path
+
+
+def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult:
     """Write ``model.onnx`` into a run's folder, and ``parity.json``, the certificate.
 
     The run's model, the exported one, and a server of the exported one over HTTP all predict the validation images.
@@ -45,7 +59,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> dict[str, An
             )
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        result = {"onnx": str(path), **certificate}
+        result: ExportResult = {"onnx": str(path), **certificate}
         part.replace(path)
         write_json(loaded.path / "parity.json", result)
         return result
@@ -56,7 +70,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> dict[str, An
             part.unlink(missing_ok=True)
 
 
-def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> dict[str, Any]:
+def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> Certificate:
     """The certificate: how far an exported model's probabilities, also over HTTP, are from the original's."""
     probabilities = original.probabilities(pixels)
     others = [exported.probabilities(pixels), served_probabilities(exported, pixels)]

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from underhood.core.errors import RunError
+from underhood.data.files import short_list
 from underhood.data.named import NAMES
 from underhood.data.read import load_data
 from underhood.jobs.train import stored_config
 from underhood.preparation.files import expanduser
 from underhood.runs.checkpoint import load_run
-from underhood.runs.folder import changes, read_config, short_list
+from underhood.runs.folder import changes, read_config
 from underhood.training import Reporter
 
 

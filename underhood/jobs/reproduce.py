@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
@@ -11,7 +11,17 @@ from underhood.data.read import read
 from underhood.training import Reporter
 
 
-def reproduce(full: bool = False, *, reporter: Reporter | None = None) -> dict[str, Any]:
+class ReproduceResult(TypedDict):
+    """What ``reproduce`` returns: the figures, and how many have each verdict."""
+
+    rows: list[dict[str, Any]]  # source, section, what, book, here, verdict
+    equal: int
+    in_range: int
+    differs: int
+    interrupted: NotRequired[str]  # the last iteration reached
+
+
+def reproduce(full: bool = False, *, reporter: Reporter | None = None) -> ReproduceResult:
     """Compute the figures of fastbook's chapter 4 and of "Programming Machine Learning", chapter 11. Needs MNIST.
 
     full: run chapter 11's job to its end, 3,500 iterations
@@ -20,7 +30,7 @@ def reproduce(full: bool = False, *, reporter: Reporter | None = None) -> dict[s
     """
     reporter = reporter or Reporter()
     rows: list[Row] = []
-    result: dict[str, Any] = {}
+    interrupted = ""
     data = {name: read(name, bar=reporter.download) for name in ("mnist-3v7", "mnist")}
     reached: list[Any] = []
 
@@ -37,7 +47,14 @@ def reproduce(full: bool = False, *, reporter: Reporter | None = None) -> dict[s
         for row in elixir.rows(data["mnist"], full, watched):
             rows.append(row)
     except KeyboardInterrupt:
-        result["interrupted"] = str(reached[0]) if reached else "before the first iteration"
+        interrupted = str(reached[0]) if reached else "before the first iteration"
     verdicts = Counter(row.verdict for row in rows)
-    counts = {name.replace(" ", "_"): verdicts[name] for name in (EQUAL, IN_RANGE, DIFFERS)}
-    return {"rows": [row._asdict() for row in rows], **counts, **result}
+    result: ReproduceResult = {
+        "rows": [row._asdict() for row in rows],
+        "equal": verdicts[EQUAL],
+        "in_range": verdicts[IN_RANGE],
+        "differs": verdicts[DIFFERS],
+    }
+    if interrupted:
+        result["interrupted"] = interrupted
+    return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from underhood.core.errors import DataError, RunError
+from underhood.data.files import short_list
 from underhood.jobs.check import cached_label_issues
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
@@ -19,7 +20,6 @@ from underhood.runs.folder import (
     require_writable,
     run_lock,
     save_augmented,
-    short_list,
     write_label_issues,
     write_record,
 )

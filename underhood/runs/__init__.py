@@ -23,7 +23,7 @@ Each file is written next to its place, synced and renamed: it is there whole, o
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def atomic_write(path: Path, content: bytes) -> None:
         ) from None
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a dictionary as indented, sorted JSON. Raises RunError."""
     atomic_write(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 

@@ -168,12 +168,6 @@ def changes(folder: Path, now: LoadedData | Path) -> list[str]:
     return sorted(lines) or sorted(moved) or ["the images come in another order"]
 
 
-def short_list(items: Sequence[str], most: int = 3, separator: str = "; ") -> str:
-    """The first items on one line, for instance ``a; b; c and 2 more``."""
-    more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return separator.join(items[:most]) + more
-
-
 def _images(dataset: Dataset) -> "list[tuple[str, str, str, str]]":
     """(part, path, label, hash) of each image."""
     return [

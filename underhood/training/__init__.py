@@ -1,4 +1,4 @@
-"""How training reports what it does: progress messages for whoever runs it, and ``log.txt`` for the run folder."""
+"""How training reports what it does: progress messages for the caller, and ``log.txt`` for the run folder."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
