@@ -308,7 +308,7 @@ def test_evaluate_refuses_pictures_that_were_trained_on(underhood: Command, smal
     small_folder.rename(small_folder.parent / "moved")
     gone = underhood("evaluate", run)
     assert gone.code == 1
-    assert "is no longer there: bring it back, or evaluate on other DATA" in gone.err
+    assert "is no longer there: restore it, or evaluate on other DATA" in gone.err
     moved = underhood("evaluate", run, small_folder.parent / "moved", "--json").json
     assert (moved["part"], moved["images"], moved["accuracy"]) == ("valid", 4, own["accuracy"])
     (small_folder.parent / "moved").rename(small_folder)
@@ -367,7 +367,7 @@ def test_links_to_nowhere_and_to_themselves_are_unreadable_and_pipes_passed_over
 
 def test_a_named_set_that_lies_here_too_is_pointed_out(underhood: Command) -> None:
     Path("digits").mkdir()
-    assert "for the digits that lies here write ./digits" in underhood("check", "digits").out
+    assert "for the digits in this folder write ./digits" in underhood("check", "digits").out
 
 
 def in_a_terminal(*arguments: object, cwd: Path) -> str:
@@ -422,7 +422,7 @@ main()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: cannot write runs/digits-linear-1/")
-    assert "make room" in done.stderr.splitlines()[-1]
+    assert "free some space" in done.stderr.splitlines()[-1]
 
 
 def test_equal_runs_in_two_processes_write_equal_bytes(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """``train --track tensorboard`` writes what the run's own files say, each step once, and changes nothing else."""
 
 import importlib.util
+import itertools
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Outcome
 from test_ranks import train as train_with_processes
 from test_resume import killed, killed_after, same_bytes
 
 from underhood import rerun, resume, train
 from underhood.core.errors import DivergedError, RunError, UnderhoodError
+from underhood.core.losses import cross_entropy
 from underhood.runs import checkpoint as states
 from underhood.training import tracking as track
 
@@ -141,9 +145,15 @@ def test_an_unknown_tracker_is_a_wrong_flag(underhood: Command) -> None:
     assert done.err == "error: unknown track 'tensorbord': did you mean 'tensorboard'? known: tensorboard\n"
 
 
-def test_a_nan_loss_is_written(tmp_path: Path) -> None:
+def test_a_nan_loss_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = itertools.count(1)
+
+    def breaks(*what: Any, **how: Any) -> torch.Tensor:
+        return cross_entropy(*what, **how) * (math.nan if next(calls) == 12 else 1)
+
+    monkeypatch.setattr("underhood.core.losses.cross_entropy", breaks)
     with pytest.raises(DivergedError):
-        train(out=tmp_path / "run", track="tensorboard", lr=1000, optimizer="sgd", schedule="flat", **ASKED)
+        train(out=tmp_path / "run", track="tensorboard", **ASKED)
     steps, losses = zip(*scalars(tmp_path / "run")["step/train_loss"], strict=True)
     assert steps == tuple(range(1, 13))
     assert not np.isfinite(losses).all()

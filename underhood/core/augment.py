@@ -40,10 +40,7 @@ def augment(
 
 
 def affine_maps(augmentation: Augmentation, count: int, aspect: float, key: tuple[int, ...]) -> Tensor:
-    """Random maps from output to input coordinates, as ``F.affine_grid`` takes them: [count, 2, 3].
-
-    aspect: width / height
-    """
+    """Random maps from output to input coordinates, for ``affine_grid``: [count, 2, 3]. aspect: width / height"""
     mixed = 0x9E3779B97F4A7C15
     for number in key:  # hashed into one seed, so that neighbouring keys draw unrelated numbers
         mixed = ((mixed ^ number) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**64

@@ -1,4 +1,4 @@
-"""The errors that a user can meet. Each message is one line that names the file and how to fix it.
+"""The errors that a user can meet. Each message says what is wrong and how to fix it.
 
 The command line prints it and exits with 1, but with 2 for an UnknownNameError and with an InterruptedRunError's code.
 """
@@ -20,9 +20,10 @@ class UnreadableError(DataError):
 
     def __init__(self, unreadable: dict[str, str]):
         self.unreadable = unreadable
-        first = f"{len(unreadable)} image{'s' * (len(unreadable) > 1)} cannot be read; fix or remove"
-        lines = [f"  {path}: {reason}" for path, reason in unreadable.items()]
-        super().__init__("\n".join([f"{first}, or leave out with --skip-bad:", *lines]))
+        first = (
+            f"{len(unreadable)} image{'s' * (len(unreadable) > 1)} cannot be read; fix or remove, or use --skip-bad:"
+        )
+        super().__init__("\n".join([first, *(f"  {path}: {reason}" for path, reason in unreadable.items())]))
 
 
 class RunError(UnderhoodError):

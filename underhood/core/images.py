@@ -12,7 +12,7 @@ import numpy as np
 PIXELS_PER_BLOCK = 200_000  # what fits in the processor's cache once it is widened to float64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
     """Images as pixels. Indexing gives one as (pixels [c, h, w], label)."""
 
@@ -49,7 +49,7 @@ class Images:
     def pixel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel, 0 to 255: float64 [c], float64 [c].
 
-        From a histogram of whole numbers: exact, whatever the order of the images. 1 for a constant channel.
+        From a histogram of whole numbers: the same whatever the order of the images. 1 for a constant channel.
         """
         levels = np.arange(256, dtype=np.float64)
         means, stds = [], []

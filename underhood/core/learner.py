@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
     number: int  # from 1 on
     total: int
-    epoch: int
+    epoch: int  # from 0 on
     lr: float
     loss: Tensor  # [] mean over the batch, still on the device: reading its value waits for the device
     batch_size: int
@@ -48,12 +48,12 @@ class Epoch(NamedTuple):
     seconds: float  # of training, without validation
 
     def lines(self, header: bool = False) -> str:
-        """The row as fastai prints it, with the column names above it if ``header``."""
+        """The row in fastai's layout, with the column names above it if ``header``."""
         names = ["epoch", "train_loss", "valid_loss", *self.metrics, "time"]
         figures = [f"{value:.6f}" for value in (self.train_loss, self.valid_loss, *self.metrics.values())]
         cells = [str(self.epoch), *figures, "{:02}:{:02}".format(*divmod(round(self.seconds), 60))]
         widths = [max(10, len(name)) for name in names]
-        return "\n".join(" ".join(map(str.rjust, row, widths)) for row in ([names] * header + [cells]))
+        return "\n".join(" ".join(map(str.rjust, row, widths)) for row in ([names, cells] if header else [cells]))
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Recorder:
 
 
 class SingleProcess:
-    """What processes exchange that train together: alone, nothing. See ``training/distributed.py`` for several."""
+    """What processes that train together exchange: one alone, nothing. ``training/distributed.py`` has several."""
 
     rank, world_size = 0, 1
 
@@ -76,7 +76,7 @@ class SingleProcess:
         return loss
 
     def mean(self, tensor: Tensor) -> Tensor:
-        """The mean over processes; ``sum`` is the sum. Both have the tensor's shape."""
+        """The mean over processes; ``sum`` is their sum. Both return the same shape."""
         return tensor
 
     sum = mean
@@ -86,7 +86,7 @@ class Learner:
     """A model, its data, and how it is trained.
 
     dls: training and validation batches (inputs, targets); a ``torch.utils.data.DataLoader`` will do for either
-    model: on the device where it is to be trained
+    model: takes inputs as the loader gives them, uint8 pixels for instance, on the device where it is to be trained
     loss_func, metrics: functions (predictions, targets) → mean over the batch []
 
     Set ``forward`` to what training calls in place of ``model``, such as the model in DistributedDataParallel or under
@@ -104,13 +104,13 @@ class Learner:
         self.recorder = Recorder([getattr(metric, "__name__", type(metric).__name__) for metric in self.metrics])
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.optimizer: torch.optim.Optimizer | None = None
-        self.global_step = 0  # of the training under way
-        self.losses = torch.empty(0)  # of its epoch, on the device [batches]
+        self.global_step = 0  # steps done in the current call of ``steps``
+        self.epoch_losses = torch.empty(0)  # of its epoch, on the device [batches]
         self.batch_sizes: list[int] = []  # of that epoch
         self._resume_from: dict[int, dict[str, Any]] | None = None  # the optimizer state that was saved
 
     def steps(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Step]:
-        """Train, and yield after each step; ``state_dict`` can be called there.
+        """Train, and yield after each step. ``state_dict`` can be called there, at an epoch's end after ``end_epoch``.
 
         lr: the highest learning rate; ``schedule(step, total)`` gives the fraction of it that a step uses
         Raises DivergedError at the end of the epoch in which the loss became NaN or infinite.
@@ -121,14 +121,14 @@ class Learner:
         # Step 1, initialize: the weights are random (models.py) or restored; an optimizer is made for them.
         optimizer = self._start_optimizer(lr)
         total, first = epochs * len(train), self.global_step // len(train)
-        before = len(recorder.losses) // len(train) - first  # epochs of earlier calls: every epoch has its own order
+        before = len(recorder.losses) // len(train) - first  # epochs of earlier calls: the orders go on from there
         self.model.train()
         for epoch in range(first, epochs):  # Step 6, repeat: for every batch of every epoch.
             began = time.perf_counter()
             start = self.global_step % len(train)  # above 0 where an epoch is resumed
-            block = torch.empty(len(train), device=self.device)  # for all losses: single ones would fragment the memory
-            block[:start] = self.losses[:start]
-            self.losses, self.batch_sizes = block, [train.items_in(number) for number in range(start)]
+            block = torch.empty(len(train), device=self.device)  # single tensors, kept, would fragment memory
+            block[:start] = self.epoch_losses[:start]
+            self.epoch_losses, self.batch_sizes = block, [train.items_in(number) for number in range(start)]
             for number, (x, y) in enumerate(_batches(train, before + epoch, range(start, len(train))), start):
                 value = schedule(self.global_step, total)
                 set_lr(optimizer, lr * value.lr_factor, value.momentum)
@@ -142,14 +142,14 @@ class Learner:
                 optimizer.step()  # Step 5, step.
                 optimizer.zero_grad()
 
-                loss = self.losses[number] = self.processes.mean(loss.detach())
+                batch_loss = self.epoch_losses[number] = self.processes.mean(loss.detach())
                 self.batch_sizes.append(size)
                 recorder.lrs.append(lr * value.lr_factor)
                 self.global_step += 1
-                if epoch_end := number + 1 == len(train):
-                    recorder.losses += self._finite(self.losses)  # the only wait for the device
+                if epoch_end := (number + 1 == len(train)):
+                    recorder.losses += self._finite(self.epoch_losses)  # the only wait for the device
                     self.epoch_seconds = time.perf_counter() - began
-                yield Step(self.global_step, total, epoch, recorder.lrs[-1], loss, size, epoch_end)
+                yield Step(self.global_step, total, epoch, recorder.lrs[-1], batch_loss, size, epoch_end)
         self.model.eval()  # Step 7, stop: after the last epoch.
 
     def end_epoch(self) -> Epoch:
@@ -180,11 +180,9 @@ class Learner:
         dl = self.dls.valid if dl is None else dl
         if not len(dl):
             raise ValueError("there is nothing to validate on: the loader is empty")
-        sums = torch.zeros(len(dl), 1 + len(self.metrics), dtype=torch.float64, device=self.device)
+        sums = torch.zeros(len(dl), 1 + len(self.metrics), dtype=torch.float64, device=self.device)  # a row a batch
         count = torch.zeros((), dtype=torch.float64, device=self.device)
-        mine = range(
-            self.processes.rank, len(dl), self.processes.world_size
-        )  # whole batches, on any number of processes
+        mine = range(self.processes.rank, len(dl), self.processes.world_size)  # processes share batches out whole
         for number, (predictions, y) in zip(mine, self._predictions(dl, mine), strict=True):
             means = [function(predictions, y).double() for function in (self.valid_loss_func, *self.metrics)]
             sums[number] = torch.stack(means) * len(y)  # a short last batch counts for less
@@ -198,26 +196,27 @@ class Learner:
         return torch.cat(predictions).cpu(), torch.cat(targets).cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to resume after the last step. Raises DivergedError if a loss is NaN or infinite."""
+        """What a resume after the last step needs, not copied. Raises DivergedError if a loss is NaN or infinite."""
         done = self.global_step % len(self.dls.train)
         if done and not isinstance(self.dls.train, DataLoader):  # whose order of batches cannot be repeated
             raise ValueError("with this loader, training can be resumed at the end of an epoch only")
-        self._finite(self.losses[:done])
+        self._finite(self.epoch_losses[: done or None])
         optimizer = self.optimizer.state_dict()["state"] if self.optimizer else self._resume_from or {}
         recorded = {name: list(getattr(self.recorder, name)) for name in ("losses", "lrs", "values")}
         return {"model": self.model.state_dict(), "optimizer": optimizer, "recorder": recorded,
-                "global_step": self.global_step, "losses": self.losses[:done].cpu()}  # fmt: skip
+                "global_step": self.global_step, "losses": self.epoch_losses[:done].cpu()}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the learner from a ``state_dict``: ``steps`` with the same arguments goes on from there."""
         self.model.load_state_dict(state["model"])
         for name, values in state["recorder"].items():
             setattr(self.recorder, name, list(values))
-        self.global_step, self.losses = state["global_step"], state["losses"]
+        self.global_step, self.epoch_losses = state["global_step"], state["losses"]
         self.optimizer, self._resume_from = None, state["optimizer"]
 
     def _start_optimizer(self, lr: float) -> torch.optim.Optimizer:
         self.optimizer = self.opt_func(self.model.parameters(), lr=lr)
+        self.optimizer.zero_grad()  # what others have left
         saved, self._resume_from = self._resume_from, None
         if saved is None:
             self.global_step = 0
@@ -225,7 +224,7 @@ class Learner:
             return self.optimizer
         self.optimizer.load_state_dict({"state": saved, "param_groups": self.optimizer.state_dict()["param_groups"]})
         for parameter, kept in self.optimizer.state.items():
-            for name, value in kept.items():  # in the parameter's memory layout: another would round differently
+            for name, value in kept.items():  # in the parameter's memory layout, as before: others round otherwise
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     kept[name] = torch.empty_like(parameter).copy_(value)
         return self.optimizer

@@ -36,10 +36,10 @@ class DataLoader:
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
         self.augmentation, self.weights, self._next_epoch = augmentation, weights, 0
         pixels = dataset.pixels if isinstance(dataset, Images) else dataset
-        self.device = torch.device(
-            "cpu" if isinstance(pixels, np.memmap) else device
-        )  # larger than memory: stays there
+        self.device = torch.device("cpu" if isinstance(pixels, np.memmap) else device)  # files may be large
         self._tensors = _as_tensors(dataset, self.device)
+        if augmentation and self._tensors is None:
+            raise ValueError("augmentation needs images as one array or tensor")
         self.count = len(self._tensors[0] if self._tensors else dataset)  # items in an epoch
 
     def __len__(self) -> int:  # batches in an epoch
@@ -54,7 +54,7 @@ class DataLoader:
         return min(self.batch_size, self.count - number * self.batch_size)
 
     def share_of(self, items: int) -> tuple[int, int]:
-        """Which of a batch's items to load, as (first, length): all. Several processes share them out."""
+        """This process's part of a batch, as (first, length): all of it. Several processes share a batch out."""
         return 0, items
 
     def order(self, epoch: int) -> np.ndarray:

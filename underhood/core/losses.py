@@ -56,7 +56,7 @@ def l1(predictions: Tensor, targets: Tensor) -> Tensor:
 def accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
     """The fraction whose highest logit is the right class. predictions: [n, classes]; targets: [n].
 
-    In float64, as all metrics here, so that mean × n is the exact number of right predictions.
+    In float64, as all metrics here, so that mean × n rounds to the exact number of right predictions.
     """
     check_class_shapes(predictions, targets)
     return (predictions.argmax(dim=1) == targets).double().mean()

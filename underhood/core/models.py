@@ -3,9 +3,9 @@
 The first layer normalises with the training images' mean and standard deviation, so that both travel with the weights.
 
     linear   one matrix: chapter 4's first model
-    net      linear, ReLU, linear with 30 hidden activations: chapter 4's simple net
+    net      linear to 30 activations, ReLU, linear: chapter 4's simple net
     conv     three convolutions: small and fast
-    vgg      five wider ones in pairs, after Simonyan and Zisserman (2014): the most accurate for its time
+    vgg      five wider ones, after Simonyan and Zisserman (2014): the most accurate in ten minutes on two cores
     resnet18 He et al.'s ResNet-18 (2015), with a stem that suits the images' size
 """
 
@@ -52,7 +52,7 @@ def build_model(architecture: Architecture, mean: Sequence[float] = (), std: Seq
     if architecture.model not in MODELS:
         raise UnknownNameError("model", architecture.model, MODELS)
     count = architecture.channels
-    normalize = Normalize(mean or [127.5] * count, std or [73.9] * count)
+    normalize = Normalize(mean if len(mean) else [127.5] * count, std if len(std) else [73.9] * count)
     network = nn.Sequential(normalize, *MODELS[architecture.model](architecture))
     # On a CPU, convolutions are a third faster with channels last. torch's stubs do not know the argument.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -62,15 +62,16 @@ class Normalize(nn.Module):
     """Pixels from 0 to 255, uint8 or float [n, c, h, w], to mean 0 and standard deviation 1, float32 [n, c, h, w]."""
 
     mean: Tensor
-    deviation: Tensor  # the standard deviation; the name is that of the tensor in every weights.safetensors
+    deviation: Tensor  # the standard deviation, under the name that it has in saved weights
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))  # [c, 1, 1]
         self.register_buffer("deviation", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))  # [c, 1, 1]
 
-    def forward(self, x: Tensor) -> Tensor:  # in place where x is a copy: memory for a batch costs more than arithmetic
-        centred = x.float() - self.mean if x.is_floating_point() else x.float().sub_(self.mean)
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised pixels, float32 [n, c, h, w]."""
+        centred = x.float() - self.mean if x.is_floating_point() else x.float().sub_(self.mean)  # in place on a copy
         return centred.div_(self.deviation)
 
 
@@ -78,6 +79,7 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that takes a batch of one value per channel, as a last batch of one image may be."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalised activations [n, features, h, w]."""
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             statistics = self.running_mean, self.running_var
             return nn.functional.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps)
@@ -94,7 +96,7 @@ def _net(a: Architecture, hidden: int = 30) -> list[nn.Module]:
 
 
 def _conv(a: Architecture) -> list[nn.Module]:
-    """5 × 5, then twice 3 × 3. From 16 pixels on the first convolution, the slowest, halves the image."""
+    """5 × 5, then twice 3 × 3. From 16 pixels on, the first convolution, the slowest, halves the image."""
     _require_side(a, 4)
     stride = 2 if min(a.height, a.width) >= 16 else 1
     height, width = (math.ceil(side / stride) // 4 for side in (a.height, a.width))  # after both poolings
@@ -128,7 +130,7 @@ def _convolution(channels: int, features: int, kernel: int, stride: int = 1) -> 
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 × 3 convolutions and a shortcut around them: [n, inputs, h, w] to [n, features, h / stride, w / stride]."""
+    """Two 3 × 3 convolutions and a shortcut around them."""
 
     def __init__(self, inputs: int, features: int, stride: int):
         super().__init__()
@@ -141,6 +143,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, features, 1, stride, bias=False), BatchNorm(features))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n, inputs, h, w] to [n, features, h / stride, w / stride]."""
         y = self.bn1(self.conv1(x)).relu()
         return (self.bn2(self.conv2(y)) + self.shortcut(x)).relu()
 
@@ -165,4 +168,4 @@ def _require_side(a: Architecture, least: int) -> None:
         raise DataError(f"images of {size} are too small for {a.model}: use --size 8 or --model linear")
 
 
-MODELS = {"linear": _linear, "net": _net, "conv": _conv, "vgg": _vgg, "resnet18": _resnet18}
+MODELS = {"linear": _linear, "net": _net, "conv": _conv, "vgg": _vgg, "resnet18": _resnet18}  # layers after Normalize

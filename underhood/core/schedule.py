@@ -1,6 +1,6 @@
 """Learning-rate schedules: pure functions of the step, so that training can resume at any step.
 
-A schedule takes (step, total steps) and returns a ``ScheduleValue``.
+A schedule takes (step, from 0 on; total steps) and returns a ``ScheduleValue``.
 """
 
 import math

@@ -84,9 +84,9 @@ class PredictResponse(BaseModel):
 class ExplainResponse(BaseModel):
     """Attributions of the most probable label, and the nearest class mean. Null where the model has none.
 
-    ``contributions``: the attributions, blue for the label and orange against it, and ``ideal``: the nearest class mean,
-    are PNGs as data URLs; start and logit: the label's logit for an empty image and for this one; nearest: the class whose
-    mean is nearest; the rest as in PredictResponse
+    ``contributions``: the attributions, blue for the label and orange against it; ``ideal``: the nearest class mean
+    (both PNGs as data URLs); start, logit: the label's logit for an empty image and for this one; nearest: the class
+    with that mean; the rest as in PredictResponse
     """
 
     label: str

@@ -70,7 +70,8 @@ class Tracker:
         learn = self._learn
         count = learn.global_step - self._written
         end = (learn.global_step - 1) % len(learn.dls.train) + 1  # in the epoch under way
-        losses, lrs = learn.losses[end - count : end].tolist(), learn.recorder.lrs[len(learn.recorder.lrs) - count :]
+        losses = learn.epoch_losses[end - count : end].tolist()
+        lrs = learn.recorder.lrs[len(learn.recorder.lrs) - count :]
         times = [*self._times, *[time.time()] * (count - len(self._times))]  # a step that failed was not reported
         with _one_line_errors():
             steps = range(self._written + 1, learn.global_step + 1)
