@@ -8,7 +8,7 @@ import operator
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from underhood.core.errors import UnknownNameError
 
@@ -123,7 +123,7 @@ class TrainOptions(TypedDict, total=False):
     track: Tracker | None
 
 
-TYPES = get_type_hints(TrainConfig)
+TYPES: dict[str, Any] = {one.name: one.type for one in fields(TrainConfig)}
 
 
 def choices(name: str) -> tuple[Any, ...]:
