@@ -1,5 +1,6 @@
 """Deeper: ResNet-18, augmentation, optimizers, the rate finder, balance, precision, recipes."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -54,7 +55,8 @@ def test_resnet18_with_the_published_stem_is_the_published_one_parameter_for_par
 )
 def test_the_stem_is_chosen_by_size_and_stored(side: int, stem: str) -> None:
     architecture = Architecture("resnet18", 1, side, side + 5, 10)
-    assert asdict(architecture)["stem"] == stem
+    assert architecture.stem == asdict(architecture)["stem"] == stem
+    assert Architecture("resnet18", 1, side + 5, side, 10).stem == stem  # by the shorter side
     assert build_model(architecture)(torch.zeros(2, 1, side, side + 5, dtype=torch.uint8)).shape == (2, 10)
 
 
@@ -309,3 +311,18 @@ def test_lr_find_draws_its_curve(underhood: Command) -> None:
 
 def test_the_flat_schedule_is_flat() -> None:
     assert {flat(step, 10) for step in range(10)} == {(1.0, None)}
+
+
+def test_the_finder_leaves_a_learner_that_is_to_resume_as_it_was(digits: Dataset) -> None:
+    learn, other = learner(digits), learner(digits)
+    for step in learn.steps(2, 0.01, one_cycle):
+        if step.number == 30:
+            break
+    state = copy.deepcopy(learn.state_dict())
+    other.load_state_dict(state)
+    found = lr_find(other)
+    assert found.lrs[0] == pytest.approx(1e-6)
+    assert next(other.steps(2, 0.01, one_cycle)).number == 31
+    broken = learner(digits, lambda p, y: cross_entropy(p, y) * math.nan)
+    lr_find(broken)
+    assert broken.state_dict()["global_step"] == 0

@@ -31,14 +31,17 @@ def test_it_predicts(run: Path, tmp_path: Path) -> None:
     digits = read_digits()
     write_folder({"all": digits.take(np.arange(5))}, tmp_path / "new")
     result = underhood.predict(run, tmp_path / "new")
-    assert len(result["predictions"]) == 5
+    labels, probabilities = underhood.Predictor.load(run).predict_pixels(digits.pixels[:5])
+    assert [row["label"] for row in result["predictions"]] == labels
+    assert [row["score"] for row in result["predictions"]] == pytest.approx(probabilities.max(axis=1).tolist())
     assert result["unreadable"] == {}
 
 
-def test_it_is_reported_without_the_sections_that_it_has_no_figures_for(run: Path) -> None:
+def test_it_is_reported_and_its_out_of_distribution_images_are_counted(run: Path) -> None:
     page = Path(underhood.report(run)["report"]).read_text()
     assert "Confusion matrix" in page
-    assert not (run / "ood.csv").exists()
+    assert "Out-of-distribution images" in page
+    assert (run / "ood.csv").read_text().startswith("kind,images,rejected\nnoise,120,")
 
 
 def test_it_is_exported_and_served(run: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     if user == 0:
         os.seteuid(65534)  # root may read everything: change to the user nobody
     try:
-        with pytest.raises(UnreadableError, match=r"a/1\.png: may not be read \(permission denied\)"):
+        with pytest.raises(UnreadableError, match=r"a/1\.png: cannot be read \(permission denied\)"):
             read(tmp_path)
     finally:
         os.seteuid(user)

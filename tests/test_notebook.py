@@ -55,11 +55,11 @@ def test_batches_results_and_losses(digits: Dataset) -> None:
     learn = Learner(dls, build_model(Architecture("linear", 1, 8, 8, 10)))
     list(learn.epochs(2, 0.01))
     batch = next(dls.train.batches())
-    shown = show_batch(dls, count=4)
+    shown = show_batch(dls, max_n=4)
     assert [ax.get_title() for ax in shown.axes[:4]] == [digits.classes[label] for label in batch[1][:4]]
     assert (np.asarray(shown.axes[2].images[0].get_array()) == batch[0][2, 0].numpy()).all()
     assert next(dls.train.batches())[1].equal(batch[1])
-    results = show_results(learn, count=5)
+    results = show_results(learn, max_n=5)
     titles = [ax.get_title().split("\n") for ax in results.axes[:5]]
     assert [true for true, _ in titles] == [digits.classes[label] for label in digits.valid.labels[:5]]
     guesses = predict_proba(learn.model, digits.valid.pixels[:5]).argmax(dim=1)
@@ -78,10 +78,10 @@ def test_batches_and_results_of_torchs_own_loader(digits: Dataset) -> None:
         for images in (digits.train, digits.valid)
     )
     dls = DataLoaders(train, valid, digits.classes)
-    assert [ax.get_title() for ax in show_batch(dls, count=3).axes] == [
+    assert [ax.get_title() for ax in show_batch(dls, max_n=3).axes] == [
         digits.classes[label] for label in digits.train.labels[:3]
     ]
-    figure = show_results(Learner(dls, build_model(Architecture("linear", 1, 8, 8, 10))), count=3)
+    figure = show_results(Learner(dls, build_model(Architecture("linear", 1, 8, 8, 10))), max_n=3)
     assert [ax.get_title().split("\n")[0] for ax in figure.axes] == [
         digits.classes[label] for label in digits.valid.labels[:3]
     ]

@@ -137,3 +137,12 @@ def test_each_job_is_a_command(job: str) -> None:
     from underhood.cli.commands import app
 
     assert job.replace("_", "-") in get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_no_generator_wraps_the_steps_of_a_run() -> None:
+    """The run's only loop iterates over ``learn.steps(…)`` itself, and nothing in its module yields a step."""
+    tree = ast.parse((PACKAGE / "training/run.py").read_text())
+    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For) and "learn.steps(" in ast.unparse(node.iter)]
+    assert [ast.unparse(loop.iter).partition("(")[0] for loop in loops] == ["learn.steps"]
+    assert not [node for node in ast.walk(loops[0]) if isinstance(node, (ast.Yield, ast.YieldFrom))]
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.YieldFrom)]

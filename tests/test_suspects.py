@@ -62,7 +62,7 @@ def test_flipped_digits_are_found_and_the_report_shows_them(underhood: Command, 
     assert differences == pytest.approx(sorted(differences, reverse=True), abs=1e-5)
     words = underhood("check", tmp_path / "digits", "--labels").out
     assert f"label issue: {rows[0]['path']} is {rows[0]['label']}, looks like {rows[0]['predicted']}" in words
-    assert f"nothing amiss, {len(rows)} label issues" in words
+    assert f"no problems found, {len(rows)} label issues" in words
 
     underhood("train", tmp_path / "digits", "--model", "linear", "--epochs", 1, "--out", "run")
     page = Path("run/report.html").read_text()

@@ -145,11 +145,12 @@ def test_an_unknown_tracker_is_a_wrong_flag(underhood: Command) -> None:
     assert done.err == "error: unknown track 'tensorbord': did you mean 'tensorboard'? known: tensorboard\n"
 
 
-def test_a_nan_loss_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [5, 12], ids=["within an epoch", "at its end"])
+def test_a_nan_loss_is_written(step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = itertools.count(1)
 
     def breaks(*what: Any, **how: Any) -> torch.Tensor:
-        return cross_entropy(*what, **how) * (math.nan if next(calls) == 12 else 1)
+        return cross_entropy(*what, **how) * (math.nan if next(calls) == step else 1)
 
     monkeypatch.setattr("underhood.core.losses.cross_entropy", breaks)
     with pytest.raises(DivergedError):

@@ -402,3 +402,42 @@ def test_training_with_torchs_own_loader_resumes_at_the_ends_of_epochs_only(digi
                 learn.state_dict()
     list(resumed.epochs(2, 0.01))
     assert resumed.recorder.values == learn.recorder.values
+
+
+def test_a_loader_whose_length_is_wrong_is_an_error(digits: Dataset) -> None:
+    class Lies(list):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return 5
+
+    x, y = torch.from_numpy(digits.train.pixels), torch.from_numpy(digits.train.labels)
+    short, long = (Lies((x[i : i + 64], y[i : i + 64]) for i in range(0, count * 64, 64)) for count in (3, 7))
+    for loader in (short, long):
+        learn = Learner(DataLoaders(loader, digits.valid), build_model(Architecture("net", 1, 8, 8, 10)))
+        if loader is short:
+            with pytest.raises(ValueError, match="its length says 5 batches"):
+                list(learn.steps(2, 0.01))
+        else:
+            assert [step.number for step in learn.steps(1, 0.01)] == [1, 2, 3, 4, 5]
+
+
+def test_a_metric_that_raises_leaves_the_model_in_training_mode(digits: Dataset) -> None:
+    def fails(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    learn = learner(digits, metrics=fails)
+    for step in learn.steps(1, 0.01):
+        if step.number == 2:
+            with pytest.raises(ZeroDivisionError):
+                learn.validate()
+            assert learn.model.training
+            with pytest.raises(ValueError, match="must follow a step whose epoch_end is true"):
+                learn.end_epoch()
+            break
+
+
+def test_a_model_that_is_replaced_is_the_one_that_trains(digits: Dataset) -> None:
+    learn = learner(digits)
+    learn.model = build_model(Architecture("linear", 1, 8, 8, 10))
+    before = learn.model[2].weight.clone()
+    next(learn.steps(1, 0.01))
+    assert not torch.equal(learn.model[2].weight, before)

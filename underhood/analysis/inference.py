@@ -26,11 +26,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | torch.device = "cpu") -> Tensor:
+def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | torch.device | None = None) -> Tensor:
     """The probability of each class for images, uint8 [n, c, h, w]: float32 [n, classes].
+
+    device: the model's by default
 
     A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1].
     """
+    device = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with evaluating(model):
         size = validation_batch_size(pixels.shape)
         logits = torch.empty(0)

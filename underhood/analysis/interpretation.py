@@ -9,6 +9,7 @@ import numpy as np
 from underhood.analysis import PREDICTION_COLUMNS, cross_entropy_per_image
 from underhood.core.errors import RunError
 from underhood.data.files import read_csv
+from underhood.preparation.files import expanduser
 from underhood.runs import read_json
 
 
@@ -69,7 +70,7 @@ class Interpretation:
     @classmethod
     def from_run(cls, run: str | Path) -> "Interpretation":
         """Of a run's validation images, from its ``predictions.csv``. Raises RunError if that cannot be read."""
-        folder = Path(run).expanduser()
+        folder = expanduser(run)
         path = folder / "predictions.csv"
         classes = tuple(map(str, read_json(folder, "data.json").get("classes") or ()))
         index = {name: i for i, name in enumerate(classes)}

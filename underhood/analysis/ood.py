@@ -24,15 +24,16 @@ IMAGES_PER_KIND = 120  # of clothes ten times as many
 OODRow = tuple[str, int, int]  # kind, images, rejected
 
 
-def count_ood(run: "Run", name: str) -> list[OODRow]:
+def count_ood(run: "Run", name: str, other_data_sets: bool = True) -> list[OODRow]:
     """(kind, images, rejected) for each kind of out-of-distribution images that is available here.
 
     name: of the data set that the run was trained on, which is not out of distribution
+    other_data_sets: also count images of other data sets that are on this machine; without, only the run matters
     """
     from underhood.analysis.inference import predict_proba
 
     rows = []
-    for kind, pixels in _ood_images(run.preparation, name):
+    for kind, pixels in _ood_images(run.preparation, name, other_data_sets):
         rejected = rejection_mask(pixels, predict_proba(run.model, pixels).numpy(), run.threshold)
         rows.append((kind, len(pixels), int(rejected.sum())))
     return rows
@@ -54,17 +55,17 @@ def read_ood(folder: Path) -> list[OODRow]:
         raise RunError(f"{path} is damaged ({error}): remove it, and the report leaves this section out") from None
 
 
-def _ood_images(preparation: Preparation, name: str) -> Iterator[tuple[str, np.ndarray]]:
+def _ood_images(preparation: Preparation, name: str, other_data_sets: bool) -> Iterator[tuple[str, np.ndarray]]:
     """(kind, pixels): uint8 [n, c, h, w], prepared like the run's images."""
     shape = IMAGES_PER_KIND, preparation.height, preparation.width, 3
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     yield "noise", np.stack([prepare_image(Image.fromarray(one), preparation) for one in noise])
     if preparation.reads_digits:
         yield "printed letters", _letters(preparation)
-    if name != "fashion-mnist" and preparation.channels == 1:
+    if other_data_sets and name != "fashion-mnist" and preparation.channels == 1:
         try:
             clothes = read_named("fashion-mnist", download=False)["valid"]
-        except DataError:  # not on this machine, and not worth a download
+        except DataError:  # not on this machine: it is not downloaded for this
             return
         yield "clothes (fashion-mnist)", refit(clothes.pixels[: 10 * IMAGES_PER_KIND], preparation)
 

@@ -40,7 +40,7 @@ def _run() -> int:
     except BrokenPipeError:  # the reader of our output is gone, as with `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a full disk, a folder that was removed: the user can fix it, it is no bug
+    except OSError as error:  # a full disk, a folder that was removed: something that the user can fix
         name = f"{error.filename}: " if error.filename else ""
         return _print_error(f"{name}{error.strerror or error}", 1)
     except SystemExit as ended:

@@ -90,7 +90,7 @@ def train(
 @app.command()
 def rerun(
     run: RunFolder,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Another than the run's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Use another seed than the run's.")] = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -213,8 +213,10 @@ def export(run: RunFolder, as_json: Json = False) -> None:
 @app.command()
 def serve(
     run: Model,
-    host: Annotated[str, typer.Option(help="Who can connect: 127.0.0.1 this machine, 0.0.0.0 all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all).")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 8000,
     collect: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep drawings with the labels that people give them.")
     ] = None,
@@ -230,7 +232,7 @@ def lessons(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where your copies are kept; existing ones are not overwritten.")
     ] = Path("lessons"),
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="A free one from 2718 on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free port from 2718.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
     """Open the lessons, notebooks that run the books' examples."""

@@ -16,9 +16,9 @@ DATA_HELP = "digits, mnist, mnist-3v7, fashion-mnist; a folder per class; a fold
 Data = Annotated[str, typer.Argument(help=DATA_HELP, metavar="DATA")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 Model = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", metavar="RUN")]
-Out = Annotated[Path | None, typer.Option(help="The new run folder. runs/DATA-MODEL-n.")]
+Out = Annotated[Path | None, typer.Option(help="The run folder. Default: the next runs/DATA-MODEL-n.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no decoded pixels of a folder for the next time.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not cache decoded pixels.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
 
 FIELDS = {field.name: field for field in fields(TrainConfig) if field.name != "data"}
@@ -67,12 +67,19 @@ def _flag(field: "Field[Any]") -> inspect.Parameter:
     if isinstance(field.default, bool):
         option = typer.Option(flag, help=field.metadata["help"])
     else:
-        option = typer.Option(flag, help=field.metadata["help"], callback=check, metavar=metavar)
+        option = typer.Option(flag, help=_help(field), callback=check, metavar=metavar)
         kind, default = _plain_type(field), field.default
     name = parameter_name(field)
     return inspect.Parameter(
         name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotated[kind, option]
     )  # fmt: skip
+
+
+def _help(field: "Field[Any]") -> str:
+    """The option's help, with its range: ``[at least 1, at most 1024]``, for instance."""
+    words = {"least": "at least", "most": "at most", "above": "above", "below": "below"}
+    limits = [f"{word} {field.metadata[name]}" for name, word in words.items() if field.metadata[name] is not None]
+    return field.metadata["help"] + (f"  [{', '.join(limits)}]" if limits else "")
 
 
 def _plain_type(field: "Field[Any]") -> Any:

@@ -1,7 +1,6 @@
 """Data augmentation: each training image is shifted, rotated and scaled a little, a whole batch at once on the device.
 
-A model that has seen a 7 in a hundred places has learned what makes a 7. The random numbers depend on
-(seed, epoch, batch) alone, so that a run can be repeated and resumed bit for bit.
+The random numbers depend on (seed, epoch, batch) alone, so that a run can be repeated and resumed bit for bit.
 """
 
 import math

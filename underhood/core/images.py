@@ -47,14 +47,11 @@ class Images:
         return dict(zip(self.classes, per_class.tolist(), strict=True))
 
     def pixel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each channel, 0 to 255: float64 [c], float64 [c].
-
-        From a histogram of whole numbers: the same whatever the order of the images. 1 for a constant channel.
-        """
+        """Mean and standard deviation, 1 if it is 0, of each channel, 0 to 255: float64 [c], float64 [c]."""
         levels = np.arange(256, dtype=np.float64)
         means, stds = [], []
         for channel in range(self.pixels.shape[1]):
-            histogram = np.zeros(256, np.int64)
+            histogram = np.zeros(256, np.int64)  # whole numbers: exact, whatever the order of the images
             for rows in blocks(self.pixels):
                 histogram += np.bincount(self.pixels[rows, channel].ravel(), minlength=256)
             mean = histogram @ levels / histogram.sum()

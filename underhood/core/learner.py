@@ -5,7 +5,8 @@ has the same seven. ``Learner.fit`` is a loop over it for notebooks, ``training/
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -67,7 +68,7 @@ class Recorder:
 
 
 class SingleProcess:
-    """What processes that train together exchange: one alone, nothing. ``training/distributed.py`` has several."""
+    """Communication between training processes; this version, for one, does nothing (``training/distributed.py``)."""
 
     rank, world_size = 0, 1
 
@@ -85,7 +86,7 @@ class SingleProcess:
 class Learner:
     """A model, its data, and how it is trained.
 
-    dls: training and validation batches (inputs, targets); a ``torch.utils.data.DataLoader`` will do for either
+    dls: training and validation batches (inputs, targets); either may be a ``torch.utils.data.DataLoader``
     model: takes inputs as the loader gives them, uint8 pixels for instance, on the device where it is to be trained
     loss_func, metrics: functions (predictions, targets) → mean over the batch []
 
@@ -98,7 +99,7 @@ class Learner:
         metrics: Loss | Sequence[Loss] = accuracy, processes: SingleProcess = SingleProcess(),  # noqa: B008 (no state)
     ):  # fmt: skip
         self.dls, self.model, self.loss_func, self.opt_func, self.processes = dls, model, loss_func, opt_func, processes
-        self.forward: Callable[[Tensor], Tensor] = model
+        self.forward: Callable[[Tensor], Tensor] | None = None  # None: the model
         self.valid_loss_func = loss_func
         self.metrics = [metrics] if callable(metrics) else list(metrics)
         self.recorder = Recorder([getattr(metric, "__name__", type(metric).__name__) for metric in self.metrics])
@@ -121,12 +122,13 @@ class Learner:
         # Step 1, initialize: the weights are random (models.py) or restored; an optimizer is made for them.
         optimizer = self._start_optimizer(lr)
         total, first = epochs * len(train), self.global_step // len(train)
-        before = len(recorder.losses) // len(train) - first  # epochs of earlier calls: the orders go on from there
+        before = len(recorder.losses) // len(train) - first  # epochs of earlier calls: their orders continue
+        forward = self.forward or self.model
         self.model.train()
         for epoch in range(first, epochs):  # Step 6, repeat: for every batch of every epoch.
             began = time.perf_counter()
             start = self.global_step % len(train)  # above 0 where an epoch is resumed
-            block = torch.empty(len(train), device=self.device)  # single tensors, kept, would fragment memory
+            block = torch.zeros(len(train), device=self.device)  # single tensors, kept, would fragment memory
             block[:start] = self.epoch_losses[:start]
             self.epoch_losses, self.batch_sizes = block, [train.items_in(number) for number in range(start)]
             for number, (x, y) in enumerate(_batches(train, before + epoch, range(start, len(train))), start):
@@ -135,7 +137,7 @@ class Learner:
                 x, y = x.to(self.device), y.to(self.device)
                 size = train.items_in(number) if isinstance(train, DataLoader) else len(y)
 
-                predictions = self.forward(x)  # Step 2, predict.  [n, classes]
+                predictions = forward(x)  # Step 2, predict.  [n, classes]
                 loss = self.loss_func(predictions, y)  # Step 3, loss.  []
                 loss = self.processes.scale_loss(loss, size)
                 loss.backward()  # Step 4, gradient.
@@ -150,10 +152,14 @@ class Learner:
                     recorder.losses += self._finite(self.epoch_losses)  # the only wait for the device
                     self.epoch_seconds = time.perf_counter() - began
                 yield Step(self.global_step, total, epoch, recorder.lrs[-1], batch_loss, size, epoch_end)
+            if self.global_step != (epoch + 1) * len(train):
+                raise ValueError(f"the training loader ended early: its length says {len(train)} batches")
         self.model.eval()  # Step 7, stop: after the last epoch.
 
     def end_epoch(self) -> Epoch:
         """Validate, and add a row to the recorder. Call it after a step with ``epoch_end``."""
+        if len(self.batch_sizes) != len(self.dls.train):
+            raise ValueError("end_epoch must follow a step whose epoch_end is true")
         train_loss = float(np.average(self.recorder.losses[-len(self.dls.train) :], weights=self.batch_sizes))
         valid_loss, *values = self.validate()
         self.recorder.values.append([train_loss, valid_loss, *values])
@@ -168,8 +174,9 @@ class Learner:
 
     def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
         """Train as ``steps`` does, and print the table, a row after each epoch."""
-        for number, row in enumerate(self.epochs(epochs, lr, schedule)):
-            print(row.lines(header=number == 0), flush=True)
+        for step in self.steps(epochs, lr, schedule):
+            if step.epoch_end:
+                print(self.end_epoch().lines(header=step.epoch == 0), flush=True)
 
     def fit_one_cycle(self, epochs: int, lr: float) -> None:
         """``fit`` with the one-cycle schedule."""
@@ -182,11 +189,12 @@ class Learner:
             raise ValueError("there is nothing to validate on: the loader is empty")
         sums = torch.zeros(len(dl), 1 + len(self.metrics), dtype=torch.float64, device=self.device)  # a row a batch
         count = torch.zeros((), dtype=torch.float64, device=self.device)
-        mine = range(self.processes.rank, len(dl), self.processes.world_size)  # processes share batches out whole
-        for number, (predictions, y) in zip(mine, self._predictions(dl, mine), strict=True):
-            means = [function(predictions, y).double() for function in (self.valid_loss_func, *self.metrics)]
-            sums[number] = torch.stack(means) * len(y)  # a short last batch counts for less
-            count += len(y)
+        mine = range(self.processes.rank, len(dl), self.processes.world_size)  # whole batches
+        with closing(self._predictions(dl, mine)) as batches:
+            for number, (predictions, y) in zip(mine, batches, strict=True):
+                means = [function(predictions, y).double() for function in (self.valid_loss_func, *self.metrics)]
+                sums[number] = torch.stack(means) * len(y)  # a short last batch counts for less
+                count += len(y)
         return (self.processes.sum(sums).sum(dim=0) / self.processes.sum(count)).tolist()
 
     def get_preds(self, dl: Any = None) -> tuple[Tensor, Tensor]:
@@ -216,7 +224,7 @@ class Learner:
 
     def _start_optimizer(self, lr: float) -> torch.optim.Optimizer:
         self.optimizer = self.opt_func(self.model.parameters(), lr=lr)
-        self.optimizer.zero_grad()  # what others have left
+        self.optimizer.zero_grad()  # clear what earlier code has left
         saved, self._resume_from = self._resume_from, None
         if saved is None:
             self.global_step = 0
@@ -240,13 +248,19 @@ class Learner:
         return values.tolist()
 
     @torch.inference_mode()
-    def _predictions(self, dl: Any, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+    def _predictions(self, dl: Any, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
         was_training = self.model.training
         self.model.eval()
-        for x, y in _batches(dl, 0, numbers):
-            yield self.model(x.to(self.device)), y.to(self.device)
-        self.model.train(was_training)
+        try:
+            for x, y in _batches(dl, 0, numbers):
+                yield self.model(x.to(self.device)), y.to(self.device)
+        finally:
+            self.model.train(was_training)
 
 
 def _batches(dl: Any, epoch: int, numbers: range) -> Iterator[Any]:
-    return dl.batches(epoch, numbers) if isinstance(dl, DataLoader) else islice(dl, numbers.start, None, numbers.step)
+    return (
+        dl.batches(epoch, numbers)
+        if isinstance(dl, DataLoader)
+        else islice(dl, numbers.start, numbers.stop, numbers.step)
+    )

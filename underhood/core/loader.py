@@ -39,7 +39,7 @@ class DataLoader:
         self.device = torch.device("cpu" if isinstance(pixels, np.memmap) else device)  # files may be large
         self._tensors = _as_tensors(dataset, self.device)
         if augmentation and self._tensors is None:
-            raise ValueError("augmentation needs images as one array or tensor")
+            raise ValueError("augmentation needs images as one tensor or array: of a TensorDataset, pass its .tensors")
         self.count = len(self._tensors[0] if self._tensors else dataset)  # items in an epoch
 
     def __len__(self) -> int:  # batches in an epoch
@@ -50,7 +50,7 @@ class DataLoader:
         return self.batches(self._next_epoch - 1)
 
     def items_in(self, number: int) -> int:
-        """How many items batch ``number`` has: only the last may be short."""
+        """The number of items in batch ``number``: only the last may be short."""
         return min(self.batch_size, self.count - number * self.batch_size)
 
     def share_of(self, items: int) -> tuple[int, int]:

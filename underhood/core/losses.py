@@ -54,12 +54,9 @@ def l1(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The fraction whose highest logit is the right class. predictions: [n, classes]; targets: [n].
-
-    In float64, as all metrics here, so that mean × n rounds to the exact number of right predictions.
-    """
+    """The fraction whose highest logit is the right class. predictions: [n, classes]; targets: [n]."""
     check_class_shapes(predictions, targets)
-    return (predictions.argmax(dim=1) == targets).double().mean()
+    return (predictions.argmax(dim=1) == targets).double().mean()  # in float64, mean × n is exact
 
 
 def error_rate(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -51,7 +51,10 @@ def build_model(architecture: Architecture, mean: Sequence[float] = (), std: Seq
     """
     if architecture.model not in MODELS:
         raise UnknownNameError("model", architecture.model, MODELS)
-    count = architecture.channels
+    height, width, count = architecture.height, architecture.width, architecture.channels
+    if min(height, width) < {"conv": 4, "resnet18": 8}.get(architecture.model, 1):
+        size = f"images of {width} × {height} are too small for {architecture.model}"
+        raise DataError(f"{size}: use --size 8 or --model linear")
     normalize = Normalize(mean if len(mean) else [127.5] * count, std if len(std) else [73.9] * count)
     network = nn.Sequential(normalize, *MODELS[architecture.model](architecture))
     # On a CPU, convolutions are a third faster with channels last. torch's stubs do not know the argument.
@@ -97,7 +100,6 @@ def _net(a: Architecture, hidden: int = 30) -> list[nn.Module]:
 
 def _conv(a: Architecture) -> list[nn.Module]:
     """5 × 5, then twice 3 × 3. From 16 pixels on, the first convolution, the slowest, halves the image."""
-    _require_side(a, 4)
     stride = 2 if min(a.height, a.width) >= 16 else 1
     height, width = (math.ceil(side / stride) // 4 for side in (a.height, a.width))  # after both poolings
     pool = math.ceil(height / 4), math.ceil(width / 4)  # leaves at most 4 × 4 positions
@@ -150,7 +152,6 @@ class ResidualBlock(nn.Module):
 
 def _resnet18(a: Architecture) -> list[nn.Module]:
     """Four stages of two blocks, 64 to 512 features, each but the first halving; then the mean over the image."""
-    _require_side(a, 8)
     network = [*_convolution(a.channels, 64, *STEMS[a.stem or ""])]
     network += [nn.MaxPool2d(3, 2, padding=1)] if a.stem == "published" else []
     for inputs, features, stride in [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]:
@@ -160,12 +161,6 @@ def _resnet18(a: Architecture) -> list[nn.Module]:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network
-
-
-def _require_side(a: Architecture, least: int) -> None:
-    if min(a.height, a.width) < least:
-        size = f"{a.width} × {a.height}"
-        raise DataError(f"images of {size} are too small for {a.model}: use --size 8 or --model linear")
 
 
 MODELS = {"linear": _linear, "net": _net, "conv": _conv, "vgg": _vgg, "resnet18": _resnet18}  # layers after Normalize

@@ -26,10 +26,8 @@ def flat(step: int, total: int) -> ScheduleValue:  # noqa: ARG001 (every schedul
 
 
 def one_cycle(step: int, total: int) -> ScheduleValue:
-    """The one-cycle policy (L. Smith, 2018), in fastai's form.
-
-    The learning rate rises along a cosine for a quarter of the steps, then falls to near 0; momentum does the reverse.
-    """
+    """The one-cycle policy (L. Smith, 2018; fastai's form): lr rises along a cosine for a quarter of the steps, then
+    falls to almost 0; momentum does the reverse."""
     if step / total < 0.25:
         progress = step / total / 0.25
         return ScheduleValue(_cosine(1 / 25, 1.0, progress), _cosine(0.95, 0.85, progress))

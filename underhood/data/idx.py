@@ -77,7 +77,7 @@ def read_idx(path: Path) -> np.ndarray:
                     return _read_body(unpacked, path, room, packed)
             return _read_body(file, path, room, packed)
     except PermissionError:
-        raise DataError(f"{path} may not be read (permission denied)") from None
+        raise DataError(f"{path} cannot be read (permission denied)") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}): fetch it again") from None
 

@@ -204,7 +204,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except PermissionError:
-        raise DataError(f"folder {folder} may not be read (permission denied): chmod u+rx it") from None
+        raise DataError(f"folder {folder} cannot be read (permission denied): chmod u+rx it") from None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -254,7 +254,7 @@ def _table_rows(path: Path) -> dict[str, list[tuple[str, str]]]:
             part, name, label = _table_row(row, f"{path}, line {line}", "split" in header)
             rows.setdefault(part, []).append((name, label))
     except PermissionError:
-        raise DataError(f"{path} may not be read (permission denied)") from None
+        raise DataError(f"{path} cannot be read (permission denied)") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     except ValueError as error:

@@ -126,7 +126,9 @@ def load_data(
     warnings = parts.warnings + describe_copies(find_copies(images))
     notes = [f"{parts.preparation.describe()} ({_reason(parts, options)})", *parts.notes]
     if parts.unreadable:
-        warnings.append(f"left out {len(parts.unreadable)} unreadable images, listed in data.json")
+        warnings.append(
+            f"left out {len(parts.unreadable)} unreadable image{'s' * (len(parts.unreadable) > 1)}, listed in data.json"
+        )
     few = {name: count for name, count in images["train"].counts().items() if count < FEW}
     if few:
         warnings.append(f"few images of {', '.join(f'{name!r} ({count})' for name, count in few.items())}")

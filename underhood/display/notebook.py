@@ -94,21 +94,21 @@ def plot_function(
     return ax
 
 
-def show_batch(dls: "DataLoaders", count: int = 9) -> "Figure":
+def show_batch(dls: "DataLoaders", max_n: int = 9) -> "Figure":
     """Draw the first images of the first training batch, augmented as the model receives them, with their classes."""
     x, y = _first_batch(dls.train)
-    return show_images(x[:count].cpu(), [_name(dls, label) for label in y[:count].tolist()])
+    return show_images(x[:max_n].cpu(), [_name(dls, label) for label in y[:max_n].tolist()])
 
 
-def show_results(learn: "Learner", count: int = 9) -> "Figure":
+def show_results(learn: "Learner", max_n: int = 9) -> "Figure":
     """Draw the first validation images with label and prediction, green if they are equal and red if not."""
     from underhood.analysis.inference import predict_proba
 
     x, y = _first_batch(learn.dls.valid)
-    predicted = predict_proba(learn.model, x[:count], learn.device).argmax(dim=1).tolist()
-    labels = y[:count].tolist()
+    predicted = predict_proba(learn.model, x[:max_n], learn.device).argmax(dim=1).tolist()
+    labels = y[:max_n].tolist()
     titles = ["\n".join(_name(learn.dls, i) for i in pair) for pair in zip(labels, predicted, strict=True)]
-    figure = show_images(x[:count].cpu(), titles)
+    figure = show_images(x[:max_n].cpu(), titles)
     for ax, label, guess in zip(figure.axes, labels, predicted, strict=False):
         ax.title.set_color("tab:green" if label == guess else "tab:red")
     return figure

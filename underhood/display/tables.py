@@ -84,7 +84,7 @@ def check_report(result: dict[str, Any], most: int = 20) -> str:
     ]
     found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
     issues = f", {len(result['suspects']):,} label issues" if "suspects" in result else ""
-    return "\n".join([*lines, (f"{found:,} findings" if found else "nothing amiss") + issues])
+    return "\n".join([*lines, (f"{found:,} findings" if found else "no problems found") + issues])
 
 
 def _copies(result: dict[str, Any]) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _label_issues(issues: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
         looks_like = f"{row['predicted']} ({row['probability']:.0%})"
         yield f"label issue: {row['path']} is {row['label']}, looks like {looks_like}"
     if len(issues) > most:
-        yield f"label issue: {len(issues) - most:,} more: --json lists them, the report of a run shows them"
+        yield f"label issue: {len(issues) - most:,} more: --json lists them, the report of a later run shows them"
 
 
 def predictions_table(result: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def ladder(
         recipe = choose_for(dataset, config, model)
         try:
             learn = make_learner(loaded, recipe, config).learn
-        except DataError as error:  # images too small for so deep a model
+        except DataError as error:  # the images are too small for this model
             reporter.warn(f"{model} is left out: {error}")
             continue
         reporter.log(f"training {model} …")

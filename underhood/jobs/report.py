@@ -44,8 +44,11 @@ def report(run: str | Path, *, reporter: Reporter | None = None) -> ReportResult
         what = f"the images of {loaded.path} have changed since ({short_list(changed)})"
         raise RunError(f"{what}: restore them, or train again with underhood rerun {loaded.path}")
 
+    from underhood.analysis.ood import OOD_FILE, count_ood, write_ood
     from underhood.reporting import write_report
 
+    if not (loaded.path / OOD_FILE).exists():  # as after train --no-report
+        write_ood(loaded.path, count_ood(loaded, data.dataset.name, other_data_sets=False))
     path = write_report(loaded.path, data.dataset)
     seconds = round(time.perf_counter() - started, 3)
     return {"run": str(run), "report": str(path), "bytes": path.stat().st_size, "seconds": seconds}

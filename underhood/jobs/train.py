@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from underhood.core.errors import DataError, RunError
+from underhood.core.errors import DataError, RunError, UnderhoodError
 from underhood.data.files import short_list
 from underhood.jobs.check import cached_label_issues
 from underhood.preparation.files import expanduser
@@ -95,7 +95,7 @@ def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
     """The options that a run was started with. config: its ``config.json``. Raises RunError where it is damaged."""
     try:
         return TrainConfig.from_dict(config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UnderhoodError) as error:
         raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
 
 
@@ -162,6 +162,8 @@ def _write_record(folder: Path, config: TrainConfig, setup: Setup) -> None:
     learn, device = setup.learn, str(setup.learn.device)
     stored = config.as_dict() | setup.recipe.as_dict() | {"device": device}
     write_record(folder, stored, environment(device, learn.processes.world_size), setup.loaded)
+    if label_issues := cached_label_issues(stored["data"]):
+        write_label_issues(folder / "suspects.csv", label_issues)
     if setup.recipe.augmentation:
         save_augmented(folder, learn.dls.train)
 
@@ -174,8 +176,6 @@ def _finish(
 
     result = fit_and_measure(folder, config, setup, log, seconds)
     if result is not None and folder is not None:
-        if label_issues := cached_label_issues(config.as_dict()["data"]):
-            write_label_issues(folder / "suspects.csv", label_issues)
         if config.report:
             from underhood.analysis.ood import count_ood, write_ood
             from underhood.reporting import write_report

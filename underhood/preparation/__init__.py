@@ -23,7 +23,7 @@ class Fit(Protocol):
 
     steps: tuple[str, ...]  # parts of the work that can be left out, to see what each does
     applies_to_stored: bool  # whether it applies to pixels that are stored as arrays (IDX files, the embedded digits)
-    reads_digits: bool  # whether every image is taken for a digit
+    reads_digits: bool  # whether every image is treated as a digit
     channels: int | None  # the only number of channels that it makes; None: any
     default_size: int | None  # pixels a side if no size is asked for; None: chosen from the images
     decode_size: int | None  # pixels a side that it needs of a large image; None: the size of the result
@@ -81,7 +81,7 @@ class Preparation:
 
     @property
     def reads_digits(self) -> bool:
-        """Whether every image is taken for a digit, light ink on black."""
+        """Whether every image is treated as a digit, light ink on black."""
         return get_fit(self.fit).reads_digits
 
     @property

@@ -56,7 +56,7 @@ def open_image(source: Source, at_least: int = MAX_PIXELS) -> OpenedImage:
     except FileNotFoundError:
         raise BadImageError("there is no such file") from None
     except PermissionError:
-        raise BadImageError("may not be read (permission denied)") from None
+        raise BadImageError("cannot be read (permission denied)") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLargeError(f"has more than {MAX_PIXELS:,} pixels: too large to decode") from None
     except Exception as error:  # Pillow raises a dozen types of errors on damaged files

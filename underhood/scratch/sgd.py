@@ -45,7 +45,7 @@ def descend(x: float, lr: float, steps: int) -> list[float]:
     """Gradient descent on ``quadratic``: the start and the place after each of ``steps`` steps, [steps + 1].
 
     Each step multiplies x by 1 − 2·lr. A learning rate of 0.01 is slow, 0.1 converges, 0.9 converges while jumping from
-    side to side, 1.0 jumps for ever, and 1.1 diverges.
+    side to side, 1.0 oscillates forever, and 1.1 diverges.
     """
     places = [float(x)]
     for _ in range(steps):

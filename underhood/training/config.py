@@ -23,6 +23,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Tracker = Literal["tensorboard"]  # needs the library of its name
 DATA_SETS = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
 MAX_LR = 1000.0
+KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}  # for error messages
 
 
 def option(default: Any, help: str, flag: str = "", **limits: float) -> Any:
@@ -37,7 +38,7 @@ def option(default: Any, help: str, flag: str = "", **limits: float) -> Any:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of ``train``. None: chosen from the data. Raises UnknownNameError or ValueError for a bad value."""
+    """The options of ``train``. None: chosen from the data. Raises ValueError or UnderhoodError."""
 
     data: str | Path = "digits"
     model: ModelName | None = option(None, "linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")
@@ -57,12 +58,14 @@ class TrainConfig:
         None, "How an image of another shape fits: pad, crop or stretch; digit: prepared like MNIST."
     )
     valid: float | None = option(None, "Fraction held out where DATA has no validation part: 0.2.", above=0, below=1)
-    seed: int = option(0, "Of the split, the initial weights and the order.", least=0, most=2**32 - 1)
+    seed: int = option(
+        0, "Random seed of the split, the initial weights and the order of the images.", least=0, most=2**32 - 1
+    )
     device: Device = option("auto", "auto, cpu or cuda.")
     from_run: str | Path | None = option(None, "Start from another run's weights.", flag="--from")
-    limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=1)
+    limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=2)
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
-    cache: bool = option(True, "Keep no decoded pixels of a folder for the next time.", flag="--no-cache")
+    cache: bool = option(True, "Do not cache decoded pixels.", flag="--no-cache")
     save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0)
     reject: float = option(0.01, "Fraction of the validation images that the model may reject.", least=0, below=1)
     report: bool = option(True, "Write no report.html.", flag="--no-report")
@@ -141,16 +144,27 @@ def _absolute(path: str | Path) -> Path:
     return expanduser(path).resolve()
 
 
+def _accepted(name: str) -> tuple[type, ...]:
+    """The classes of an option's values: of its type without None; a Literal's values have theirs."""
+    if choices(name):
+        return (type(choices(name)[0]),)
+    declared = get_args(TYPES[name]) or (TYPES[name],)
+    kinds = [kind for kind in declared if kind is not type(None)]
+    return (*kinds, *((int,) if float in kinds else ()))
+
+
 def check_value(one: "Field[Any]", value: Any) -> None:
     """Raise UnknownNameError or ValueError unless ``value`` is allowed for the option, a field of TrainConfig."""
     if value is None and one.default is None:
         return
     known, meta = choices(one.name), one.metadata
+    if not isinstance(value, _accepted(one.name)) or (isinstance(value, bool) and one.type is not bool):
+        raise ValueError(f"{one.name} must be {KINDS[_accepted(one.name)[0]]}, not {value!r}")
     if value not in known and isinstance(next(iter(known), None), str):
         raise UnknownNameError(one.name, str(value), known)
     if known and value not in known:
         raise ValueError(f"{one.name} must be {' or '.join(map(str, known))}, not {value}")
-    limits = {
+    limits: dict[str, tuple[Any, Any]] = {
         "at least": (meta["least"], operator.ge),
         "at most": (meta["most"], operator.le),
         "above": (meta["above"], operator.gt),

@@ -33,15 +33,15 @@ def lr_find(learn: Learner, start: float = 1e-6, end: float = 10.0, steps: int =
     def growing(step: int, total: int) -> ScheduleValue:  # noqa: ARG001 (every schedule takes both)
         return ScheduleValue((start / end) ** (1 - step / (steps - 1)))
 
-    weights, recorder = copy.deepcopy(learn.model.state_dict()), learn.recorder
-    was_training = learn.model.training
-    learn.recorder = copy.deepcopy(recorder)
+    weights, was_training = copy.deepcopy(learn.model.state_dict()), learn.model.training
+    trial = Learner(learn.dls, learn.model, learn.loss_func, learn.opt_func)
+    trial.forward = learn.forward
     lrs: list[float] = []
     losses: list[float] = []
     average, overflow = 0.0, False
     try:
         with torch.random.fork_rng():
-            for step in learn.steps(math.ceil(steps / len(learn.dls.train)), end, growing):
+            for step in trial.steps(math.ceil(steps / len(learn.dls.train)), end, growing):
                 loss = step.loss.item()
                 overflow = not math.isfinite(loss)
                 if overflow:  # and the weights are by now
@@ -56,7 +56,6 @@ def lr_find(learn: Learner, start: float = 1e-6, end: float = 10.0, steps: int =
     finally:
         learn.model.load_state_dict(weights)
         learn.model.train(was_training)
-        learn.recorder, learn.optimizer, learn.global_step = recorder, None, 0
     return LRCurve(lrs, losses, *_suggest(lrs, losses, overflow))
 
 

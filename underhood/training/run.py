@@ -105,7 +105,7 @@ def fit(folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, sec
                 checkpoint.end_epoch(epoch.seconds)
                 if tracker:
                     tracker.on_epoch_end(epoch)
-            if checkpoint.is_due(step) or stop.signal:
+            if checkpoint.is_due(step) or stop.is_set():
                 checkpoint.save()  # metrics.csv and state.safetensors
             stop.check()
             stats.before_step()
@@ -162,20 +162,24 @@ class StopFlag:
 
     def __init__(self, folder: Path | None):
         self.signal: int | None = None
+        self._seen: int | None = None
         self._folder = folder
 
+    def is_set(self) -> bool:
+        """Whether a signal has arrived. The caller saves the state, and then calls ``check``."""
+        self._seen = self.signal
+        return self._seen is not None
+
     def check(self) -> None:
-        """Raise InterruptedRunError if a signal has arrived."""
-        if self.signal is not None:
-            raise InterruptedRunError(self._folder, self.signal)
+        """Raise InterruptedRunError if ``is_set`` has said so: the state is saved, which its message says."""
+        if self._seen is not None:
+            raise InterruptedRunError(self._folder, self._seen)
 
 
 @contextmanager
 def stop_signals(folder: Path | None) -> Iterator[StopFlag]:
-    """Within, the first SIGINT or SIGTERM sets a flag, which the run checks after each step; the second ends it.
-
-    Without a folder, in processes other than the main one, signals act as usual.
-    """
+    """Within, the first SIGINT or SIGTERM sets a flag that the run checks after each step; the second ends it. Without
+    a folder, in processes other than the main one, signals act as usual."""
     stop = StopFlag(folder)
     if folder is None or threading.current_thread() is not threading.main_thread():  # only the main thread may set them
         yield stop
