@@ -1,7 +1,6 @@
 """How training reports what it does: progress messages for the caller, and ``log.txt`` for the run folder."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +63,8 @@ class RunLog:
 
     def write(self, line: str) -> None:
         """Write a line without reporting it. Raises RunError."""
+        from datetime import UTC, datetime
+
         stamped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n"
         if self._path is None:
             self._early.append(stamped)
