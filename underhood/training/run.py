@@ -105,7 +105,7 @@ def fit(folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, sec
                 checkpoint.end_epoch(epoch.seconds)
                 if tracker:
                     tracker.on_epoch_end(epoch)
-            if checkpoint.is_due(step) or stop.is_set():
+            if stop.is_set() or checkpoint.is_due(step):
                 checkpoint.save()  # metrics.csv and state.safetensors
             stop.check()
             stats.before_step()
