@@ -4,10 +4,15 @@ The public names are loaded on first use, so that ``import underhood`` and ``und
 is imported only when something needs it.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    # how often a waiting thread looks before it sleeps, instead of 300,000; torch reads it when it is imported
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to Python
     from underhood.analysis.inference import predict_proba as predict_proba

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from underhood.analysis import require_probabilities
 from underhood.core.loader import DataLoader, validation_batch_size
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | t
 
     device: the model's by default
 
-    A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1].
+    A model with one output, such as chapter 4's, gives one probability by sigmoid: [n, 1]. Raises UnderhoodError where
+    the model predicts NaN.
     """
     device = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with evaluating(model):
@@ -42,7 +44,9 @@ def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | t
             if not number:  # one block for all: small results between large ones would fragment the memory
                 logits = torch.empty(len(pixels), outputs.shape[1])
             logits[number * size : number * size + len(x)] = outputs
-    return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+    probabilities = logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+    require_probabilities(probabilities.numpy())
+    return probabilities
 
 
 @torch.inference_mode()
@@ -69,9 +73,23 @@ def nearest_images(
 
 
 def multiply_adds(model: nn.Module, image: np.ndarray) -> int:
-    """The number of multiply-adds that one image, uint8 [c, h, w], takes: a measure of the model's time."""
-    from torch.utils.flop_counter import FlopCounterMode
+    """The number of multiply-adds that one image, uint8 [c, h, w], takes: a measure of the model's time.
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.from_numpy(image[None].copy()))
-    return counter.get_total_flops() // 2
+    Those of convolutions and linear layers. ``torch.utils.flop_counter`` counts the same, but takes a second to import.
+    """
+    counts: list[int] = []
+
+    def count(layer: Any, _: Any, output: Tensor) -> None:
+        positions = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
+        counts.append(positions * layer.weight.numel())
+
+    hooks = [
+        layer.register_forward_hook(count) for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    try:
+        with evaluating(model), torch.inference_mode():
+            model(torch.from_numpy(image[None].copy()))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counts)

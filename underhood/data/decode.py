@@ -6,6 +6,7 @@ spawned.
 """
 
 import gc
+import math
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -155,7 +157,7 @@ class _Result:
 def _decode_as(paths: Sequence[str], form: _Form, progress: Progress | None, allocate: Allocate) -> Decoded:
     result = _Result(len(paths), form, allocate)
     unreadable: dict[str, str] = {}
-    cores = _cores()
+    cores = available_cpus()
     per_turn = -(-len(paths) // (CHUNKS_PER_PROCESS * cores))
     length = max(1, min(CHUNK, per_turn, CHUNK_PIXELS // (form.height * form.width)))
     chunks = [paths[start : start + length] for start in range(0, len(paths), length)]
@@ -209,8 +211,16 @@ def _decode_chunk(paths: Sequence[str], form: _Form) -> _Chunk:
     return _Chunk(pixels, hash_images(pixels), sizes, unreadable)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cpus(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """The number of CPUs that this process may use at a time: by its affinity, and by the quota of its cgroups."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no cgroups of version 2
+        path = membership.read_text().rpartition("0::/")[2].strip().lstrip("/")
+        for folder in (cgroups / path, *(cgroups / path).parents):
+            if folder.is_relative_to(cgroups) and (folder / "cpu.max").is_file():
+                quota, period = (folder / "cpu.max").read_text().split()  # microseconds, or "max" for no quota
+                cpus = min(cpus, math.ceil(int(quota) / int(period))) if quota != "max" else cpus
+    return cpus
 
 
 def _worth_processes(paths: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from underhood.scratch.similarity import PixelSimilarity
 from underhood.training import Reporter, RunLog
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.setup import choose_for, count_parameters, load_config_data, log_data, make_learner
+from underhood.training.threads import cpu_threads, pinned_threads
 
 
 class Rung(TypedDict):
@@ -66,16 +67,17 @@ def ladder(
     for model in MODELS:
         recipe = choose_for(dataset, config, model)
         try:
-            learn = make_learner(loaded, recipe, config).learn
+            setup = make_learner(loaded, recipe, config)
         except DataError as error:  # the images are too small for this model
             reporter.warn(f"{model} is left out: {error}")
             continue
         reporter.log(f"training {model} …")
-        seconds = 0.0
-        for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
-            reporter.on_step(step)
-            if step.epoch_end:
-                seconds += learn.end_epoch().seconds
+        learn, seconds = setup.learn, 0.0
+        with cpu_threads(setup, config.threads), pinned_threads(learn):
+            for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
+                reporter.on_step(step)
+                if step.epoch_end:
+                    seconds += learn.end_epoch().seconds
         before, predicted = right, predict_proba(learn.model, dataset.valid.pixels, learn.device).argmax(dim=1).numpy()
         right = predicted == labels
         rungs.append(_rung(model, predicted, labels, before, count_parameters(learn.model), seconds))

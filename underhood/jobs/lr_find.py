@@ -10,6 +10,7 @@ from underhood.runs.folder import require_writable
 from underhood.training import Reporter, RunLog
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.setup import make_setup
+from underhood.training.threads import cpu_threads
 
 
 class LRFindResult(TypedDict):
@@ -44,12 +45,14 @@ def lr_find(
     require_writable(figure.parent)  # refuse before the work, not after
     if not figure.parent.is_dir():
         raise RunError(f"there is no folder {figure.parent}: create it, or draw elsewhere with --out")
-    setup = make_setup(TrainConfig(data, **options), RunLog(reporter))
+    config = TrainConfig(data, **options)
+    setup = make_setup(config, RunLog(reporter))
 
     from underhood.display.figures import lr_curve
     from underhood.training.lr_finder import lr_find as find
 
-    curve = find(setup.learn)
+    with cpu_threads(setup, config.threads):
+        curve = find(setup.learn)
     atomic_write(figure, lr_curve(curve.lrs, curve.losses, curve.suggestion))
     return {
         "data": str(data),

@@ -6,14 +6,14 @@ from typing import Any, TypedDict
 
 from underhood.analysis import PREDICTION_COLUMNS
 from underhood.core.errors import RunError
-from underhood.jobs.train import stored_config, train
+from underhood.jobs.train import recorded_threads, stored_config, train
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json, read_rows
 from underhood.runs.folder import changes, read_config
 from underhood.training import Reporter
 
 RESULTS = ("weights.safetensors", "metrics.csv", "predictions.csv")
-IGNORED = ("device", "track")  # of config.json: ``auto`` may mean the same, and tracking changes nothing
+IGNORED = ("device", "threads", "track")  # of config.json: the environment says both, and tracking changes nothing
 MACHINE = ("platform", "processor", "threads", "processes", "device")  # of environment.json; the rest are versions
 
 
@@ -53,7 +53,7 @@ def rerun(
     config = stored_config(original, stored)
     config = replace(
         config, seed=config.seed if seed is None else seed, track=None,
-        device="cpu" if stored.get("device") == "cpu" else "auto",
+        device="cpu" if stored.get("device") == "cpu" else "auto", threads=recorded_threads(original),
     )  # fmt: skip
     result = train(out=out, reporter=reporter, **asdict(config))
     if result is None:

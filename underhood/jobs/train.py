@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from underhood.core.errors import DataError, RunError, UnderhoodError
 from underhood.data.files import short_list
+from underhood.data.named import NAMES
+from underhood.data.read import load_data
 from underhood.jobs.check import cached_label_issues
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
@@ -16,6 +18,7 @@ from underhood.runs.folder import (
     create_folder,
     environment,
     free_folder,
+    missing_files,
     read_config,
     require_writable,
     run_lock,
@@ -26,7 +29,8 @@ from underhood.runs.folder import (
 from underhood.training import Reporter, RunLog
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
-from underhood.training.setup import Setup, make_setup
+from underhood.training.setup import Recipe, Setup, choose_for, make_setup
+from underhood.training.threads import cpu_threads
 from underhood.training.tracking import require_tracker
 
 if TYPE_CHECKING:
@@ -55,40 +59,41 @@ def train(
     Returns run, data, model, epochs, seconds (of training, without validation), valid_accuracy with its 95 % interval,
     balanced_accuracy and baseline_accuracy (of the validation images), test_accuracy where the data has both parts,
     parameters, threshold (predictions with a lower probability are rejected), left_out (paths) and report (path).
-    With several processes the main one returns this and the others None; one that torchrun has started again resumes
-    ``out``. Raises UnderhoodError.
+    With several processes the main one returns this and the others None. Under torchrun with --max-restarts, a run in
+    ``out`` that was started with the same request is resumed. Raises UnderhoodError.
     """
     started = time.perf_counter()
     config = TrainConfig(data, **options)
     place = None if out is None else expanduser(out)
     with init_distributed(config.device) as processes:
-        reporter = (reporter or Reporter()) if processes.is_main else Reporter()
-        interrupted = place if processes.restarted and place and (place / "config.json").exists() else None
-        if interrupted := processes.broadcast(interrupted):
-            return _resume(interrupted, processes, reporter, started)
+        reporter = _reporter_here(reporter, processes)
+        started_before = processes.restartable and place is not None and (place / "config.json").exists()
+        if place is not None and processes.broadcast(started_before):  # torchrun has started the processes again
+            return _resume(place, processes, reporter, started, config)
         log = RunLog(reporter)
         if processes.is_main:  # refuse before the work, not after
             require_tracker(config.track)
             require_writable(free_folder(place, config.label))
         setup = make_setup(config, log, processes)
-        if not processes.is_main:
-            return _finish(None, config, setup, log, started)
-        folder = create_folder(place, f"{config.label}-{setup.recipe.model}")
-        with run_lock(folder):
-            _write_record(folder, config, setup)
-            return _finish(folder, config, setup, log, started)
+        with cpu_threads(setup, config.threads):
+            if not processes.is_main:
+                return _finish(None, config, setup, log, started)
+            folder = create_folder(place, f"{config.label}-{setup.recipe.model}")
+            with run_lock(folder):
+                _write_record(folder, config, setup)
+                return _finish(folder, config, setup, log, started)
 
 
 def resume(run: str | Path, *, reporter: Reporter | None = None) -> "TrainResult | FinishedRun | None":
     """Continue a run that was interrupted, from its last saved step, to the same bytes as without the interruption.
 
-    Returns what ``train`` does; for a finished run only run and finished. Raises UnderhoodError, also where the data
+    A run is finished when all its files are there; where only the report is missing, it is written. Returns what
+    ``train`` does; for a run that is trained already only run and finished. Raises UnderhoodError, also where the data
     has changed.
     """
     started = time.perf_counter()
     with init_distributed() as processes:
-        reporter = (reporter or Reporter()) if processes.is_main else Reporter()
-        return _resume(expanduser(run), processes, reporter, started)
+        return _resume(expanduser(run), processes, _reporter_here(reporter, processes), started)
 
 
 def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
@@ -99,32 +104,109 @@ def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
         raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
 
 
+def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> Path:
+    """Write ``report.html`` of a trained run, and its ``ood.csv`` where that is missing. Returns the page's path.
+
+    other_data_sets: see ``count_ood``
+    Raises UnderhoodError, also where the images, which are read again, have changed.
+    """
+    from underhood.analysis.ood import OOD_FILE, count_ood, write_ood
+    from underhood.reporting import write_report
+    from underhood.runs.checkpoint import load_run
+
+    run, config = load_run(folder), stored_config(folder, read_config(folder))
+    if missing := missing_files(folder, report=False):
+        raise RunError(f"{folder} is not finished, it has no {missing[0]}: underhood train --resume {folder}")
+    if str(config.data) not in NAMES and not Path(config.data).exists():
+        raise RunError(f"{folder} was trained on {config.data}, which is no longer there: restore it")
+    data = load_data(
+        config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
+        skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
+        progress=reporter.read_progress(), bar=reporter.download,
+    )  # fmt: skip
+    if changed := changes(folder, data):
+        what = f"the images of {folder} have changed since ({short_list(changed)})"
+        raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
+    if not (folder / OOD_FILE).exists():
+        write_ood(folder, count_ood(run, data.dataset.name, other_data_sets))
+    return write_report(folder, data.dataset)
+
+
+def _reporter_here(reporter: Reporter | None, processes: Processes) -> Reporter:
+    """The reporter of the main process; one that discards messages elsewhere, after saying where they appear."""
+    reporter = reporter or Reporter()
+    if processes.is_main:
+        return reporter
+    if processes.local_rank == 0:
+        reporter.log(f"process 0 is on {processes.main_host}: it prints the table and writes the run")
+    return Reporter()
+
+
 def _resume(
-    folder: Path, processes: Processes, reporter: Reporter, started: float
+    folder: Path, processes: Processes, reporter: Reporter, started: float, request: TrainConfig | None = None
 ) -> "TrainResult | FinishedRun | None":
-    """``resume`` in one of several processes. Only the main one reads the run folder, for all."""
+    """``resume`` in one of several processes. Only the main one reads the run folder, for all.
+
+    request: of a training that torchrun has started again, which must be the run's own
+    """
     with run_lock(folder) if processes.is_main else nullcontext():
+        if processes.is_main and request is not None:
+            _require_same_request(folder, request.as_dict())
         recorded = processes.broadcast(_recorded(folder) if processes.is_main else None)
         if recorded is None:
-            return {"run": str(folder), "finished": True} if processes.is_main else None
+            return _finished(folder, reporter) if processes.is_main else None
         config, saved = recorded
+        threads = recorded_threads(folder, processes.world_size) if processes.is_main else None
+        threads = processes.broadcast(threads)
         log = RunLog(reporter)
         setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes)
-        if processes.is_main and saved is None:
-            _write_record(folder, config, setup)
-        elif processes.is_main:
-            _check_unchanged(folder, setup, log)
-            log.log(f"resumes after step {saved[0]['global_step']:,}")
-        if saved is not None:
-            _restore(folder, setup, saved[0])
-        seconds = saved[1] if saved else 0.0
-        return _finish(folder if processes.is_main else None, config, setup, log, started, seconds)
+        if processes.is_main and request is not None:
+            model = request.model or (config.model if request.from_run else None)
+            _require_same_request(folder, choose_for(setup.loaded.dataset, request, model).as_dict())
+        with cpu_threads(setup, threads or config.threads):
+            if processes.is_main and saved is None:
+                _write_record(folder, config, setup)
+            elif processes.is_main:
+                _check_unchanged(folder, setup, log)
+                log.log(f"resumes after step {saved[0]['global_step']:,}")
+            if saved is not None:
+                _restore(folder, setup, saved[0])
+            seconds = saved[1] if saved else 0.0
+            return _finish(folder if processes.is_main else None, config, setup, log, started, seconds)
+
+
+def recorded_threads(folder: Path, processes: int = 1) -> int | None:
+    """The number of CPU threads that a run was started with; None where it had another number of processes."""
+    environment = read_json(folder, "environment.json")
+    threads = environment.get("threads")
+    known = isinstance(threads, int) and threads > 0 and environment.get("processes") == processes
+    return threads if known else None
+
+
+def _require_same_request(folder: Path, asked: dict[str, Any]) -> None:
+    """Raise RunError unless a run was started with these options. asked: as in ``config.json``."""
+    stored = read_config(folder)
+    for name, value in asked.items():
+        chosen = name == "device" or (value is None and stored.get(name) is not None and name in Recipe.__annotations__)
+        if not chosen and stored.get(name) != value:
+            raise RunError(
+                f"{folder} holds a run with {name} {stored.get(name)}, not {value}: choose another folder with --out, "
+                f"or continue that run with underhood train --resume {folder}"
+            )
+
+
+def _finished(folder: Path, reporter: Reporter) -> FinishedRun:
+    """What ``resume`` returns for a run that is trained and measured. Writes the report where it is missing."""
+    if missing_files(folder, stored_config(folder, read_config(folder)).report):
+        reporter.log(f"{folder} has everything but its report, which is written now")
+        complete_report(folder, reporter, other_data_sets=True)
+    return {"run": str(folder), "finished": True}
 
 
 def _recorded(folder: Path) -> tuple[TrainConfig, Saved] | None:
-    """(options, the saved state where there is one), or None for a finished run."""
+    """(options, the saved state where there is one), or None for a run that is trained and measured."""
     config = read_config(folder)
-    if (folder / "predictions.csv").exists():
+    if not missing_files(folder, report=False):
         return None
     stored = stored_config(folder, config)
     require_tracker(stored.track)

@@ -62,10 +62,14 @@ class TrainConfig:
         0, "Random seed of the split, the initial weights and the order of the images.", least=0, most=2**32 - 1
     )
     device: Device = option("auto", "auto, cpu or cuda.")
+    threads: int | None = option(
+        None, "CPU threads. Chosen from the work in a step and the CPUs that may be used.", least=1, most=1024
+    )
     from_run: str | Path | None = option(None, "Start from another run's weights.", flag="--from")
     limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=2)
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
     cache: bool = option(True, "Do not cache decoded pixels.", flag="--no-cache")
+    verify_cache: bool = option(False, "Compare all cached pixels with their hashes, and not only a sample.")
     save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0)
     reject: float = option(0.01, "Fraction of the validation images that the model may reject.", least=0, below=1)
     report: bool = option(True, "Write no report.html.", flag="--no-report")
@@ -116,10 +120,12 @@ class TrainOptions(TypedDict, total=False):
     valid: float | None
     seed: int
     device: Device
+    threads: int | None
     from_run: str | Path | None
     limit: int | None
     skip_bad: bool
     cache: bool
+    verify_cache: bool
     save_every: float
     reject: float
     report: bool

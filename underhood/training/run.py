@@ -85,13 +85,17 @@ def fit(folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, sec
     """
     from underhood.core.schedule import SCHEDULES
     from underhood.training.layer_stats import StepStats
+    from underhood.training.threads import pinned_threads
     from underhood.training.tracking import track
 
     learn, recipe, reporter = setup.learn, setup.recipe, log.reporter
     measured = max(10, -(-recipe.epochs * len(learn.dls.train) // 100))  # each tenth step, or a hundred in all
     stats = StepStats(learn, measured, setup.layer_stats)
     checkpoint = Checkpoint(folder, setup, config.save_every, seconds)
-    with stop_signals(folder) as stop, closing(stats), track(folder, config.track, learn) as tracker:
+    with (
+        pinned_threads(learn), stop_signals(folder) as stop, closing(stats),
+        track(folder, config.track, learn) as tracker,
+    ):  # fmt: skip
         stats.before_step()
         for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
             stats.after_step(step)
