@@ -60,7 +60,7 @@ def ours(kind: str, run: str, port: int) -> None:
 async def load(port: int, images: list[bytes], connections: int, seconds: float) -> dict[str, float]:
     """Send the next request on each connection after its response. Returns rate, p50 and p99 in ms, errors."""
     requests = [
-        b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%s"
+        b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%s"
         % (len(one), one)
         for one in images
     ]

@@ -21,7 +21,8 @@ from PIL import Image
 
 from underhood import Predictor, export, read, train
 from underhood.serving import requests
-from underhood.serving.app import is_quick, make_app
+from underhood.serving.app import make_app
+from underhood.serving.decoding import is_quick
 from underhood.serving.requests import MAX_BYTES, HTTPError, parse_json
 from underhood.serving.server import served
 
@@ -276,7 +277,7 @@ def test_the_server_survives_cut_connections(server: httpx.Client) -> None:
     port = server.base_url.port or 0
     for part in (
         b"POST /api/predict HTTP/1.1\r\n",
-        b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc",
+        b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc",
     ):
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -286,7 +287,10 @@ def test_the_server_survives_cut_connections(server: httpx.Client) -> None:
 
 def test_slow_clients_block_no_other_and_time_out(server: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "TIMEOUT", 4.0)
-    port, head = server.base_url.port or 0, b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    port, head = (
+        server.base_url.port or 0,
+        b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n",
+    )
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
     for number, connection in enumerate(slow):
         connection.sendall(head if number % 2 else head + b"Content-Length: 999\r\n\r\nabc")

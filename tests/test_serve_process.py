@@ -62,7 +62,7 @@ def test_a_signal_finishes_the_requests_in_flight(run: Path, wanted: signal.Sign
 def test_a_second_interrupt_does_not_wait_for_slow_clients(run: Path) -> None:
     process, port = start(run)
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
+        connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc")
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)

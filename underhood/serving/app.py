@@ -4,26 +4,32 @@ import asyncio
 import hashlib
 import io
 import json
+import math
+import secrets
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
+from underhood.core.errors import UnderhoodError
 from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
-from underhood.preparation import IMPLEMENTATIONS, prepare_image
-from underhood.preparation.files import BadImageError, ImageTooLargeError
-from underhood.serving import Predictor, requests
+from underhood.preparation import IMPLEMENTATIONS
+from underhood.preparation.files import FORMATS
+from underhood.serving import Predictor
 from underhood.serving.batching import Batcher, Overloaded
+from underhood.serving.decoding import Decoder
 from underhood.serving.requests import (
+    BytesInFlight,
     CollectResponse,
     ErrorResponse,
     ExplainResponse,
@@ -35,7 +41,6 @@ from underhood.serving.requests import (
     request_content,
 )
 
-QUICK_BYTES, QUICK_SIDE = 4096, 128  # of a PNG, in bytes and pixels: prepared at once, without a thread
 UNCOMPRESSED_BYTES = 4096  # of pixels: compressing so few takes longer than sending them
 STEPS = tuple(step for fit in IMPLEMENTATIONS.values() for step in fit.steps)  # of any preparation
 PAGE = Path(__file__).parent / "page" / "index.html"
@@ -43,10 +48,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": description}
     for status, description in {
         400: "not an image that can be read",
+        403: "a foreign host or origin",
         408: "the request was sent too slowly",
         413: "too many bytes or pixels",
         415: "neither an image, a form nor JSON",
         422: "a form or JSON with wrong fields",
+        500: "the model predicts NaN",
         503: "overloaded: try again after Retry-After seconds",
     }.items()
 }
@@ -65,13 +72,15 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
 
     collect: a folder where ``/api/collect`` saves images by class; without it there is no such path
     """
-    app = FastAPIOffline(  # its /docs loads nothing from other hosts
-        title="underhood", version=__version__, redoc_url=None, favicon_url="data:,"
-    )
+    app = FastAPIOffline(title="underhood", version=__version__, docs_url=None, redoc_url=None)
 
     @app.exception_handler(HTTPError)
     async def _http_error(_: Request, error: HTTPError) -> Response:
         return _json({"detail": error.detail}, error.status)
+
+    @app.exception_handler(UnderhoodError)
+    async def _not_predicted(_: Request, __: UnderhoodError) -> Response:
+        return _json({"detail": "the model predicts NaN or infinite numbers, which are no probabilities"}, 500)
 
     @app.exception_handler(Overloaded)
     async def _overloaded(_: Request, __: Overloaded) -> Response:
@@ -92,15 +101,29 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
         "preparation": predictor.preparation.as_dict(),
         "steps": list(predictor.preparation.steps),
         "threshold": predictor.threshold,
-        "metrics": predictor.metrics,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in predictor.metrics.items()},
         "explains": predictor.attributions is not None,
         "collects": collects,
     }
 
+    page = PAGE.read_text(encoding="utf-8")
+    docs = get_swagger_ui_html(  # from fastapi_offline's files: it loads nothing from other hosts
+        openapi_url="openapi.json",
+        title="underhood",
+        swagger_js_url="static-offline-docs/swagger-ui-bundle.js",
+        swagger_css_url="static-offline-docs/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )
+    app.state.pages = page, bytes(docs.body).decode()
+
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def _page() -> Response:
-        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+        return HTMLResponse(page)
+
+    @app.get("/docs", include_in_schema=False)
+    async def _docs() -> Response:
+        return docs
 
     @app.get("/api/model")
     async def model() -> Response:
@@ -121,16 +144,20 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
     validation of every request.
     """
     batcher: Batcher[np.ndarray, ImageResult] = Batcher(lambda batch: _predict_batch(predictor, batch))
+    decoder, in_flight = Decoder(predictor.preparation), BytesInFlight()
 
-    async def results_of(request: Request) -> tuple[ParsedRequest, list[ImageResult]]:
-        parsed = await _parse_in_time(request)
-        unknown = set(parsed.steps) - set(STEPS)
-        if unknown:
-            raise HTTPError(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
-        steps = tuple(step for step in predictor.preparation.steps if parsed.steps.get(step, True))
-        if len(parsed.images) == 1 and is_quick(parsed.images[0]):  # a thread would take as long as the work
-            return parsed, await batcher.submit(_prepare(predictor, parsed.images, steps))
-        return parsed, await batcher.submit(await asyncio.to_thread(_prepare, predictor, parsed.images, steps))
+    @asynccontextmanager
+    async def results_of(request: Request) -> AsyncIterator[tuple[ParsedRequest, list[ImageResult]]]:
+        with in_flight.request() as count:
+            try:
+                parsed = await parse_request(request, count)
+                unknown = set(parsed.steps) - set(STEPS)
+                if unknown:
+                    raise HTTPError(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
+                steps = tuple(step for step in predictor.preparation.steps if parsed.steps.get(step, True))
+                yield parsed, await batcher.submit(await decoder.prepare(parsed.images, steps))
+            except asyncio.CancelledError:
+                raise HTTPError(503, "the server is shutting down") from None
 
     body = {"requestBody": {"required": True, "content": request_content()}}
 
@@ -140,8 +167,8 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
     async def predict(request: Request) -> Response:
         """The most probable labels of an image. For several images: {"results": […]}."""
         start = time.perf_counter()
-        parsed, results = await results_of(request)
-        return _respond(parsed, [_prediction(predictor, result, parsed.top_k) for result in results], start)
+        async with results_of(request) as (parsed, results):
+            return _respond(parsed, [_prediction(predictor, result, parsed.top_k) for result in results], start)
 
     @app.post(
         "/api/explain", openapi_extra=body, responses=ERRORS, response_model=ExplainResponse | Results[ExplainResponse]
@@ -149,8 +176,8 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
     async def explain(request: Request) -> Response:
         """The attributions of the most probable label (null without torch), and the nearest class mean."""
         start = time.perf_counter()
-        parsed, results = await results_of(request)
-        return _respond(parsed, [await asyncio.to_thread(_explanation, predictor, one) for one in results], start)
+        async with results_of(request) as (parsed, results):
+            return _respond(parsed, [await asyncio.to_thread(_explanation, predictor, one) for one in results], start)
 
     if collect is not None:
         saving: dict[int | str, dict[str, Any]] = {507: {"model": ErrorResponse, "description": "cannot be saved"}}
@@ -158,19 +185,9 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
         @app.post("/api/collect", openapi_extra=body, responses=ERRORS | saving, response_model=CollectResponse)
         async def save(request: Request) -> Response:
             """Save an image, as it was sent, in the folder of the class ``label``."""
-            parsed, _ = await results_of(request)  # only an image that can be decoded is saved
-            path = await _collect(collect, predictor.classes, parsed)
-            return _json({"saved": str(path.relative_to(collect))})
-
-
-async def _parse_in_time(request: Request) -> ParsedRequest:
-    try:
-        async with asyncio.timeout(requests.TIMEOUT):
-            return await parse_request(request)
-    except TimeoutError:
-        raise HTTPError(408, f"the request was not sent within {requests.TIMEOUT:g} seconds") from None
-    except asyncio.CancelledError:
-        raise HTTPError(503, "the server is shutting down") from None
+            async with results_of(request) as (parsed, _):  # only an image that can be decoded is saved
+                path = await _collect(collect, predictor.classes, parsed)
+                return _json({"saved": str(path.relative_to(collect))})
 
 
 def _respond(parsed: ParsedRequest, contents: list[dict[str, Any]], start: float) -> Response:
@@ -178,20 +195,6 @@ def _respond(parsed: ParsedRequest, contents: list[dict[str, Any]], start: float
     for content in contents:
         content["ms"] = round(1000 * (time.perf_counter() - start), 2)
     return _json({"results": contents} if parsed.several else contents[0])
-
-
-def is_quick(content: bytes) -> bool:
-    """Whether a file is a small PNG, by what its header declares: few bytes can hold a large image."""
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    return content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) <= QUICK_BYTES and max(width, height) <= QUICK_SIDE
-
-
-def _prepare(predictor: Predictor, images: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
-    """Files as pixels, uint8 [c, h, w] each. Raises HTTPError: 400 or 413."""
-    try:
-        return [prepare_image(io.BytesIO(image), predictor.preparation, steps) for image in images]
-    except BadImageError as bad:
-        raise HTTPError(413 if isinstance(bad, ImageTooLargeError) else 400, f"the image {bad}") from None
 
 
 def _predict_batch(predictor: Predictor, batch: Sequence[np.ndarray]) -> list[ImageResult | Exception]:
@@ -256,18 +259,20 @@ async def _collect(folder: Path, classes: Sequence[str], parsed: ParsedRequest) 
 
 
 def _save(folder: Path, content: bytes) -> Path:
-    """Save an image file under its own hash, whole or not at all."""
-    with Image.open(io.BytesIO(content)) as image:
-        suffix = str(image.format or "png").lower()
+    """Save an image file under its own hash, whole or not at all. Raises OSError."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        suffix = str(image.format).lower().replace("mpo", "jpg")  # MPO: a JPEG with further images in it
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise OSError("the folder of this class is a link")
     path = folder / f"{hashlib.sha256(content).hexdigest()[:24]}.{suffix}"
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # not shared with a request for the same image
     try:
-        part.write_bytes(content)
+        with part.open("xb") as file:
+            file.write(content)
         part.replace(path)
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -277,4 +282,5 @@ def _is_folder_name(label: str) -> bool:
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(content), status, headers, "application/json")
+    """A response. Raises ValueError for NaN, which JSON does not have."""
+    return Response(json.dumps(content, allow_nan=False), status, headers, "application/json")

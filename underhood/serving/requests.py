@@ -3,19 +3,29 @@
 Images are not decoded here. The models of responses are for the documentation at /docs only.
 """
 
+import asyncio
 import base64
 import binascii
 import json
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-TIMEOUT = 30.0  # seconds that a client has to send its headers, and then its body
-MAX_BYTES = 20_000_000  # per request
+from underhood.serving.batching import Overloaded
+
+TIMEOUT = 30.0  # seconds that a client has to send a request
+MAX_BYTES = 20_000_000  # of a request's body
+MAX_BYTES_IN_FLIGHT = 128_000_000  # of the bodies of all requests that are being received or worked on
+SMALL_BODY = 65_536  # bytes: up to here a body is not counted, and parsed without a thread
 MAX_IMAGES = 64  # per request
 MAX_ITEMS = MAX_IMAGES  # of a list or an object in JSON
+MAX_JSON_VALUES = 250_000  # of a body, by its commas and brackets: Python takes 30 times the memory of [[],[],…]
+MAX_FIELD_BYTES = 65_536  # of a form's field that is not a file
 Item = TypeVar("Item")
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response says what is wrong with a form
@@ -143,22 +153,55 @@ def request_content() -> dict[str, Any]:
     }
 
 
-async def parse_request(request: Request) -> ParsedRequest:
-    """Read a request by its content type. Raises HTTPError: 400, 413, 415 or 422."""
+class BytesInFlight:
+    """Counts the bytes of request bodies in memory."""
+
+    def __init__(self, most: int = MAX_BYTES_IN_FLIGHT):
+        self._most, self._held = most, 0
+
+    @contextmanager
+    def request(self) -> Iterator[Callable[[int], None]]:
+        """A function that counts bytes of one request, until the ``with`` block ends. It raises Overloaded."""
+        mine = 0
+
+        def count(length: int) -> None:
+            nonlocal mine
+            if self._held + length > self._most:
+                raise Overloaded
+            self._held += length
+            mine += length
+
+        try:
+            yield count
+        finally:
+            self._held -= mine
+
+
+async def parse_request(request: Request, count: Callable[[int], None] = lambda _: None) -> ParsedRequest:
+    """Read a request by its content type.
+
+    count: called with each number of bytes that is kept in memory of a large body
+
+    Raises HTTPError: 400, 413, 415 or 422; and what ``count`` raises.
+    """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _parse_form(request)
+        body = await _read_body(request, count)
+        if len(body) <= SMALL_BODY:
+            return await _parse_form(request.headers, body)
+        return await asyncio.to_thread(asyncio.run, _parse_form(request.headers, body))
     if kind == "application/json":
-        return parse_json(await _read_body(request))
+        body = await _read_body(request, count)
+        return parse_json(body) if len(body) <= SMALL_BODY else await asyncio.to_thread(parse_json, body)
     if kind in ("", "application/octet-stream") or kind.startswith("image/"):
-        body = await _read_body(request)
+        body = await _read_body(request, count)
         if not body:
             raise HTTPError(400, "the request is empty: send an image")
         return ParsedRequest([body])
     raise HTTPError(415, f"{kind} is not supported: send image/*, multipart/form-data or application/json")
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, count: Callable[[int], None]) -> bytes:
     """The request's bytes. Raises HTTPError as soon as there are too many."""
     _check_length(request)
     parts, length = [], 0
@@ -167,6 +210,8 @@ async def _read_body(request: Request) -> bytes:
             length += len(part)
             if length > MAX_BYTES:
                 raise HTTPError(413, f"the request has more than {MAX_BYTES:,} bytes")
+            if length > SMALL_BODY:
+                count(len(part))
             parts.append(part)
     except ClientDisconnect:
         raise HTTPError(400, "the client disconnected") from None
@@ -179,17 +224,18 @@ def _check_length(request: Request) -> None:
         raise HTTPError(413, f"the request has {int(length):,} bytes, more than {MAX_BYTES:,}")
 
 
-async def _parse_form(request: Request) -> ParsedRequest:
+async def _parse_form(headers: Headers, body: bytes) -> ParsedRequest:
     from starlette.formparsers import MultiPartException, MultiPartParser
-
-    body = await _read_body(request)  # within bounds and in memory before it is parsed
 
     async def once() -> Any:
         yield body
         yield b""
 
     try:
-        parser = MultiPartParser(request.headers, once(), max_files=MAX_IMAGES, max_part_size=MAX_BYTES)
+        parser = MultiPartParser(
+            headers, once(), max_files=MAX_IMAGES, max_fields=MAX_IMAGES, max_part_size=MAX_FIELD_BYTES
+        )
+        parser.spool_max_size = MAX_BYTES  # files stay in memory
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
         raise HTTPError(422, f"the form cannot be read ({getattr(error, 'message', error)})") from None
@@ -205,6 +251,8 @@ async def _parse_form(request: Request) -> ParsedRequest:
 
 def parse_json(body: bytes) -> ParsedRequest:
     """A JSON body (``PredictRequest``). Raises HTTPError: 422."""
+    if len(body) > SMALL_BODY and sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise HTTPError(422, f"the JSON has more than {MAX_JSON_VALUES:,} values")
     try:
         request = PredictRequest.model_validate(json.loads(body))  # json also reads UTF-16 and names that are not UTF-8
     except ValidationError as error:

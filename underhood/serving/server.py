@@ -1,96 +1,154 @@
-"""The process that serves: a listening socket, and uvicorn with limits on what clients may take."""
+"""The process that serves: a listening socket, uvicorn, and which hosts and origins it answers to.
+
+Without the last any page that you visit could use a server on your own machine: by its own name, once that name points
+to 127.0.0.1 (DNS rebinding), or by ``fetch`` in the background.
+"""
 
 import base64
+import hashlib
 import json
+import re
 import socket
 import threading
 import time
-from asyncio import TimerHandle, Transport
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from http.client import HTTPConnection
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from underhood.core.errors import UnderhoodError
 from underhood.data.files import encode_png
 from underhood.serving import Predictor, requests
+from underhood.serving.connections import LimitedProtocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 BACKLOG = 2048  # connections that the operating system holds until they are accepted
+ADDRESS = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@?#\s]+)(:\d*)?")  # host, host:port or [IPv6]:port
 SHUTDOWN_TIMEOUT = 10  # seconds for requests in flight when the server stops
-MAX_HEADER_BYTES = 64_000  # of a request
 
 
-class HeaderTimeoutProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on headers: 408 if they are slower than ``requests.TIMEOUT``, 431 if too long.
+def allowed_hosts(host: str = "127.0.0.1", names: Iterable[str] = ()) -> Callable[[str], bool]:
+    """Whether a ``Host`` header is answered, as a function of its value.
 
-    uvicorn itself waits for headers without an end, and accepts any number of them.
+    host: the address that the server listens on
+    names: further host names, those of ``--allow-host``
+
+    Loopback addresses, ``host`` and ``names`` are allowed, with any port. A server that listens on all addresses also
+    answers to any IP address and to the machine's name: neither can be made to point here by somebody else's DNS.
+    Raises UnderhoodError for a name that is none.
+    """
+    known = {"localhost", host.lower()}
+    for name in names:
+        if ":" in name or not ADDRESS.fullmatch(name.lower()):
+            raise UnderhoodError(f"--allow-host {name!r} is not a host name: leave scheme, port and path out")
+        known.add(name.lower().rstrip("."))
+    everywhere = host in ("", "0.0.0.0", "::")
+    if everywhere:
+        known.add(socket.gethostname().lower())
+
+    @lru_cache(1024)
+    def allowed(value: str) -> bool:
+        found = ADDRESS.fullmatch(value.lower())
+        name = found[1].strip("[]").rstrip(".") if found else ""
+        try:
+            address = ip_address(name)
+        except ValueError:
+            return name in known
+        return everywhere or address.is_loopback or name in known
+
+    return allowed
+
+
+def security_headers(*pages: str) -> list[tuple[str, str]]:
+    """The headers of every response: pages load nothing from elsewhere, and are shown in no other page's frame.
+
+    pages: HTML whose inline scripts and styles may be used
+    """
+    scripts, styles = (
+        " ".join(f"'sha256-{_digest(text)}'" for page in pages for text in re.findall(pattern, page, re.DOTALL))
+        for pattern in (r"<script>(.*?)</script>", r"<style>(.*?)</style>")
+    )
+    policy = (
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' {styles}; img-src 'self' data:; "
+        "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    return [
+        ("Content-Security-Policy", policy),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+    ]
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+class Guard:
+    """An ASGI application that answers 403 to foreign hosts, and to changes that a page of another origin asks for.
+
+    allowed: see ``allowed_hosts``. Nothing of a refused request's body is read.
     """
 
-    _timer: TimerHandle | None = None  # running while headers are awaited
-    _header_bytes = 0
+    def __init__(self, app: "ASGIApp", allowed: Callable[[str], bool]):
+        self._app, self._allowed = app, allowed
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Start the timer for the first request."""
-        super().connection_made(transport)
-        self._start_timer()
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer a request, or pass it on."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        body = json.dumps({"detail": refusal}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    def on_message_begin(self) -> None:
-        """Start the timer for a request."""
-        super().on_message_begin()
-        self._start_timer()
-
-    def on_headers_complete(self) -> None:
-        """Stop the timer: the body follows."""
-        self._stop_timer()
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Count the bytes of the headers."""
-        self._header_bytes += len(data)
-        super().data_received(data)
-        if self._timer is not None and self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _start_timer(self) -> None:
-        if self._timer is None:
-            self._header_bytes = 0
-            self._timer = self.loop.call_later(requests.TIMEOUT, self._refuse, b"408 Request Timeout")
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _refuse(self, status: bytes) -> None:
-        self._stop_timer()
-        if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            self.transport.close()
+    def _refusal(self, scope: "Scope") -> str | None:
+        hosts, origin, site = [], None, None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value.decode("latin-1"))
+            elif name == b"origin":
+                origin = value.decode("latin-1")
+            elif name == b"sec-fetch-site":
+                site = value
+        if len(hosts) != 1:
+            return "the request must have one Host header"
+        if not self._allowed(hosts[0]):
+            return f"this server does not answer to the host {hosts[0][:100]!r}: start it with --allow-host NAME"
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        if site == b"cross-site" or (origin is not None and not self._allowed(origin.partition("://")[2])):
+            return "requests from pages of other origins are refused"
+        return None
 
 
-def make_server(app: "FastAPI", log_level: str = "warning") -> uvicorn.Server:
-    """A server of an application. Run it with ``run(sockets=[listen(host, port)])``."""
+def make_server(
+    app: "FastAPI", allowed: Callable[[str], bool] | None = None, log_level: str = "warning"
+) -> uvicorn.Server:
+    """A server of an application. Run it with ``run(sockets=[listen(host, port)])``.
+
+    allowed: see ``allowed_hosts``; by default loopback addresses
+    """
     config = uvicorn.Config(
-        app,
-        http=HeaderTimeoutProtocol,
+        Guard(app, allowed or allowed_hosts()),
+        http=LimitedProtocol,
+        ws="none",
         log_level=log_level,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         server_header=False,
+        headers=security_headers(*app.state.pages),
     )
     return uvicorn.Server(config)
 
@@ -132,7 +190,7 @@ def served(predictor: Predictor) -> Iterator[int]:
     from underhood.serving.app import make_app
 
     listening = listen("127.0.0.1", 0)
-    server = make_server(make_app(predictor), "error")
+    server = make_server(make_app(predictor), log_level="error")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
