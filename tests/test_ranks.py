@@ -189,7 +189,7 @@ def test_a_worker_started_again_without_a_record_begins(tmp_path: Path, monkeypa
     """It was killed before config.json was there: what it left in the folder is only its lock."""
     from underhood import train as train_here
 
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
     (tmp_path / "run" / ".config.json.part").touch()

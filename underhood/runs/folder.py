@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 IMAGES_FILE = "pictures.csv"
 IMAGES_COLUMNS = ["part", "path", "label", "hash"]
 
+TRAINED = ("metrics.csv", "steps.csv", "layers.csv", "weights.safetensors", "ideals.npy", "predictions.csv")
+
 ISSUES_COLUMNS = ["path", "label", "predicted", "probability", "label_probability"]
 
 
@@ -88,7 +90,10 @@ def create_folder(out: Path | None, name: str) -> Path:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in this folder. A process that dies releases it. Raises RunError."""
+    """Keep other processes from training in this folder, and remove what one that died was writing there.
+
+    A process that dies releases the lock. Raises RunError.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
@@ -99,6 +104,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"cannot lock {folder} ({error.strerror}): it must be a writable folder") from None
     try:
+        for part in folder.glob(".*.part"):
+            part.unlink()
         yield
     finally:
         with suppress(OSError):
@@ -116,6 +123,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not whole_numbers or not (valid is None or (isinstance(valid, float) and 0 < valid < 1)):
         raise RunError(f"{folder / 'config.json'} is damaged: seed, valid or limit is not what train writes there")
     return config
+
+
+def missing_files(folder: Path, report: bool) -> list[str]:
+    """Which files a run that ended has and this one has not: [] for a finished run. report: whether it has one."""
+    names = (*TRAINED, *(("report.html",) if report else ()))
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def write_record(folder: Path, config: dict[str, Any], environment: dict[str, Any], loaded: LoadedData) -> None:

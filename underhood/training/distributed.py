@@ -8,17 +8,23 @@ Only the main process reports and writes. docs/scaling.md has what it gains and 
 
 import gc
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from underhood.core.errors import UnderhoodError
+from underhood.core.errors import DataError, UnderhoodError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from underhood.core.loader import DataLoader
+
+T = TypeVar("T")
+
+GUIDE = "docs/scaling.md"
+STORE_VARIABLE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # 1: each start of the processes has addresses of its own
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,15 @@ class Processes:
 
     It has the methods of ``core.learner.SingleProcess``, without importing torch before it is needed.
     rank, world_size: this process's number and how many there are; local_rank: its number on this machine
-    restarted: whether torchrun has started it again
+    restartable: whether torchrun starts them again where one fails (``--max-restarts``), or has done so
+    main_host: the name of the machine that has the main process
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
-    restarted: bool = False
+    restartable: bool = False
+    main_host: str = ""
 
     @property
     def is_main(self) -> bool:
@@ -102,14 +110,52 @@ class Processes:
         torch.distributed.broadcast_object_list(box)
         return box[0]
 
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        """Within, the first process on each machine goes before the others there."""
-        if self.local_rank and self.world_size > 1:
-            self.barrier()
-        yield
-        if not self.local_rank:
-            self.barrier()
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each process, in their order, on every process."""
+        if self.world_size == 1:
+            return [value]
+        import torch.distributed
+
+        values = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def read_in_turn(self, read: Callable[[], T]) -> T:
+        """What ``read`` returns. The first process on each machine reads before the others there.
+
+        Raises UnderhoodError on every process where reading fails on one.
+        """
+        result, failure = None, None
+        for is_first in (True, False):
+            if is_first == (self.local_rank == 0):
+                try:
+                    result = read()
+                except UnderhoodError as error:
+                    failure = error
+            failures = self.gather(failure and (socket.gethostname(), str(failure)))
+            if failure is not None:
+                raise failure
+            for rank, other in enumerate(failures):
+                if other is not None:
+                    host, text = other
+                    raise DataError(f"process {rank} on {host} cannot read its images: {text.splitlines()[0]}")
+        return cast("T", result)
+
+    def require_same(self, facts: dict[str, Any]) -> None:
+        """Raise DataError, on every process, unless all have the same ``facts``: their descriptions and values."""
+        (host, first), *others = self.gather((socket.gethostname(), facts))
+        for rank, (other_host, other) in enumerate(others, start=1):
+            for name, value in first.items():
+                if other[name] != value:
+                    raise DataError(
+                        f"process {rank} on {other_host} has other {name} ({_short(other[name])}) than process 0 on "
+                        f"{host} ({_short(value)}): all machines need the same images and options"
+                    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 SINGLE_PROCESS = Processes()
@@ -119,13 +165,14 @@ SINGLE_PROCESS = Processes()
 def init_distributed(device: str = "auto") -> Iterator[Processes]:
     """Within, this process is one of those that torchrun started, or the only one.
 
-    Raises UnderhoodError where another process has ended early.
+    Raises UnderhoodError where the processes cannot connect, or another one has ended early.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    world_size = _world_size()
+    restartable = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
     if world_size == 1:
-        yield Processes(restarted=restarted)
+        yield Processes(restartable=restartable)
         return
+    _check_machines(restartable)
     import torch
     from torch import distributed
 
@@ -133,9 +180,11 @@ def init_distributed(device: str = "auto") -> Iterator[Processes]:
     gpu = device != "cpu" and torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(local_rank)  # "cuda" is this GPU from here on
+    else:
+        _check_address()
     try:
-        distributed.init_process_group("nccl" if gpu else "gloo", **_rendezvous(restarted))
-        yield Processes(distributed.get_rank(), world_size, local_rank, restarted)
+        host = _connect("nccl" if gpu else "gloo")
+        yield Processes(distributed.get_rank(), world_size, local_rank, restartable, host)
         distributed.barrier()  # closing connections while others use theirs may bring them down
     except RuntimeError as error:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
@@ -148,20 +197,87 @@ def init_distributed(device: str = "auto") -> Iterator[Processes]:
             gc.collect()
 
 
-def _rendezvous(restarted: bool) -> dict[str, Any]:
+def _world_size() -> int:
+    """How many processes there are. Raises UnderhoodError where what torchrun sets is incomplete or no number."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count == "1":
+        return 1
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
+        if not os.environ.get(name, "0").isdecimal():
+            missing.append(name)
+    if missing or int(os.environ["RANK"]) >= int(count):
+        what = f"has no usable {', '.join(missing)}" if missing else "does not count process RANK"
+        raise UnderhoodError(f"WORLD_SIZE={count} {what}: start several processes with torchrun, or unset WORLD_SIZE")
+    return int(count)
+
+
+def _check_machines(restartable: bool) -> None:
+    """Raise UnderhoodError where torchrun would start processes again with the addresses of dead ones.
+
+    It does so on several machines, by default (pytorch issue 135712).
+    """
+    several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
+    if several and restartable and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise UnderhoodError(
+            f"--max-restarts on several machines needs --rdzv-backend c10d and {STORE_VARIABLE}=1: export it on each "
+            f"machine and start again ({GUIDE})"
+        )
+
+
+def _check_address() -> None:
+    """Raise UnderhoodError where this machine's name is an address that other machines cannot reach, which gloo uses.
+
+    Debian gives a machine's own name the address 127.0.1.1.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1" or os.environ.get("GLOO_SOCKET_IFNAME"):
+        return
+    name = socket.gethostname()
+    try:
+        address = str(socket.getaddrinfo(name, None)[0][4][0])
+    except OSError:
+        address = ""
+    if not address or address == "::1" or address.startswith("127."):
+        there = [interface for _, interface in socket.if_nameindex() if interface != "lo"]
+        raise UnderhoodError(
+            f"other machines cannot reach {name} at {address or 'an unknown address'}: export GLOO_SOCKET_IFNAME, the "
+            f"name of its network interface ({' or '.join(there)}), and start again ({GUIDE})"
+        )
+
+
+def _connect(backend: str) -> str:
+    """Connect the processes. Returns the name of the main one's machine. Raises UnderhoodError."""
+    from torch import distributed
+
+    where = f"process {os.environ['RANK']} on {socket.gethostname()}"
+    try:
+        distributed.init_process_group(backend, **_rendezvous())
+        host = [socket.gethostname()]
+        distributed.broadcast_object_list(host)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnderhoodError(
+            f"{where} cannot connect to process 0, which writes the run, on {os.environ['MASTER_ADDR']} ({reason}): on "
+            f"several machines check GLOO_SOCKET_IFNAME and {STORE_VARIABLE} ({GUIDE})"
+        ) from error
+    return host[0]
+
+
+def _rendezvous() -> dict[str, Any]:
     """Where processes find each other: by default as torchrun says.
 
     On one machine torchrun keeps its store of addresses across restarts, those of dead processes included (pytorch
     issue 135712), so that restarted processes need a part of the store of their own.
     """
-    if not restarted or os.environ.get("GROUP_WORLD_SIZE") != "1":
+    environment = os.environ
+    start = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if start == "0" or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
     from torch.distributed import PrefixStore, TCPStore
 
-    environment = os.environ
     store = TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
     return {
-        "store": PrefixStore(f"start {environment['TORCHELASTIC_RESTART_COUNT']}", store),
+        "store": PrefixStore(f"start {start}", store),
         "rank": int(environment["RANK"]),
         "world_size": int(environment["WORLD_SIZE"]),
     }

@@ -10,6 +10,7 @@ import numpy as np
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.core.images import Dataset
 from underhood.data.read import LoadedData, load_data
+from underhood.data.split import digest
 from underhood.preparation.files import expanduser
 from underhood.runs.checkpoint import Run, load_run
 from underhood.training import Reporter, RunLog
@@ -72,11 +73,14 @@ def make_setup(config: TrainConfig, log: RunLog, processes: Processes = SINGLE_P
     if config.device == "cuda":
         choose_device(config.device)  # refuse before the images are read
     earlier = load_run(expanduser(config.from_run)) if config.from_run is not None else None
-    with processes.main_first():  # what one decodes is in the cache for the others
-        loaded = load_config_data(config, earlier, log.reporter)
+    # what one process decodes is in the cache for the others on its machine
+    loaded = processes.read_in_turn(lambda: load_config_data(config, earlier, log.reporter))
     log_data(loaded, log)
     model = config.model or (earlier.architecture.model if earlier else None)
-    setup = make_learner(loaded, choose_for(loaded.dataset, config, model), config, processes)
+    recipe = choose_for(loaded.dataset, config, model)
+    if processes.world_size > 1:
+        processes.require_same(shared_facts(loaded, recipe, config, earlier))
+    setup = make_learner(loaded, recipe, config, processes)
     if earlier is not None:
         log.log(start_from(setup.learn.model, earlier, loaded.dataset.classes))
     count = count_parameters(setup.learn.model)
@@ -84,6 +88,26 @@ def make_setup(config: TrainConfig, log: RunLog, processes: Processes = SINGLE_P
     log.log(f"{setup.recipe.model}, {count:,} parameters, {where}{setup.learn.device}; effort {config.effort}")
     log.log(f"{setup.recipe.describe()} ({config.schedule}, {config.optimizer})")
     return setup
+
+
+def shared_facts(loaded: LoadedData, recipe: Recipe, config: TrainConfig, earlier: Run | None) -> dict[str, Any]:
+    """What must be equal in all processes that train together: descriptions and values.
+
+    Otherwise each would train on images and labels of its own, or for another number of steps.
+    """
+    import underhood
+
+    options, parts = config.as_dict(), loaded.dataset.parts.items()
+    return {
+        "underhood": underhood.__version__,
+        **{name: options[name] for name in ("schedule", "optimizer", "balance", "seed")},
+        **recipe.as_dict(),
+        "preparation": loaded.preparation.as_dict(),
+        "classes": ", ".join(loaded.dataset.classes),
+        **{f"numbers of {name} images": images.counts() for name, images in parts},
+        **{f"{name} images": f"sha256 {digest(images)[:16]}" for name, images in parts},
+        "weights in --from": earlier and [float(values.sum()) for values in earlier.model.state_dict().values()],
+    }
 
 
 def load_config_data(config: TrainConfig, earlier: Run | None, reporter: Reporter) -> LoadedData:
@@ -97,7 +121,7 @@ def load_config_data(config: TrainConfig, earlier: Run | None, reporter: Reporte
     return load_data(
         config.data, size=config.size, channels=config.channels, fit=config.fit, preparation=preparation,
         valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
-        cache=config.cache, progress=reporter.read_progress(), bar=reporter.download,
+        cache=config.cache, verify_cache=config.verify_cache, progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
 
 
