@@ -75,12 +75,12 @@ def open_image(source: Source, at_least: int = MAX_PIXELS) -> OpenedImage:
         raise
     except FileNotFoundError:
         raise BadImageError("there is no such file") from None
-    except PermissionError:
-        raise BadImageError("cannot be read (permission denied)") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLargeError(f"has more than {MAX_PIXELS:,} pixels: too large to decode") from None
     except Exception as error:  # Pillow raises a dozen types of errors on damaged files
-        raise BadImageError(f"is broken ({str(error) or type(error).__name__})") from None
+        why = getattr(error, "strerror", None)  # of the system's errors
+        reason = f"cannot be read ({why.lower()})" if why else f"is broken ({str(error) or type(error).__name__})"
+        raise BadImageError(reason) from None
 
 
 def header_pixels(source: Source | bytes) -> int | None:
@@ -190,9 +190,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _check_webp(file: IO[bytes]) -> None:
     """Pillow allocates all pixels of a WebP image when it opens the file."""
-    head = file.read(30)
-    if len(head) < 30:
-        return
+    head = file.read(30).ljust(30, b"\0")
     (declared,) = struct.unpack_from("<I", head, 4)
     if declared + 8 > file.seek(0, os.SEEK_END) + 1:  # some programs count a byte of padding that they do not write
         raise BadImageError("is broken (it is shorter than its header declares)")
@@ -269,11 +267,13 @@ def _check_tiff(file: IO[bytes], at: int | None = None) -> None:
     order, big = ("<" if head[:2] == b"II" else ">"), head[2] == 43
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
     file.seek(start if at is None else at)
-    (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), file.read(8 if big else 2).ljust(8, b"\0"))
     if count > MAX_TIFF_TAGS:
         raise BadImageError(f"has more than {MAX_TIFF_TAGS:,} tags: save it again")
     layout = struct.Struct(order + ("HHQQ" if big else "HHII"))
-    for tag, kind, values, value in layout.iter_unpack(file.read(count * layout.size)):
+    for tag, kind, values, value in layout.iter_unpack(
+        file.read(count * layout.size).ljust(count * layout.size, b"\0")
+    ):
         if values > MAX_TIFF_VALUES and kind not in TIFF_BYTES:
             raise BadImageError(f"has {values:,} values in tag {tag}: save it again")
         if at is None and tag in TIFF_DIRECTORIES:
