@@ -47,7 +47,7 @@ def test_changed_pictures_are_named_by_file(small_folder: Path, tmp_path: Path) 
 def test_other_code_versions_and_machines_are_named(tmp_path: Path) -> None:
     run = Path(train("digits", model="linear", epochs=1, out=tmp_path / "one")["run"])
     environment = json.loads((run / "environment.json").read_text())
-    (run / "environment.json").write_text(json.dumps(environment | {"code": "0", "torch": "1.0", "threads": 99}))
+    (run / "environment.json").write_text(json.dumps(environment | {"code": "0", "torch": "1.0", "processor": "8086"}))
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"label_smoothing": 0.3}))
     told = rerun(run, out=tmp_path / "two")
@@ -55,7 +55,7 @@ def test_other_code_versions_and_machines_are_named(tmp_path: Path) -> None:
     assert {(one["what"], one["name"], one["before"]) for one in told["differs"]} == {
         ("code", "code", "0"),
         ("version", "torch", "1.0"),
-        ("machine", "threads", 99),
+        ("machine", "processor", "8086"),
         ("setting", "label_smoothing", 0.3),
     }
 

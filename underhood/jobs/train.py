@@ -156,8 +156,8 @@ def _resume(
         if recorded is None:
             return _finished(folder, reporter) if processes.is_main else None
         config, saved = recorded
-        threads = recorded_threads(folder, processes.world_size) if processes.is_main else None
-        threads = processes.broadcast(threads)
+        goes_on = processes.is_main and saved is not None  # otherwise it starts again, and chooses again
+        threads = processes.broadcast(recorded_threads(folder, processes.world_size) if goes_on else None)
         log = RunLog(reporter)
         setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes)
         if processes.is_main and request is not None:
@@ -185,9 +185,10 @@ def recorded_threads(folder: Path, processes: int = 1) -> int | None:
 
 def _require_same_request(folder: Path, asked: dict[str, Any]) -> None:
     """Raise RunError unless a run was started with these options. asked: as in ``config.json``."""
-    stored = read_config(folder)
+    config = read_config(folder)
+    stored = stored_config(folder, config).as_dict() | config
     for name, value in asked.items():
-        chosen = name == "device" or (value is None and stored.get(name) is not None and name in Recipe.__annotations__)
+        chosen = value == "auto" or (value is None and name in Recipe.__annotations__)
         if not chosen and stored.get(name) != value:
             raise RunError(
                 f"{folder} holds a run with {name} {stored.get(name)}, not {value}: choose another folder with --out, "
