@@ -1,8 +1,10 @@
 """The cache of decoded pixels: images are decoded once, and again when they change."""
 
 import os
+import subprocess
+import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from underhood.data import cache
 from underhood.data.decode import decode_files
 from underhood.data.read import load_data, read
 from underhood.data.split import digest
+from underhood.jobs.check import cache_label_issues, cached_label_issues
 from underhood.preparation.files import BadImageError, open_image
+from underhood.runs.folder import LabelIssue
 from underhood.scratch.similarity import PixelSimilarity
 
 
@@ -95,12 +99,30 @@ def test_an_entry_with_a_limit_does_not_replace_the_full_one(small_folder: Path,
     assert decodings == [20, 10]
 
 
-def test_incomplete_entries_of_killed_processes_are_removed_after_a_day(small_folder: Path, cache_folder: Path) -> None:
-    for name, age in (("being-written-old", 100_000), ("being-written-now", 10)):
-        (cache_folder / name).mkdir(parents=True)
-        os.utime(cache_folder / name, (time.time() - age, time.time() - age))
-    read(small_folder)
-    assert [path.name for path in cache_folder.glob("being*")] == ["being-written-now"]
+def test_incomplete_entries_of_killed_processes_are_removed_and_those_of_living_ones_kept(
+    small_folder: Path, cache_folder: Path
+) -> None:
+    script = """
+import os, sys, time
+from pathlib import Path
+from underhood.data.cache import _new_entry
+with _new_entry(Path(sys.argv[1])) as folder:
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+    command = [sys.executable, "-c", script, str(cache_folder)]
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        dead, alive = (Path(writer.stdout.readline().strip()) for writer in writers if writer.stdout)
+        writers[0].kill()
+        writers[0].wait()
+        assert dead.is_dir()
+        read(small_folder)
+        assert list(cache_folder.glob("being*")) == [alive]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
 
 
 def test_an_image_that_failed_temporarily_is_tried_again(
@@ -243,3 +265,140 @@ def test_an_entry_is_found_whichever_path_names_the_folder(
     monkeypatch.chdir(small_folder.parent)
     read("small")
     assert decodings == [21]
+
+
+def invert(cache_folder: Path, fraction: float) -> int:
+    """Invert this fraction of the cached images, spread over all, and return how many there are."""
+    pixels = np.load(next(cache_folder.glob("*/pixels-*.npy")), mmap_mode="r+")
+    rows = np.random.default_rng(0).permutation(len(pixels))[: round(fraction * len(pixels))]
+    pixels[rows] = 255 - pixels[rows]
+    pixels.flush()
+    return len(pixels)
+
+
+@pytest.mark.parametrize("in_memory", [0, 2**29])
+def test_an_entry_with_inverted_images_is_noticed_removed_and_decoded_again(
+    small_folder: Path, cache_folder: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(cache, "IN_MEMORY", in_memory)
+    read(small_folder)
+    invert(cache_folder, 0.5)
+    loaded = load_data(small_folder)
+    assert same(loaded.dataset.train, read(small_folder, cache=False).train)
+    (note,) = [note for note in loaded.notes if "damaged" in note]
+    assert "(10 of 20 checked images): decoded again" in note
+    assert str(cache_folder) in note
+    assert "\n" not in note
+    assert not any("damaged" in note for note in load_data(small_folder).notes)
+    assert decodings == [20, 20]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """3,000 images, of which a sample is verified."""
+    rng = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / "many" / label).mkdir(parents=True)
+        for i in range(1_500):
+            Image.fromarray(rng.integers(0, 256, (4, 4), dtype=np.uint8)).save(tmp_path / "many" / label / f"{i}.png")
+    return tmp_path / "many"
+
+
+def test_of_many_images_a_new_random_sample_is_verified_and_all_on_request(
+    many: Path, cache_folder: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[bytes] = []
+    hashed = cache.hash_images
+
+    def noted(pixels: np.ndarray) -> np.ndarray:
+        checked.extend(image.tobytes() for image in pixels)
+        return hashed(pixels)
+
+    read(many)
+    monkeypatch.setattr(cache, "hash_images", noted)
+    samples = []
+    for options in ({}, {}, {"verify_cache": True}):
+        checked.clear()
+        read(many, **options)
+        samples.append(set(checked))
+    assert [len(sample) for sample in samples] == [1_000, 1_000, 3_000]
+    assert samples[0] != samples[1]
+    invert(cache_folder, 0.02)  # an image of 60 is missed with a probability of 3e-11
+    assert any("damaged" in note for note in load_data(many).notes)
+    assert decodings == [3_000, 3_000]
+
+
+def test_one_damaged_image_is_found_by_verifying_all(many: Path, cache_folder: Path, underhood) -> None:
+    read(many)
+    invert(cache_folder, 1 / 3_000)
+    checked: Outcome = underhood("check", many, "--verify-cache", "--json")
+    assert any("(1 of 3,000 checked images): decoded again" in note for note in checked.json["notes"])
+    invert(cache_folder, 1 / 3_000)
+    trained: Outcome = underhood("train", many, "--model", "linear", "--epochs", 1, "--verify-cache", "--no-report")
+    assert "(1 of 3,000 checked images): decoded again" in trained.out
+
+
+def test_an_entry_at_another_fit_than_its_name_says_is_decoded_again(
+    small_folder: Path, cache_folder: Path, decodings: list[int]
+) -> None:
+    read(small_folder)
+    record = next(cache_folder.glob("*/record.json"))
+    record.write_text(record.read_text().replace('"pad"', '"crop"'))
+    assert load_data(small_folder).preparation.fit == "pad"
+    assert decodings == [20, 20]
+
+
+class TestOtherUsers:
+    """A cache that others may write is not used."""
+
+    @pytest.fixture(autouse=True)
+    def _umask(self) -> Iterator[None]:
+        before = os.umask(0o002)
+        yield
+        os.umask(before)
+
+    def test_the_cache_is_created_for_its_owner_alone(self, small_folder: Path, cache_folder: Path) -> None:
+        read(small_folder)
+        assert cache_folder.stat().st_mode & 0o777 == 0o700
+        (entry,) = cache_folder.iterdir()
+        assert entry.stat().st_mode & 0o777 == 0o700
+
+    @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+    @pytest.mark.parametrize("what", ["cache", "entry", "pixels-1.npy"])
+    def test_what_others_may_write_is_not_used(
+        self, mode: int, what: str, small_folder: Path, cache_folder: Path, decodings: list[int]
+    ) -> None:
+        read(small_folder)
+        entry = next(cache_folder.iterdir())
+        for place in (cache_folder, entry):
+            place.chmod(0o755)  # as the first edition made it
+        for file in entry.iterdir():
+            file.chmod(0o644)
+        assert any(note.startswith("decoded pixels are kept in") for note in load_data(small_folder).notes)
+        place = {"cache": cache_folder, "entry": entry}.get(what, entry / what)
+        place.chmod(mode)
+        (note,) = [note for note in load_data(small_folder).notes if "other users" in note]
+        assert f"{place} may be written by other users and is not used (chmod -R go-w {cache_folder})" in note
+        assert decodings == [20, 20]
+        subprocess.run(["chmod", "-R", "go-w", cache_folder], check=True)
+        assert any(note.startswith("decoded pixels are kept in") for note in load_data(small_folder).notes)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_what_belongs_to_another_user_is_not_used(
+        self, small_folder: Path, cache_folder: Path, decodings: list[int]
+    ) -> None:
+        read(small_folder)
+        os.chown(next(cache_folder.iterdir()), 65534, 65534)
+        cache_folder.chmod(0o755)
+        (note,) = [note for note in load_data(small_folder).notes if "another user" in note]
+        assert "XDG_CACHE_HOME" in note
+        assert decodings == [20, 20]
+
+    def test_label_issues_that_others_may_have_written_are_not_used(self, cache_folder: Path) -> None:
+        issue: LabelIssue = {
+            "path": "a.png", "label": "a", "predicted": "b", "probability": 0.9, "label_probability": 0.1
+        }  # fmt: skip
+        cache_label_issues("/data", [issue])
+        assert len(cached_label_issues("/data")) == 1
+        cache_folder.chmod(0o777)
+        assert cached_label_issues("/data") == []

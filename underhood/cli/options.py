@@ -22,6 +22,7 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not cache decoded 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
 
 FIELDS = {field.name: field for field in fields(TrainConfig) if field.name != "data"}
+VerifyCache = Annotated[bool, typer.Option("--verify-cache", help=FIELDS["verify_cache"].metadata["help"])]
 
 
 def train_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -3,6 +3,9 @@
 The name of an entry holds two hashes: one of the data's path and the requested preparation, one of the path, size and
 modification time of every image. The second changes when images change, and the new entry then replaces the old one.
 Data that decodes in half a second is not kept: writing it would take a third of that time again.
+
+An entry holds the hash of every image. At each use a random sample is compared with it, with ``verify`` all images.
+Entries that other users may have written are not used.
 """
 
 import hashlib
@@ -10,10 +13,11 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,12 +28,14 @@ import PIL
 
 from underhood.core.images import Images, blocks
 from underhood.data.decode import FILE_COST, Decoded, Progress, decode_files
+from underhood.data.split import hash_images
 from underhood.preparation import Preparation
 
 WORTH_KEEPING = 200_000_000  # bytes of files, plus FILE_COST each: less decodes in half a second and is not kept
 IN_MEMORY = 2**29  # bytes: smaller entries are read into memory, larger ones are memory-mapped
 WRITING = "being-written-"  # prefix of the name of an incomplete entry
-A_DAY = 86_400  # seconds: an incomplete entry that is older was left by a process that was killed
+A_DAY = 86_400  # seconds: where there are no locks, an incomplete entry that is older was left by a killed process
+SAMPLE = 1_000  # images that are verified at each use: of 1 % damaged ones, one is found with a probability of 99.996 %
 FORMAT = 2  # version of the entries; increase it when preparation changes pixels
 
 
@@ -50,11 +56,13 @@ def decode_cached(
     fit: str = "pad",
     preparation: Preparation | None = None,
     progress: Progress | None = None,
+    verify: bool = False,
 ) -> Decoded:
     """Decode image files with ``decode_files``, or load the pixels of an earlier call. A note names the cache entry.
 
     root: the folder of the images
     of: identifies the request, such as a folder and a limit; an entry replaces older ones of the same request
+    verify: compare every image of the entry with its hash, and not only a sample
     size, channels, fit, preparation, progress: see ``decode_files``
     """
     decode = partial(decode_files, paths, size=size, channels=channels, fit=fit, preparation=preparation)
@@ -63,20 +71,42 @@ def decode_cached(
         return decode(progress=progress)
     names = [path.removeprefix(root) for path in paths]
     place = _entry(names, stamps, (*of, size, channels, fit, preparation))
-    decoded = _load(place, paths) or _same_preparation(place, paths, preparation)
+    notes: list[str] = []
+    load = partial(_load, paths=paths, fit=preparation.fit if preparation else fit, verify=verify, notes=notes)
+    if why := refusal(place):
+        return replace(decode(progress=progress), notes=[f"{why}: pixels stay in memory"])
+    decoded = load(place) or _same_preparation(place, load, preparation)
     if decoded is None:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=place.parent, prefix=WRITING) as folder:
-                _store(Path(folder), decode(progress=progress, allocate=_Files(Path(folder))))
-                _replace(Path(folder), place)
-                decoded = _load(place, paths)
+            with _new_entry(place.parent) as folder:
+                _store(folder, decode(progress=progress, allocate=_Files(folder)))
+                _replace(folder, place)
+                decoded = load(place)
         except OSError as error:
             why = f"the cache {place.parent} cannot be written ({error.strerror or error}): pixels stay in memory"
-            return replace(decode(progress=progress), notes=[why])
+            return replace(decode(progress=progress), notes=[*notes, why])
     if decoded is None:  # another process has removed it
         return decode(progress=progress)
-    return replace(decoded, notes=[f"decoded pixels are kept in {place} ({decoded.pixels.nbytes / 1e6:,.0f} MB)"])
+    kept = f"decoded pixels are kept in {place} ({decoded.pixels.nbytes / 1e6:,.0f} MB)"
+    return replace(decoded, notes=[*notes, kept])
+
+
+def refusal(path: Path) -> str | None:
+    """Why an entry or a file of the cache is not used: others may have written it. None if it is safe or not there."""
+    if not hasattr(os, "geteuid"):
+        return None
+    for place in (cache_folder(), path, *path.glob("*")):
+        try:
+            status = place.stat()
+        except OSError:
+            continue
+        if status.st_uid not in (os.geteuid(), 0):
+            return f"{place} belongs to another user and is not used (set XDG_CACHE_HOME to a folder of your own)"
+        if status.st_mode & 0o022:
+            return f"{place} may be written by other users and is not used (chmod -R go-w {cache_folder()})"
+        if stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o011:  # nobody else can reach what is in it
+            break
+    return None
 
 
 def clear_cache() -> int:
@@ -168,26 +198,69 @@ def _store(folder: Path, decoded: Decoded) -> None:
     np.save(folder / "hashes.npy", decoded.hashes)
 
 
+@contextmanager
+def _new_entry(parent: Path) -> Iterator[Path]:
+    """A new folder for an incomplete entry, locked as long as its writer lives. Removed at the end, unless renamed.
+
+    Those of killed processes are removed first. Both happen under one lock, or a new folder might look abandoned.
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with _locked(parent):
+            for left in parent.glob(f"{WRITING}*"):
+                with suppress(OSError), _locked(left, wait=False) as abandoned:
+                    if abandoned or left.stat().st_mtime < time.time() - A_DAY:
+                        shutil.rmtree(left, ignore_errors=True)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=WRITING)))
+            stack.enter_context(_locked(folder))
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a folder, which ends with the process. False if another process has it or there are no locks."""
+    number = -1
+    try:
+        import fcntl
+
+        number = os.open(folder, os.O_RDONLY)
+        fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        locked = True
+    except (ImportError, OSError):
+        locked = False
+    try:
+        yield locked
+    finally:
+        if number >= 0:
+            os.close(number)
+
+
 def _replace(folder: Path, place: Path) -> None:
-    """Give a complete entry its name. Remove older entries of the same request and those of killed processes."""
-    left = [path for path in place.parent.glob(f"{WRITING}*") if path.stat().st_mtime < time.time() - A_DAY]
-    for earlier in [*place.parent.glob(f"{place.name.split('-')[0]}-*"), *left]:
+    """Give a complete entry its name. Remove older entries of the same request."""
+    for earlier in place.parent.glob(f"{place.name.split('-')[0]}-*"):
         shutil.rmtree(earlier, ignore_errors=True)
     with suppress(OSError):  # another process was faster
         folder.rename(place)
 
 
-def _same_preparation(place: Path, paths: Sequence[str], preparation: Preparation | None) -> Decoded | None:
+def _same_preparation(
+    place: Path, load: Callable[[Path], Decoded | None], preparation: Preparation | None
+) -> Decoded | None:
     """An entry of the same images at this preparation: ``evaluate`` requests the preparation that ``train`` chose."""
     for other in place.parent.glob(f"*-{place.name.split('-')[1]}") if preparation else ():
-        decoded = _load(other, paths)
+        decoded = load(other)
         if decoded is not None and decoded.preparation == preparation:
             return decoded
     return None
 
 
-def _load(place: Path, paths: Sequence[str]) -> Decoded | None:
-    """An entry. None if there is none, if it is damaged, or if images that were unreadable can be read now."""
+def _load(place: Path, paths: Sequence[str], fit: str, verify: bool, notes: list[str]) -> Decoded | None:
+    """An entry. None if there is none, if it is damaged, or if images that were unreadable can be read now.
+
+    notes: gets a line if its pixels are not those that were decoded. Such an entry is removed.
+    """
+    if refusal(place):
+        return None
     try:
         record = json.loads((place / "record.json").read_text())
         preparation = Preparation(**record["preparation"])
@@ -196,12 +269,28 @@ def _load(place: Path, paths: Sequence[str]) -> Decoded | None:
         sizes, hashes = np.load(place / "sizes.npy"), np.load(place / "hashes.npy")
         if pixels.shape != (len(sizes), preparation.channels, preparation.height, preparation.width):
             return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        readable = sizes[:, 0] > 0
+        if len(hashes) != readable.sum() or pixels.dtype != np.uint8 or preparation.fit != fit:
+            return None
+        pixels = pixels[: len(hashes)]
+        changed, checked = _count_changed(pixels, hashes, len(hashes) if verify else SAMPLE)
+    except Exception:  # whatever is wrong with it: it is decoded again
         return None
-    readable = sizes[:, 0] > 0
-    if len(hashes) != readable.sum():
+    if changed:
+        notes.append(f"{place} was damaged ({changed:,} of {checked:,} checked images): decoded again")
+        shutil.rmtree(place, ignore_errors=True)
         return None
     bad = decode_files([paths[i] for i in np.flatnonzero(~readable).tolist()], preparation=preparation)
     if bad.readable.any():
         return None
-    return Decoded(pixels[: len(hashes)], hashes, readable, sizes[readable], bad.unreadable, preparation)
+    return Decoded(pixels, hashes, readable, sizes[readable], bad.unreadable, preparation)
+
+
+def _count_changed(pixels: np.ndarray, hashes: np.ndarray, count: int) -> tuple[int, int]:
+    """(how many of ``count`` random images [n, c, h, w] do not have their hash [n], of how many)."""
+    rows = np.arange(len(pixels))
+    if count < len(rows):  # drawn anew each time, so that nobody knows which images are checked
+        rows = np.sort(np.random.default_rng().choice(rows, count, replace=False))
+    return sum(int((hash_images(pixels[rows[b]]) != hashes[rows[b]]).sum()) for b in blocks(pixels, len(rows))), len(
+        rows
+    )

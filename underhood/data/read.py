@@ -34,6 +34,7 @@ class ReadOptions:
     cache: bool = True
     progress: Progress | None = None
     bar: DownloadBar | None = None
+    verify_cache: bool = False
 
 
 @dataclass
@@ -73,6 +74,7 @@ def read(
     limit: int | None = None,
     skip_bad: bool = False,
     cache: bool = True,
+    verify_cache: bool = False,
     progress: Progress | None = None,
     bar: DownloadBar | None = None,
 ) -> Dataset:
@@ -87,6 +89,7 @@ def read(
     limit: use at most this many images of the training part, each class in proportion
     skip_bad: leave unreadable images out instead of raising an error
     cache: keep the decoded pixels of many image files and reuse them the next time
+    verify_cache: compare all reused pixels with their hashes; by default a random sample of 1,000 images
     progress: called with the numbers of files decoded so far and in total
     bar: makes a progress bar for a download from the file name
 
@@ -94,7 +97,7 @@ def read(
     """
     return load_data(
         data, size=size, channels=channels, fit=fit, preparation=preparation, valid=valid, seed=seed, limit=limit,
-        skip_bad=skip_bad, cache=cache, progress=progress, bar=bar,
+        skip_bad=skip_bad, cache=cache, verify_cache=verify_cache, progress=progress, bar=bar,
     ).dataset  # fmt: skip
 
 
@@ -110,6 +113,7 @@ def load_data(
     limit: int | None = None,
     skip_bad: bool = False,
     cache: bool = True,
+    verify_cache: bool = False,
     progress: Progress | None = None,
     bar: DownloadBar | None = None,
 ) -> LoadedData:
@@ -119,7 +123,7 @@ def load_data(
     """
     if valid is not None and not 0 < valid < 1:
         raise ValueError(f"valid must be between 0 and 1, not {valid}")
-    options = ReadOptions(size, channels, fit, preparation, limit, seed, cache, progress, bar)
+    options = ReadOptions(size, channels, fit, preparation, limit, seed, cache, progress, bar, verify_cache)
     parts = read_parts(data, options)
     _check_readable(parts, limit, skip_bad)
     images = {part: these for part, these in parts.images.items() if len(these) or part != "test"}
@@ -242,7 +246,7 @@ def _from_listing(name: str, where: str, listing: Listing, options: ReadOptions)
     root = str(listing.root)
     paths = [file if file.startswith("/") else f"{root}/{file}" for file in names]
     of = (str(Path(where).resolve()), options.limit, options.seed if options.limit else None)
-    decode = partial(decode_cached, root, of=of) if options.cache else decode_files
+    decode = partial(decode_cached, root, of=of, verify=options.verify_cache) if options.cache else decode_files
     decoded = decode(
         paths, size=options.size, channels=options.channels, fit=options.fit or "pad", preparation=options.preparation,
         progress=options.progress,

@@ -45,7 +45,12 @@ class CheckResult(TypedDict):
 
 
 def check(
-    data: str | Path = "digits", *, labels: bool = False, cache: bool = True, reporter: Reporter | None = None
+    data: str | Path = "digits",
+    *,
+    labels: bool = False,
+    cache: bool = True,
+    verify_cache: bool = False,
+    reporter: Reporter | None = None,
 ) -> CheckResult:
     """Find unreadable files, one image in two classes, duplicates, leaks and, with ``labels``, label issues.
 
@@ -55,7 +60,8 @@ def check(
     also ``suspects``, the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
-    parts = read_parts(data, ReadOptions(cache=cache, progress=reporter.read_progress(), bar=reporter.download))
+    progress, bar = reporter.read_progress(), reporter.download
+    parts = read_parts(data, ReadOptions(cache=cache, verify_cache=verify_cache, progress=progress, bar=bar))
     if not parts.unreadable:
         require_classes(parts)
     counts: Counter[str] = Counter()
@@ -138,18 +144,20 @@ def _judge(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
 def cache_label_issues(data: str, issues: Sequence[LabelIssue]) -> None:
     """Keep label issues beside the decoded pixels, for later trainings on the same data.
 
-    data: a name, or an absolute path. Nothing is kept if the cache folder is not writable.
+    data: a name, or an absolute path. Nothing is kept if the cache folder is not writable, or others may write there.
     """
     path = _cache_path(data)
     with suppress(OSError, RunError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_label_issues(path, issues)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if decoded.refusal(path) is None:
+            write_label_issues(path, issues)
 
 
 def cached_label_issues(data: str) -> list[LabelIssue]:
-    """The label issues that were kept of the same data; [] if there are none."""
+    """The label issues that were kept of the same data; [] if there are none, or others may have written them."""
+    path = _cache_path(data)
     with suppress(RunError):
-        return read_label_issues(_cache_path(data))
+        return [] if decoded.refusal(path) else read_label_issues(path)
     return []
 
 
