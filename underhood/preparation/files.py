@@ -212,9 +212,10 @@ def _check_png(file: IO[bytes]) -> None:
         kind = head[4:]
         if len(head) < 8 or kind == b"IEND":
             return
-        if kind in seen:
-            raise BadImageError(f"is broken (two {kind.decode()} chunks)")
-        seen.update({kind} & {b"IHDR", b"iCCP"})
+        if kind in (b"IHDR", b"iCCP"):
+            if kind in seen:
+                raise BadImageError(f"is broken (two {kind.decode()} chunks)")
+            seen.add(kind)
         file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
     raise BadImageError(f"has more than {MAX_CHUNKS:,} chunks: save it again")
 
