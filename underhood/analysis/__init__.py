@@ -4,7 +4,21 @@ from typing import Any
 
 import numpy as np
 
+from underhood.core.errors import UnderhoodError
+
 PREDICTION_COLUMNS = ["path", "label", "predicted", "probability", "loss"]  # the header of predictions.csv
+
+
+def require_probabilities(probabilities: np.ndarray, model: object = "the model") -> np.ndarray:
+    """The same probabilities, float [n, classes]. Raises UnderhoodError where one is not from 0 to 1: NaN, for one.
+
+    model: its name for the message, such as the path of the run
+    """
+    least, most = (probabilities.min(), probabilities.max()) if probabilities.size else (0.0, 1.0)
+    if not (least >= 0 and most <= 1 + 1e-5):  # a sum of float32 may be off by its last digits; NaN is not above 0
+        value = f"{least:g}" if not least >= 0 else f"{most:g}"
+        raise UnderhoodError(f"{model} predicts a probability of {value}: its weights are damaged, so train again")
+    return probabilities
 
 
 def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:

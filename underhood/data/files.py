@@ -1,14 +1,42 @@
-"""CSV files, pixels as PNG files and ``data:`` URLs, and long lists as text: the only place for each in the package."""
+"""CSV files, pixels as PNG files and ``data:`` URLs, and names as text: the only place for each in the package.
+
+Names of files and classes may be somebody else's. ``open_regular`` opens no pipe, ``printable`` keeps control
+characters from the terminal, and ``csv_text`` keeps formulas from spreadsheets.
+"""
 
 import base64
 import csv
+import errno
 import io
+import os
+import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+# What a terminal acts on: control characters, line separators, and marks that turn the direction of writing.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # what follows is computed by a spreadsheet
+FORMULA = re.compile(f"'*[{re.escape(FORMULA_STARTS)}].", re.DOTALL)
+
+
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a regular file for reading, as bytes. Raises OSError, also for a pipe, which would block, and a device."""
+    at_once = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters and marks of writing direction as escapes, such as ``\x1b`` and ``\n``."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def csv_rows(
@@ -19,7 +47,7 @@ def csv_rows(
     Empty lines below the header are left out. Raises OSError; ValueError, which names the line, if it is not CSV;
     UnicodeDecodeError if ``errors`` is "strict" and the file is not text in this encoding.
     """
-    with path.open(encoding=encoding, errors=errors, newline="") as file:
+    with io.TextIOWrapper(open_regular(path), encoding, errors, newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             yield reader.line_num, next(reader, [])
@@ -33,7 +61,7 @@ def csv_rows(
 def read_csv(
     path: Path, columns: Sequence[str] | None = None, delimiter: str = ",", encoding: str = "utf-8"
 ) -> list[dict[str, str]]:
-    """The rows of a CSV file, each as column → text.
+    """The rows of a CSV file, each as column → text, without the ``'`` that ``csv_text`` puts before formulas.
 
     columns: the header that the file must have. Every row must then have all of them; otherwise missing fields are ""
         and additional ones are left out.
@@ -50,17 +78,34 @@ def read_csv(
     for line, row in rows:
         if columns is not None and len(row) != len(header):
             raise ValueError(f"line {line}: expected {len(header)} fields, not {len(row)}")
-        found.append(dict(zip(header, row + [""] * (len(header) - len(row)), strict=False)))
+        cells = [cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell for cell in row]
+        found.append(dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False)))
     return found
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as the text of a CSV file. Encode it with ``"surrogateescape"`` if it holds file names."""
+    """A table as the text of a CSV file. Encode it with ``"surrogateescape"`` if it holds file names.
+
+    A text that a spreadsheet would compute, such as ``=1+1``, gets a ``'`` in front; numbers never do.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    quick = frozenset("'" + FORMULA_STARTS)
+    writer.writerows(
+        [_without_formula(cell) if type(cell) is str and cell[:1] in quick else cell for cell in row] for row in rows
+    )
     return text.getvalue()
+
+
+def _without_formula(cell: str) -> str:
+    if not FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def short_list(items: Sequence[str], most: int = 3, separator: str = "; ") -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.jobs.evaluate import evaluation_images
 from underhood.preparation.files import expanduser
-from underhood.runs import write_json
+from underhood.runs import sha256, write_json
 from underhood.runs.checkpoint import load_run
 from underhood.runs.folder import read_config
 from underhood.serving import Predictor
@@ -33,15 +33,18 @@ class ExportResult(Certificate):
     """What ``export`` returns, and writes to ``parity.json``."""
 
     onnx: str  # path
+    model_sha256: str  # of model.onnx: the certificate is for this file
+    weights_sha256: str  # of weights.safetensors
 
 
 def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult:
     """Write ``model.onnx`` into a run's folder, and ``parity.json``, the certificate.
 
     The run's model, the exported one, and a server of the exported one over HTTP all predict the validation images.
-    Returns onnx (the path), largest_difference (of a probability), agreement (the fraction of equal labels) and images
-    (how many). Raises RunError where a probability differs by more than 1e-4 or a label differs, and then leaves
-    neither file; UnderhoodError where onnx is not installed or the file cannot be written.
+    Returns onnx (the path), largest_difference (of a probability), agreement (the fraction of equal labels), images
+    (how many), and the SHA-256 of both files, model_sha256 and weights_sha256. Raises RunError where a probability
+    differs by more than 1e-4 or a label differs, and then leaves neither file; UnderhoodError where onnx is not
+    installed or the file cannot be written.
     """
     loaded = load_run(expanduser(run))
     _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
@@ -59,7 +62,10 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
             )
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        result: ExportResult = {"onnx": str(path), **certificate}
+        result: ExportResult = {
+            "onnx": str(path), **certificate,
+            "model_sha256": sha256(part), "weights_sha256": sha256(loaded.path / "weights.safetensors"),
+        }  # fmt: skip
         part.replace(path)
         write_json(loaded.path / "parity.json", result)
         return result

@@ -42,6 +42,7 @@ IMPLEMENTATIONS: dict[str, Fit] = {
     "digit": Digit(),
 }
 FITS = tuple(IMPLEMENTATIONS)
+MAX_PREPARED = 1024  # pixels, of a prepared image: the most that --size allows
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Preparation:
     def __post_init__(self) -> None:
         implementation = get_fit(self.fit)
         sizes = self.height, self.width
-        if self.channels not in (1, 3) or not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise ValueError(f"channels must be 1 or 3, height and width whole numbers above 0, not {self}")
+        whole = all(type(number) is int for number in (self.channels, *sizes))  # true is not 1
+        if not whole or self.channels not in (1, 3) or not all(0 < size <= MAX_PREPARED for size in sizes):
+            allowed = f"channels must be 1 or 3, height and width whole numbers from 1 to {MAX_PREPARED}"
+            raise ValueError(f"{allowed}, not {self}")
         if not implementation.allows(self.channels, *sizes):
             raise ValueError(f"fit {self.fit!r} cannot make the shape of {self}")
 

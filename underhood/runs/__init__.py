@@ -21,6 +21,7 @@
 Each file is written next to its place, synced and renamed: it is there whole, or not at all.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from underhood.core.errors import RunError
-from underhood.data.files import csv_text, read_csv
+from underhood.data.files import csv_text, open_regular, read_csv
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -50,8 +51,8 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a dictionary as indented, sorted JSON. Raises RunError."""
-    atomic_write(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+    """Write a dictionary as indented, sorted JSON. Raises RunError; ValueError where it holds NaN or infinity."""
+    atomic_write(path, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -59,16 +60,31 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     atomic_write(path, csv_text(header, rows).encode("utf-8", "surrogateescape"))
 
 
+def parse_json(content: str | bytes) -> Any:
+    """What a JSON text holds. Raises ValueError, also where it is nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """One of a run's JSON files. Raises RunError."""
     path = folder / name
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            content = parse_json(file.read())
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is not a run folder: cannot read {name} ({error})") from None
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: it holds no JSON object")
     return content
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal. Raises OSError, also where it is no regular file."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, str]]:

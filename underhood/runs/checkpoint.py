@@ -7,7 +7,9 @@ the recorder and the layer statistics. The names of tensors and keys are those o
 
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +19,11 @@ import numpy as np
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.files import read_csv
 from underhood.preparation import Preparation
-from underhood.runs import atomic_write
+from underhood.runs import atomic_write, parse_json
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from safetensors import safe_open
+    from torch import nn
 
     from underhood.core.models import Architecture
 
@@ -55,7 +58,7 @@ def save_weights(
         "threshold": threshold,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True)})
+    content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})
     atomic_write(folder / "weights.safetensors", content)
 
 
@@ -64,49 +67,74 @@ def load_run(folder: Path) -> Run:
     path = folder / "weights.safetensors"
     if not path.is_file():
         why = "there is no such folder" if not folder.is_dir() else "it has no weights.safetensors"
+        why = "its weights.safetensors is no regular file" if path.exists() else why
         raise RunError(f"{folder} is not a finished run: {why}")
-    tensors, metadata = _read_tensors(path)
-    try:
-        header = json.loads(metadata["underhood"])
-        version = int(header["format"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise RunError(
-            f"{path} was not written by underhood: its metadata has no underhood key that can be read"
-        ) from None
-    if version > FORMAT:
-        raise RunError(f"{path} has format {version}, this underhood reads up to {FORMAT}: {UPDATE}")
-    try:
-        return _build(folder, tensors, header)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnderhoodError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
+    with _open_tensors(path) as file:
+        try:
+            header = parse_json((file.metadata() or {})["underhood"])
+            version = int(header["format"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise RunError(
+                f"{path} was not written by underhood: its metadata has no underhood key that can be read"
+            ) from None
+        if version > FORMAT:
+            raise RunError(f"{path} has format {version}, this underhood reads up to {FORMAT}: {UPDATE}")
+        try:
+            return _build(folder, file, header)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError, UnderhoodError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
 
 
-def _read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """(tensors by name, metadata) of a safetensors file. Raises RunError."""
+@contextmanager
+def _open_tensors(path: Path) -> "Iterator[safe_open]":
+    """A safetensors file, whose length has been compared with what it declares. Raises RunError."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no dict)
+            yield file
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged or cannot be read ({error})") from None
 
 
-def _build(folder: Path, tensors: "dict[str, Tensor]", header: dict[str, Any]) -> Run:
+def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
+    """The model that a header describes. It takes memory once the file is known to hold all of its weights."""
     import torch
 
     from underhood.core.models import Architecture, build_model
 
     architecture, preparation = Architecture(**header["architecture"]), Preparation(**header["preparation"])
-    classes = tuple(str(name) for name in header["classes"])
+    classes = check_classes(header["classes"])
     shapes = [(a.channels, a.height, a.width) for a in (architecture, preparation)]
-    if len(set(classes)) != architecture.classes or shapes[0] != shapes[1]:
+    if (architecture.classes, *shapes[0]) != (len(classes), *shapes[1]) or type(architecture.classes) is not int:
         raise ValueError("classes or preparation do not fit the architecture")
-    with torch.random.fork_rng(devices=[]):  # building draws random weights, which are replaced at once
+    with torch.device("meta"):
         model = build_model(architecture)
-    model.load_state_dict(tensors)
-    return Run(folder, model.eval(), architecture, classes, preparation, float(header.get("threshold", 0.0)))
+    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    found, wanted = ({n: (t.shape, t.dtype) for n, t in each.items()} for each in (tensors, model.state_dict()))
+    if found != wanted:
+        raise ValueError(f"the tensors are not those of {architecture.model}")
+    damaged = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if damaged:
+        raise ValueError(f"{damaged[0]} holds NaN or infinity: train again")
+    model.to_empty(device="cpu").load_state_dict(tensors)
+    threshold = check_threshold(header.get("threshold", 0.0))
+    return Run(folder, model.eval(), architecture, classes, preparation, threshold)
+
+
+def check_classes(names: Any) -> tuple[str, ...]:
+    """The class names in a file's metadata. Raises ValueError unless they are different texts."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
+        raise ValueError("classes is not a list of different names")
+    return tuple(names)
+
+
+def check_threshold(value: Any) -> float:
+    """The threshold in a file's metadata. Raises ValueError unless it is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"threshold is {value!r}, not a number from 0 to 1")
+    return float(value)
 
 
 def save_state(folder: Path, state: dict[str, Any], seconds: float) -> None:
@@ -136,10 +164,12 @@ def load_state(folder: Path) -> tuple[dict[str, Any], float] | None:
     path = folder / "state.safetensors"
     if not path.is_file():
         return None
-    tensors, metadata = _read_tensors(path)
+    with _open_tensors(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        metadata = file.metadata() or {}
     state: dict[str, Any] = {"model": {}, "optimizer": {}, "recorder": {}, "layer_stats": []}
     try:
-        header = json.loads(metadata["underhood"])
+        header = parse_json(metadata["underhood"])
         if header["format"] > FORMAT:
             raise RunError(f"{path} has format {header['format']}, this underhood reads up to {FORMAT}: {UPDATE}")
         for name, tensor in tensors.items():
@@ -169,18 +199,22 @@ def save_class_means(folder: Path, means: np.ndarray) -> None:
 
 def load_class_means(folder: Path, run: Run) -> np.ndarray | None:
     """The mean training image of each class, uint8 [classes, c, h, w]; None where the run has none that fit."""
+    path, a = folder / "ideals.npy", run.architecture
+    if not path.is_file():
+        return None
     try:
-        means = np.load(folder / "ideals.npy", allow_pickle=False)
+        means = np.lib.format.open_memmap(path, mode="r")  # takes no memory, whatever shape the file declares
     except (OSError, ValueError, EOFError):
         return None
-    a = run.architecture
     fits = means.dtype == np.uint8 and means.shape == (a.classes, a.channels, a.height, a.width)
-    return means if fits else None
+    return np.array(means) if fits else None
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
     """The last row of ``metrics.csv``, without the epoch; {} where there is none."""
     try:
-        return {name: float(value) for name, value in read_csv(folder / "metrics.csv")[-1].items() if name != "epoch"}
+        last = read_csv(folder / "metrics.csv")[-1].items()
+        metrics = {name: float(value) for name, value in last if name != "epoch"}
     except (OSError, ValueError, TypeError, IndexError):
         return {}
+    return metrics if all(map(math.isfinite, metrics.values())) else {}

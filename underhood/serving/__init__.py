@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood.analysis import rejection_mask
-from underhood.core.errors import DataError
+from underhood.analysis import rejection_mask, require_probabilities
+from underhood.core.errors import DataError, RunError, UnderhoodError
 from underhood.preparation import Preparation, prepare_image
 from underhood.preparation.files import BadImageError, Source, expanduser
 
@@ -29,7 +29,8 @@ class Predictor:
     classes: the class names, in the order of the probabilities
     preparation: how an image becomes pixels, as in training
     threshold: predictions with a lower probability are rejected
-    probabilities: a function of pixels, uint8 [n, c, h, w], that returns float32 [n, classes]
+    probabilities: a function of pixels, uint8 [n, c, h, w], that returns float32 [n, classes], from 0 to 1; it raises
+        RunError where the model predicts NaN
     name: the run's name; model: the network's; metrics: the validation metrics by name
     class_means: the mean training image of each class, uint8 [classes, c, h, w]; None where the run has none
     attributions: a function of (pixels [c, h, w], label) that returns ``Attributions``; None without torch
@@ -66,10 +67,13 @@ class Predictor:
         loaded = load_run(path)
 
         def probabilities(pixels: np.ndarray) -> np.ndarray:
-            if len(pixels) > SMALL_BATCH:
-                return predict_proba(loaded.model, pixels).numpy()
-            with torch.inference_mode():  # for a server's few images: half the time of a loader
-                return loaded.model(torch.from_numpy(pixels)).softmax(dim=1).numpy()
+            try:
+                if len(pixels) > SMALL_BATCH:
+                    return predict_proba(loaded.model, pixels).numpy()
+                with torch.inference_mode():  # for a server's few images: half the time of a loader
+                    return require_probabilities(loaded.model(torch.from_numpy(pixels)).softmax(dim=1).numpy())
+            except UnderhoodError as error:
+                raise RunError(f"{path}: {error}") from None
 
         return cls(
             path, loaded.classes, loaded.preparation, loaded.threshold, probabilities,

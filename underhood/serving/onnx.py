@@ -6,24 +6,40 @@ run, model, classes, preparation, threshold, metrics and the class means (``idea
 """
 
 import base64
+import hashlib
 import json
 import math
+import os
+import threading
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from underhood.analysis import require_probabilities
 from underhood.core.errors import RunError, UnderhoodError
+from underhood.data.files import open_regular
 from underhood.preparation import Preparation
+from underhood.runs import parse_json
+from underhood.runs.checkpoint import check_classes, check_threshold
+from underhood.serving.graph import INPUT, check_graph
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from underhood.runs.checkpoint import Run
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: it would send data to its maker
+
 METADATA_FORMAT = 1  # raised when an older underhood could not read it
-ONNX_BATCH = 256  # images
+MAX_BYTES = 2**31 - 1  # of a file, as in protobuf
+MAX_METADATA = 10_000_000  # characters
 MAX_CLASS_MEANS = 200_000  # bytes: larger class means are left out of the file
+SLOW = 50_000_000  # numbers to compute: about a tenth of a second
+STOP_TIMEOUT = 10  # seconds for the operator that is running when a signal arrives
 
 
 class OnnxModel(NamedTuple):
@@ -61,7 +77,7 @@ def write_onnx(run: "Run", path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
         program = torch.onnx.export(
-            network, (example,), input_names=["pictures"], output_names=["probabilities"],
+            network, (example,), input_names=[INPUT], output_names=["probabilities"],
             dynamic_shapes=({0: torch.export.Dim("n")},), verbose=False, dynamo=True,
         )  # fmt: skip
     assert program is not None
@@ -76,46 +92,115 @@ def write_onnx(run: "Run", path: Path) -> None:
         "metrics": read_metrics(run.path),
         "ideals": _packed(load_class_means(run.path, run)),
     }
-    onnx.helper.set_model_props(proto, {"underhood": json.dumps(header, sort_keys=True)})
+    onnx.helper.set_model_props(proto, {"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})
     onnx.save(proto, path)
 
 
-def load_onnx(path: Path) -> OnnxModel:
-    """Load an exported file, without torch.
+def load_onnx(path: Path, sha256: str | None = None) -> OnnxModel:
+    """Load an exported file, without torch. It may come from somebody else: ``check_graph`` checks it before it runs.
 
-    Raises RunError where the file is missing, damaged, from another tool or in a newer format; UnderhoodError where
-    onnxruntime is not installed.
+    sha256: of the file, in hexadecimal, where it is known
+
+    Raises RunError where the file is missing, damaged, from another tool, in a newer format or another than ``sha256``
+    says; UnderhoodError where onnxruntime is not installed.
     """
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401 (before the file is read)
     except ImportError:
         raise UnderhoodError("a .onnx file needs onnxruntime: pip install 'underhood-vision[onnx]'") from None
-    if not path.is_file():
-        raise RunError(f"{path}: there is no such file")
+    content = _read(path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise RunError(
+            f"{path} is not the file that parity.json certifies: underhood export {path.parent}, or remove it"
+        )
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        header = json.loads(session.get_modelmeta().custom_metadata_map["underhood"])
+        checked = check_graph(content)
+        if len(checked.metadata.get("underhood", "")) > MAX_METADATA:
+            raise ValueError("its metadata is too long")
+        header = parse_json(checked.metadata["underhood"])
         if header["format"] > METADATA_FORMAT:
             raise RunError(
                 f"{path} has format {header['format']}, this underhood reads up to {METADATA_FORMAT}: "
                 "pip install -U underhood-vision"
             )
         preparation = Preparation(**header["preparation"])
-        classes, threshold = tuple(map(str, header["classes"])), float(header["threshold"])
-        shape = len(classes), preparation.channels, preparation.height, preparation.width
-        class_means = _unpacked(header.get("ideals"), shape)
-        name, model, metrics = str(header["run"]), str(header["model"]), dict(header.get("metrics", {}))
+        classes, threshold = check_classes(header["classes"]), check_threshold(header["threshold"])
+        shape = preparation.channels, preparation.height, preparation.width
+        if (*shape, len(classes)) != (*checked.shape, checked.classes):
+            raise ValueError("its preparation or classes do not fit the model")
+        class_means = _unpacked(header.get("ideals"), (len(classes), *shape))
+        name, model, metrics = str(header["run"]), str(header["model"]), _check_metrics(header.get("metrics", {}))
+        session = make_session(checked.content)
     except UnderhoodError:
         raise
     except Exception as error:  # onnxruntime documents no error class of its own
         raise RunError(f"{path} was not written by underhood export, or is damaged ({_first_line(error)})") from None
 
     def probabilities(pixels: np.ndarray) -> np.ndarray:
-        batches = [pixels[start : start + ONNX_BATCH] for start in range(0, len(pixels), ONNX_BATCH)]
-        results = [session.run(None, {"pictures": np.ascontiguousarray(batch)})[0] for batch in batches]
-        return np.concatenate(results) if results else np.empty((0, len(classes)), np.float32)
+        results = np.empty((len(pixels), len(classes)), np.float32)
+        for start in range(0, len(pixels), checked.batch):
+            batch = np.ascontiguousarray(pixels[start : start + checked.batch])
+            try:
+                results[start : start + len(batch)] = _run(session, batch, len(batch) * checked.numbers)
+            except Exception as error:
+                raise RunError(f"{path} cannot be run ({_first_line(error)}): export it again") from None
+        return require_probabilities(results, path)
 
     return OnnxModel(classes, preparation, threshold, probabilities, name, model, metrics, class_means)
+
+
+def make_session(model: "bytes | Path") -> "InferenceSession":
+    """onnxruntime's session of a model. Its threads sleep while they wait: by default they would keep a core busy."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal: errors are raised, and reported in one line
+    for threads in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{threads}.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: "InferenceSession", batch: np.ndarray, numbers: int) -> np.ndarray:
+    """The probabilities of a batch. Ctrl-C and SIGTERM end it where it takes long. numbers: how many are computed"""
+    if numbers < SLOW or threading.current_thread() is not threading.main_thread():
+        return session.run(None, {INPUT: batch})[0]
+    import onnxruntime
+
+    options, done = onnxruntime.RunOptions(), Future[np.ndarray]()
+
+    def work() -> None:
+        try:
+            done.set_result(session.run(None, {INPUT: batch}, options)[0])
+        except Exception as error:
+            done.set_exception(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        return done.result()  # Python handles signals while it waits here, and not while onnxruntime computes
+    finally:
+        options.terminate = True  # after a signal: onnxruntime stops before its next operator
+        thread.join(STOP_TIMEOUT)
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file of at most ``MAX_BYTES``. Raises RunError."""
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise RunError(f"{path} has more than {MAX_BYTES:,} bytes: no model that underhood exports has so many")
+            return file.read()
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _check_metrics(metrics: object) -> dict[str, float]:
+    """The metrics in a file's metadata. Raises ValueError."""
+    if not isinstance(metrics, dict) or not all(type(v) in (int, float) and math.isfinite(v) for v in metrics.values()):
+        raise ValueError("its metrics are no numbers")
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _packed(class_means: np.ndarray | None) -> str | None:
@@ -128,7 +213,10 @@ def _packed(class_means: np.ndarray | None) -> str | None:
 def _unpacked(text: str | None, shape: tuple[int, ...]) -> np.ndarray | None:
     if text is None:
         return None
-    content = zlib.decompressobj().decompress(base64.b64decode(text), math.prod(shape))
+    size = math.prod(shape)
+    if size > MAX_CLASS_MEANS:
+        raise ValueError("its class means are larger than export writes them")
+    content = zlib.decompressobj().decompress(base64.b64decode(text), size)
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
