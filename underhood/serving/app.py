@@ -20,6 +20,7 @@ from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
+from underhood.analysis import require_probabilities
 from underhood.core.errors import UnderhoodError
 from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
@@ -44,6 +45,7 @@ from underhood.serving.requests import (
 UNCOMPRESSED_BYTES = 4096  # of pixels: compressing so few takes longer than sending them
 STEPS = tuple(step for fit in IMPLEMENTATIONS.values() for step in fit.steps)  # of any preparation
 PAGE = Path(__file__).parent / "page" / "index.html"
+NOT_PREDICTED = "the model predicts NaN, or numbers outside 0 to 1: its weights are damaged"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": description}
     for status, description in {
@@ -80,7 +82,7 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
 
     @app.exception_handler(UnderhoodError)
     async def _not_predicted(_: Request, __: UnderhoodError) -> Response:
-        return _json({"detail": "the model predicts NaN or infinite numbers, which are no probabilities"}, 500)
+        return _json({"detail": NOT_PREDICTED}, 500)
 
     @app.exception_handler(Overloaded)
     async def _overloaded(_: Request, __: Overloaded) -> Response:
@@ -200,7 +202,7 @@ def _respond(parsed: ParsedRequest, contents: list[dict[str, Any]], start: float
 def _predict_batch(predictor: Predictor, batch: Sequence[np.ndarray]) -> list[ImageResult | Exception]:
     """The results of a batch of prepared images, uint8 [c, h, w] each."""
     pixels = np.stack(batch)
-    probabilities = predictor.probabilities(pixels)
+    probabilities = require_probabilities(predictor.probabilities(pixels))
     rejected = predictor.rejected(pixels, probabilities).tolist()
     return [ImageResult(*one) for one in zip(batch, probabilities, rejected, strict=True)]
 
@@ -282,5 +284,9 @@ def _is_folder_name(label: str) -> bool:
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A response. Raises ValueError for NaN, which JSON does not have."""
-    return Response(json.dumps(content, allow_nan=False), status, headers, "application/json")
+    """A response. Raises HTTPError for NaN, which JSON does not have."""
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except ValueError:
+        raise HTTPError(500, NOT_PREDICTED) from None
+    return Response(text, status, headers, "application/json")

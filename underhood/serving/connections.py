@@ -95,7 +95,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time of a request."""
         super().on_message_begin()
-        self._receiving, self._bytes, self._body_bytes = Receiving.HEADERS, 0, 0
+        if self._receiving is not Receiving.NOTHING:  # what has arrived so far was the request before
+            self._bytes = 0
+        self._receiving, self._body_bytes = Receiving.HEADERS, 0
         self._deadline = self.loop.time() + requests.TIMEOUT
 
     def on_headers_complete(self) -> None:
@@ -190,7 +192,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Close the connection. What the client still sends is read and discarded first, within bounds."""
         if self._discarding or self._real.is_closing():
             return
-        arriving = self._receiving is not Receiving.ALL and self._bytes > 0
+        started = self._bytes > 0 if self._receiving is Receiving.NOTHING else True
+        arriving = started and self._receiving is not Receiving.ALL
         left = 0.0 if self._receiving is Receiving.ALL else self._deadline
         self._deadline = max(left, self.loop.time() + (DISCARD_TIMEOUT if arriving else requests.TIMEOUT))
         if not arriving:

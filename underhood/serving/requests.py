@@ -156,8 +156,8 @@ def request_content() -> dict[str, Any]:
 class BytesInFlight:
     """Counts the bytes of request bodies in memory."""
 
-    def __init__(self, most: int = MAX_BYTES_IN_FLIGHT):
-        self._most, self._held = most, 0
+    def __init__(self) -> None:
+        self._held = 0
 
     @contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
@@ -166,7 +166,7 @@ class BytesInFlight:
 
         def count(length: int) -> None:
             nonlocal mine
-            if self._held + length > self._most:
+            if self._held + length > MAX_BYTES_IN_FLIGHT:
                 raise Overloaded
             self._held += length
             mine += length

@@ -182,15 +182,16 @@ def create_folder(path: Path) -> Path:
 
 
 @contextmanager
-def served(predictor: Predictor) -> Iterator[int]:
+def served(predictor: Predictor, collect: Path | None = None) -> Iterator[int]:
     """Serve a model on this machine, in a thread, for the length of a ``with`` block. Yields the port.
 
+    collect: a folder where ``/api/collect`` saves images by class
     Raises UnderhoodError where the server does not start.
     """
     from underhood.serving.app import make_app
 
     listening = listen("127.0.0.1", 0)
-    server = make_server(make_app(predictor), log_level="error")
+    server = make_server(make_app(predictor, collect), log_level="error")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
