@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -402,3 +403,63 @@ class TestOtherUsers:
         assert len(cached_label_issues("/data")) == 1
         cache_folder.chmod(0o777)
         assert cached_label_issues("/data") == []
+
+
+def ends(process: "subprocess.Popen[str]", children: list[int]) -> None:
+    """Kill a process and wait until nobody holds its standard output any more: its children are gone too."""
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_decoding_processes_end_when_their_parent_is_killed(small_folder: Path, cache_folder: Path) -> None:
+    script = """
+import os, sys, time
+from pathlib import Path
+from underhood.data import cache, decode
+from underhood.data.read import read
+
+def slow(paths, form):
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(600)
+
+cache.WORTH_KEEPING = decode.WORTH_PROCESSES = 0
+cache.cache_folder = lambda: Path(sys.argv[2])
+decode.available_cpus = lambda: 2
+decode._decode_chunk = slow
+read(sys.argv[1])
+"""
+    command = [sys.executable, "-c", script, str(small_folder), str(cache_folder)]
+    reading = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert reading.stdout
+    children = [int(reading.stdout.readline()) for _ in range(2)]
+    assert reading.pid not in children
+    ends(reading, children)
+    assert len(list(cache_folder.glob("being-written-*"))) == 1
+    read(small_folder)
+    assert list(cache_folder.glob("being-written-*")) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_where_there_is_no_signal_at_a_parents_death_a_child_waits_for_its_end(tmp_path: Path) -> None:
+    script = """
+import multiprocessing, os, sys, time
+from underhood.data.decode import end_with_parent
+
+def child(parent):
+    sys.platform = "darwin"
+    end_with_parent(parent)
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(600)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=child, args=(os.getpid(),)).start()
+"""
+    (tmp_path / "spawned.py").write_text(script)
+    parent = subprocess.Popen([sys.executable, tmp_path / "spawned.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    ends(parent, [int(parent.stdout.readline())])

@@ -8,9 +8,11 @@ spawned.
 import gc
 import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +36,7 @@ CHUNK_PIXELS = 2**22  # and at most this many pixels, if they are large
 CHUNKS_PER_PROCESS = 8  # of a small folder, so that all processes are busy until the end
 WORTH_PROCESSES = 2_000_000  # bytes: for less, starting processes costs more than it saves
 FILE_COST = 8_000  # bytes: opening a file takes as long as decoding this many
+PR_SET_PDEATHSIG = 1  # of prctl: the signal that this process gets when its parent dies
 SAMPLE = 32  # images whose headers are read to guess the common size
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -241,7 +244,7 @@ def _pool(cores: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
         yield map
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_start_child)
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_start_child, initargs=(os.getpid(),))
     try:
         with warnings.catch_warnings():
             # Python warns about forking with threads (NumPy's BLAS has some), but a child here only opens files
@@ -253,6 +256,27 @@ def _pool(cores: int) -> Iterator[Callable[..., Iterator[_Chunk]]]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_child() -> None:
+def _start_child(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    end_with_parent(parent)
     gc.freeze()  # else the collector touches, and so copies, every page shared with the parent: 1.5 times slower
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process when its parent, of this process id, is gone, however that ended.
+
+    Otherwise a child would wait for work for ever, and keep the parent's standard output open.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before
+            os._exit(1)
+    elif (of_parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_exit_after, args=(of_parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
