@@ -116,6 +116,16 @@ def test_nothing_is_wider_than_the_page_and_axe_finds_nothing_serious(page: Page
     assert page.evaluate("getComputedStyle(canvas).touchAction") == "none"
 
 
+def test_the_documentation_works_under_its_content_security_policy(page: Page, address: str) -> None:
+    """The page's fixture holds that nothing is written to the console, and nothing loaded from elsewhere."""
+    page.goto(address + "docs")
+    expect(page.get_by_text("/api/predict").first).to_be_visible()
+    page.get_by_text("/api/model").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.get_by_text("content-security-policy").first).to_be_visible()
+
+
 def test_a_model_of_photographs_asks_for_an_image_file(browser: Browser, tmp_path: Path) -> None:
     for label, colour in (("red", (200, 30, 30)), ("green", (30, 160, 60))):
         (tmp_path / "data" / label).mkdir(parents=True)
