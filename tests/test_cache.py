@@ -106,8 +106,9 @@ def test_incomplete_entries_of_killed_processes_are_removed_and_those_of_living_
     script = """
 import os, sys, time
 from pathlib import Path
-from underhood.data.cache import _new_entry
-with _new_entry(Path(sys.argv[1])) as folder:
+from underhood.data.cache import WRITING, new_folder
+Path(sys.argv[1]).mkdir(exist_ok=True)
+with new_folder(Path(sys.argv[1]), WRITING) as folder:
     print(folder, flush=True)
     time.sleep(600)
 """
@@ -463,3 +464,10 @@ if __name__ == "__main__":
     parent = subprocess.Popen([sys.executable, tmp_path / "spawned.py"], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     ends(parent, [int(parent.stdout.readline())])
+
+
+def test_what_a_killed_get_left_is_removed_by_the_next(tmp_path: Path, underhood) -> None:
+    for name in (".[D].being-written-old", ".[D].own"):
+        fill(tmp_path / name, {"0/0.png": 0})
+    assert underhood("get", "digits", "--as", "folder", tmp_path / "[D]").code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"[D]", ".[D].own", "here"}

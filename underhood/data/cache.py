@@ -78,7 +78,8 @@ def decode_cached(
     decoded = load(place) or _same_preparation(place, load, preparation)
     if decoded is None:
         try:
-            with _new_entry(place.parent) as folder:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with new_folder(place.parent, WRITING) as folder:
                 _store(folder, decode(progress=progress, allocate=_Files(folder)))
                 _replace(folder, place)
                 decoded = load(place)
@@ -199,19 +200,19 @@ def _store(folder: Path, decoded: Decoded) -> None:
 
 
 @contextmanager
-def _new_entry(parent: Path) -> Iterator[Path]:
-    """A new folder for an incomplete entry, locked as long as its writer lives. Removed at the end, unless renamed.
+def new_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder to fill, locked as long as its writer lives. Removed at the end, unless it is renamed.
 
-    Those of killed processes are removed first. Both happen under one lock, or a new folder might look abandoned.
+    Those with this prefix that killed processes left are removed first. Both happen under one lock, or a new folder
+    might look abandoned. Raises OSError.
     """
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         with _locked(parent):
-            for left in parent.glob(f"{WRITING}*"):
+            for left in [path for path in parent.iterdir() if path.name.startswith(prefix)]:
                 with suppress(OSError), _locked(left, wait=False) as abandoned:
                     if abandoned or left.stat().st_mtime < time.time() - A_DAY:
                         shutil.rmtree(left, ignore_errors=True)
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=WRITING)))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=prefix)))
             stack.enter_context(_locked(folder))
         yield folder
 

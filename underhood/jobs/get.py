@@ -1,8 +1,6 @@
 """``get``: fetch a named data set, write it as a folder per class, or clear the cache of decoded pixels."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -73,23 +71,18 @@ def write_folder(parts: dict[str, Images], folder: Path, progress: Callable[[int
     folder = folder.resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise DataError(f"cannot write {folder} ({error.strerror}): choose another folder") from None
-    try:
-        for done in _written(parts.values(), beside):
-            if progress and (done % 256 == 0 or done == total):
-                progress(done, total)
-        beside.chmod(0o777 & ~_umask())  # mkdtemp makes a folder that only its owner can read
-        if folder.is_dir():  # it may be the current folder: fill it instead of replacing it
-            for entry in beside.iterdir():
-                entry.rename(folder / entry.name)
-        else:
-            beside.rename(folder)
+        with cache.new_folder(folder.parent, f".{folder.name}.{cache.WRITING}") as beside:
+            for done in _written(parts.values(), beside):
+                if progress and (done % 256 == 0 or done == total):
+                    progress(done, total)
+            beside.chmod(0o777 & ~_umask())  # a temporary folder can be read by its owner alone
+            if folder.is_dir():  # it may be the current folder: fill it instead of replacing it
+                for entry in beside.iterdir():
+                    entry.rename(folder / entry.name)
+            else:
+                beside.rename(folder)
     except OSError as error:
         raise DataError(f"cannot write {folder} ({error.strerror}): make room or choose another folder") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return total
 
 
