@@ -151,3 +151,15 @@ print([name for name in ("sklearn", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cached_file_that_was_changed_is_fetched_again(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = read("fashion-mnist")
+    cached = named.places("fashion-mnist")[-1] / named.FILES[0]
+    inverted = gzip.compress(idx(255 - PIXELS))
+    cached.write_bytes(inverted)
+    assert digest(read("fashion-mnist").train) == digest(data.train)
+    cached.write_bytes(inverted)
+    monkeypatch.setitem(named.MIRRORS, "fashion-mnist", ())
+    with pytest.raises(DataError, match="cannot download fashion-mnist"):
+        read("fashion-mnist")

@@ -1,10 +1,11 @@
 """Data sets by name: ``digits``, ``mnist``, ``mnist-3v7``, ``fashion-mnist``.
 
 ``digits`` is part of scikit-learn. The others are looked up in ``$UNDERHOOD_DATA/NAME`` and in the cache, then
-downloaded from the first mirror that has them. Each file is checked against its published MD5.
+downloaded from the first mirror that has them. Downloaded files are checked against their published MD5 at each use.
 """
 
 import gzip
+import hashlib
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ import numpy as np
 
 from underhood.core.errors import DataError
 from underhood.core.images import Images
+from underhood.data.files import user_cache
 from underhood.data.idx import find_idx, is_complete, read_idx_folder
 from underhood.preparation.files import expanduser
 
@@ -89,24 +91,32 @@ def threes_and_sevens(images: Images) -> Images:
 
 def places(name: str) -> list[Path]:
     """The folders in which a data set is looked up, in order. The last is the cache, where downloads are stored."""
-    import pooch
-
     base = os.environ.get("UNDERHOOD_DATA")
-    return [*([expanduser(base) / name] if base else []), Path(pooch.os_cache("underhood")) / name]
+    return [*([expanduser(base) / name] if base else []), user_cache() / name]
 
 
 def fetch(name: str, download: bool = True, bar: DownloadBar | None = None) -> Path:
     """The folder with a data set's four IDX files, downloaded if necessary. Raises DataError if that fails."""
+    cache = places(name)[-1]
     for place in places(name):
         found = find_idx(place)
-        if found is not None and is_complete(found):
+        if found is not None and is_complete(found) and (place != cache or _is_published(found, name)):
             return found
-    cache = places(name)[-1]
     if not download:
         raise DataError(_missing(name, cache, "not there"))
     for file, md5 in zip(FILES, MD5[name], strict=True):
         _download(name, file, md5, cache, bar)
     return cache
+
+
+def _is_published(folder: Path, name: str) -> bool:
+    """Whether the packed files in a folder are the published ones. Unpacked ones are the user's own."""
+    for path, md5 in ((folder / file, md5) for file, md5 in zip(FILES, MD5[name], strict=True)):
+        if path.is_file():
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "md5").hexdigest() != md5:
+                    return False
+    return True
 
 
 def _download(name: str, file: str, md5: str, cache: Path, bar: DownloadBar | None) -> None:
