@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Outcome
 from test_resume import same_bytes
 
 from underhood import resume, train
@@ -171,3 +174,97 @@ def test_a_loss_that_breaks_by_itself_is_told_from_a_layer() -> None:
     learn = Learner(DataLoaders(data, data), model, lambda p, y: cross_entropy(p, y) * float("nan"))
     assert first_nan_layer(learn, learn.steps(1, 0.1), 1) == "in the loss alone"
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "flags"),
+    [
+        (400, ()),  # torch cannot be loaded
+        (1200, ("--model", "resnet18", "--size", "64", "--batch-size", "512")),  # torch, in a step
+        (1200, ("--model", "linear", "--size", "1024")),  # numpy, when the images are read
+    ],
+)
+def test_too_little_memory_is_one_line(megabytes: int, flags: tuple[str, ...], tmp_path: Path) -> None:
+    limit = megabytes * 1_000_000
+    done = subprocess.run(
+        [sys.executable, "-m", "underhood", "train", "--epochs", "1", *flags, "--out", tmp_path / "run"],
+        capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(r"error: not enough memory \(.+\): choose a smaller .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 9437184 bytes. Error code 12 (Cannot allocate memory)",
+        "[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: not enough memory: you tried 8 bytes.",
+        "unable to mmap 800 bytes from file <weights.safetensors>: Cannot allocate memory (12)",
+        "CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation",
+        "std::bad_alloc",
+        "can't start new thread",
+    ],
+)
+def test_each_way_of_torch_to_miss_memory_is_one_line(
+    said: str, underhood: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("underhood.jobs.train.make_setup", fails)
+    done = underhood("train", "digits")
+    assert done.code == 1
+    assert re.fullmatch(r"error: not enough memory \(.+\): choose a smaller .*\n", done.err)
+
+
+def test_a_fault_that_is_not_memory_keeps_its_traceback(
+    underhood: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("libgomp.so.1: cannot allocate memory in static TLS block")  # the order of libraries
+
+    monkeypatch.setattr("underhood.jobs.train.make_setup", fails)
+    with pytest.raises(RuntimeError, match="static TLS"):
+        underhood("train", "digits")
+
+
+def test_a_wrong_name_of_a_matplotlib_backend_costs_no_report(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "underhood", "train", "--model", "linear", "--epochs", "1", "--out", tmp_path / "run"],
+        capture_output=True, text=True, check=False, env=os.environ | {"MPLBACKEND": "nonsense"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+NO_HOME = """
+import os, pwd, sys
+os.environ = {"PATH": os.environ["PATH"]}
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+sys.argv = ["underhood", *sys.argv[1:]]
+from underhood.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [("train", "--model", "linear", "--epochs", "1"), ("check", "digits")])
+def test_a_user_without_a_home_folder_or_a_name_can_work(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HOME, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_cache_without_a_home_folder_is_removed_with_its_process(tmp_path: Path) -> None:
+    with_cache = NO_HOME.replace(
+        "main()\n", "from underhood.data.cache import cache_folder as of; of().mkdir(); print(of())"
+    )
+    done = subprocess.run([sys.executable, "-c", with_cache], cwd=tmp_path, capture_output=True, text=True, check=False)
+    folder = Path(done.stdout.strip())
+    assert folder.name == "decoded", done.stderr
+    assert not folder.parent.exists()

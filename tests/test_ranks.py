@@ -2,20 +2,29 @@
 
 import json
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import picture
 from hypothesis import given, strategies as st
 
+import underhood
 from underhood.core.augment import Augmentation
+from underhood.core.errors import RunError, UnderhoodError
 from underhood.core.images import Dataset
 from underhood.core.loader import DataLoader
-from underhood.training.distributed import SINGLE_PROCESS, Processes
+from underhood.runs.checkpoint import load_state
+from underhood.training.distributed import SINGLE_PROCESS, STORE_VARIABLE, Processes, init_distributed
 
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv")
 
@@ -197,3 +206,148 @@ def test_a_worker_started_again_without_a_record_begins(tmp_path: Path, monkeypa
     assert train_here("digits", model="linear", epochs=1, out=tmp_path / "run") == {
         "run": str(tmp_path / "run"), "finished": True
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "MASTER_PORT"),
+        ({"WORLD_SIZE": "two", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}, "WORLD_SIZE"),
+        ({"WORLD_SIZE": "2", "RANK": "one", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}, "RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}, "process RANK"),
+        ({"WORLD_SIZE": "", "RANK": "0"}, "WORLD_SIZE"),
+    ],
+)
+def test_an_incomplete_environment_of_several_processes_is_one_line(
+    variables: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UnderhoodError, match=f"{named}.*: start several processes with torchrun, or unset WORLD_SIZE$"):
+        underhood.train("digits", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_cannot_reach_the_main_one_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "no-such-machine.invalid", "MASTER_PORT": "29517"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.distributed.distributed_c10d.default_pg_timeout", timedelta(seconds=1))
+    with (
+        pytest.raises(
+            UnderhoodError, match=r"^process 1 on .* process 0, which writes .* on no-such-machine"
+        ) as failed,
+        init_distributed("cpu"),
+    ):
+        raise AssertionError("it is not connected")
+    assert "\n" not in str(failed.value)
+    assert all(name in str(failed.value) for name in ("GLOO_SOCKET_IFNAME", STORE_VARIABLE, "docs/scaling.md"))
+
+
+SEVERAL = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "one", "MASTER_PORT": "1", "GROUP_WORLD_SIZE": "2"}
+
+
+def test_restarts_on_several_machines_with_addresses_of_dead_processes_are_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = SEVERAL | {"TORCHELASTIC_MAX_RESTARTS": "3", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UnderhoodError, match=f"--max-restarts .*{STORE_VARIABLE}=1"), init_distributed("cpu"):
+        raise AssertionError("it is not connected")
+
+
+@pytest.mark.parametrize("address", ["127.0.1.1", "::1", None])
+def test_a_name_that_other_machines_cannot_reach_is_refused_at_the_start(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(*_: object) -> list[tuple[object, ...]]:
+        if address is None:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))]
+
+    for name, value in SEVERAL.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "gethostname", lambda: "debian")
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "enp3s0")])
+    with (
+        pytest.raises(UnderhoodError, match=r"reach debian at .*export GLOO_SOCKET_IFNAME.*\(enp3s0\)"),
+        init_distributed(),
+    ):
+        raise AssertionError("it is not connected")
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"data": "small"}, {"seed": 1}, {"epochs": 2}, {"epochs": None}, {"model": "net"}, {"limit": 90}, {"report": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+@pytest.mark.parametrize("ended", [False, True], ids=["interrupted", "finished"])
+def test_torchrun_never_goes_on_with_the_run_of_another_request(
+    other: dict[str, Any], ended: bool, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"data": "digits", "model": "linear", "epochs": 1, "limit": 100, "report": False}
+    run = tmp_path / "run"
+    underhood.train(**asked, out=run)
+    if not ended:
+        (run / "predictions.csv").unlink()
+        assert load_state(run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    if other.get("data"):
+        other = {"data": small_folder}
+    (name,) = other
+    with pytest.raises(RunError, match=rf"run holds a run with {name} .*, not .*: choose another folder with --out"):
+        underhood.train(**(asked | other), out=run)
+    assert before == {path.name: path.read_bytes() for path in run.iterdir()}
+    assert underhood.train(**asked, out=run)  # its own request goes on
+
+
+def test_a_folder_that_holds_another_run_is_refused_at_each_restart(tmp_path: Path) -> None:
+    underhood.train("digits", model="linear", epochs=1, limit=100, report=False, out=tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    done = train(1, tmp_path / "run", "digits", "--model", "net", "--epochs", 1, "--limit", 100, restarts=1)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 2  # once, and once more after its restart
+    assert all("holds a run with model linear, not net" in line for line in lines)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+
+OWN_DATA = """
+    import os, sys
+    from underhood.cli import main
+    sys.argv[sys.argv.index("DATA")] = sys.argv[1] if os.environ["RANK"] == "0" else sys.argv[2]
+    del sys.argv[1:3]
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda other: (other / "dark").rename(other / "grey"), "process 1 on .* has other classes (grey, light)"),
+        (lambda other: (other / "dark/3.png").unlink(), "process 1 on .* has other numbers of train images"),
+        (lambda other: picture(77).save(other / "dark/3.png"), "process 1 on .* has other (train|valid) images"),
+        (lambda other: (other / "dark/3.png").write_bytes(b"no"), "process 1 on .* cannot read its images: 1 image"),
+        (lambda other: shutil.rmtree(other), "process 1 on .* cannot read its images: unknown data"),
+    ],
+    ids=["classes", "missing", "pixels", "damaged", "gone"],
+)
+def test_processes_whose_images_differ_end_before_the_first_step_with_one_line(
+    change: Callable[[Path], object], named: str, small_folder: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(small_folder, tmp_path / "there" / "small")
+    change(other)
+    script = write_script(tmp_path / "script.py", OWN_DATA)
+    done = torchrun(2, script, small_folder, other, "train", "DATA", "--model", "linear", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert any(re.search(named.replace("(grey, light)", r"\(grey, light\)"), line) for line in lines), done.stderr
+    assert "underhood/jobs/train.py" not in done.stderr  # no traceback but torchrun's own
+    assert not (tmp_path / "run").exists()

@@ -28,6 +28,7 @@ import PIL
 
 from underhood.core.images import Images, blocks
 from underhood.data.decode import FILE_COST, Decoded, Progress, decode_files
+from underhood.data.files import user_cache
 from underhood.data.split import hash_images
 from underhood.preparation import Preparation
 
@@ -41,9 +42,7 @@ FORMAT = 2  # version of the entries; increase it when preparation changes pixel
 
 def cache_folder() -> Path:
     """The folder of the entries, below the user's cache folder (set XDG_CACHE_HOME to move it)."""
-    import pooch
-
-    return Path(pooch.os_cache("underhood")) / "decoded"
+    return user_cache() / "decoded"
 
 
 def decode_cached(

@@ -11,8 +11,11 @@ import io
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,14 +91,14 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
     A text that a spreadsheet would compute, such as ``=1+1``, gets a ``'`` in front; numbers never do.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")  # so that it quotes both in names
     writer.writerow(header)
     quick = frozenset("'" + FORMULA_STARTS)
     writer.writerows(
         [_without_formula(cell) if type(cell) is str and cell[:1] in quick else cell for cell in row] for row in rows
     )
-    return text.getvalue()
+    return "".join(f"{line[:-2]}\n" for line in lines)
 
 
 def _without_formula(cell: str) -> str:
@@ -128,3 +131,19 @@ def encode_png(pixels: np.ndarray, compress_level: int = -1) -> bytes:
 def data_url(content: bytes, kind: str = "png") -> str:
     """The content of an image file as a ``data:`` URL. kind: png, webp, …"""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def user_cache() -> Path:
+    """The user's cache folder for underhood. Without a home folder, one that is removed when this process ends."""
+    import pooch
+
+    try:
+        folder = Path(pooch.os_cache("underhood"))
+    except (KeyError, RuntimeError):  # no HOME, and no entry for the user: as in some containers
+        folder = Path("~")
+    return folder if folder.is_absolute() else Path(_temporary_cache().name)
+
+
+@cache
+def _temporary_cache() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="underhood-")

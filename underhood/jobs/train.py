@@ -29,7 +29,7 @@ from underhood.runs.folder import (
 from underhood.training import Reporter, RunLog
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
-from underhood.training.setup import Recipe, Setup, choose_for, make_setup
+from underhood.training.setup import Recipe, Setup, choose_recipe, make_setup
 from underhood.training.threads import cpu_threads
 from underhood.training.tracking import require_tracker
 
@@ -151,7 +151,7 @@ def _resume(
     """
     with run_lock(folder) if processes.is_main else nullcontext():
         if processes.is_main and request is not None:
-            _require_same_request(folder, request.as_dict())
+            _require_same_request(folder, request)
         recorded = processes.broadcast(_recorded(folder) if processes.is_main else None)
         if recorded is None:
             return _finished(folder, reporter) if processes.is_main else None
@@ -160,9 +160,6 @@ def _resume(
         threads = processes.broadcast(recorded_threads(folder, processes.world_size) if goes_on else None)
         log = RunLog(reporter)
         setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes)
-        if processes.is_main and request is not None:
-            model = request.model or (config.model if request.from_run else None)
-            _require_same_request(folder, choose_for(setup.loaded.dataset, request, model).as_dict())
         with cpu_threads(setup, threads or config.threads):
             if processes.is_main and saved is None:
                 _write_record(folder, config, setup)
@@ -183,13 +180,19 @@ def recorded_threads(folder: Path, processes: int = 1) -> int | None:
     return threads if known else None
 
 
-def _require_same_request(folder: Path, asked: dict[str, Any]) -> None:
-    """Raise RunError unless a run was started with these options. asked: as in ``config.json``."""
+def _require_same_request(folder: Path, request: TrainConfig) -> None:
+    """Raise RunError unless a run was started with this request."""
     config = read_config(folder)
     stored = stored_config(folder, config).as_dict() | config
+    asked = request.as_dict()
+    if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
+        count = sum(read_json(folder, "data.json")["counts"]["train"].values())
+        model = request.model or (stored["model"] if request.from_run else None)
+        recipe = choose_recipe(count, request.effort, model, request.epochs).as_dict()
+        asked |= {name: recipe[name] for name in ("model", "epochs", "batch_size", "lr") if asked[name] is None}
     for name, value in asked.items():
-        chosen = value == "auto" or (value is None and name in Recipe.__annotations__)
-        if not chosen and stored.get(name) != value:
+        left_open = value == "auto" or (value is None and name in Recipe.__annotations__)
+        if not left_open and stored.get(name) != value:
             raise RunError(
                 f"{folder} holds a run with {name} {stored.get(name)}, not {value}: choose another folder with --out, "
                 f"or continue that run with underhood train --resume {folder}"
