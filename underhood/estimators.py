@@ -31,7 +31,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from underhood.analysis.inference import predict_proba
-from underhood.core.errors import DataError, DivergedError
+from underhood.core.errors import DataError, DivergedError, UnderhoodError
 from underhood.core.images import blocks
 from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
@@ -173,7 +173,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             # In single precision the last digits of a product depend on how many rows are multiplied at once; double
             # precision hides that. Convolutions, where it would take eight times as long, differ in the seventh digit.
             rows, network = rows.astype(np.float32, copy=False), copy.deepcopy(network).double()
-        p = predict_proba(network, rows.reshape(-1, a.channels, a.height, a.width)).double().numpy()
+        try:
+            p = predict_proba(network, rows.reshape(-1, a.channels, a.height, a.width)).double().numpy()
+        except UnderhoodError as error:
+            raise ValueError(f"{error}; or the numbers in X are too large") from None
         return p / p.sum(axis=1, keepdims=True)
 
     def _check_parameters(self) -> None:

@@ -14,7 +14,8 @@ def require_probabilities(probabilities: np.ndarray, model: object = "the model"
 
     model: its name for the message, such as the path of the run
     """
-    least, most = (probabilities.min(), probabilities.max()) if probabilities.size else (0.0, 1.0)
+    with np.errstate(invalid="ignore"):
+        least, most = (probabilities.min(), probabilities.max()) if probabilities.size else (0.0, 1.0)
     if not (least >= 0 and most <= 1 + 1e-5):  # a sum of float32 may be off by its last digits; NaN is not above 0
         value = f"{least:g}" if not least >= 0 else f"{most:g}"
         raise UnderhoodError(f"{model} predicts a probability of {value}: its weights are damaged, so train again")

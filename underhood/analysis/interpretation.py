@@ -72,7 +72,10 @@ class Interpretation:
         """Of a run's validation images, from its ``predictions.csv``. Raises RunError if that cannot be read."""
         folder = expanduser(run)
         path = folder / "predictions.csv"
-        classes = tuple(map(str, read_json(folder, "data.json").get("classes") or ()))
+        recorded = read_json(folder, "data.json").get("classes")
+        if not isinstance(recorded, list):
+            raise RunError(f"{folder / 'data.json'} is damaged: classes is no list of names")
+        classes = tuple(map(str, recorded))
         index = {name: i for i, name in enumerate(classes)}
         try:
             rows = read_csv(path, PREDICTION_COLUMNS)

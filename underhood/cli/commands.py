@@ -18,6 +18,7 @@ from underhood.cli.options import (
     Out,
     RunFolder,
     SkipBad,
+    VerifyCache,
     train_flags,
 )
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train an image classifier with the hood open: from labelled images to a measured model.",
 )
-READING = ("size", "channels", "fit", "valid", "seed", "device", "limit", "skip_bad", "cache")
+READING = ("size", "channels", "fit", "valid", "seed", "device", "limit", "skip_bad", "cache", "verify_cache")
 
 
 def terminal(as_json: bool) -> Any:
@@ -43,9 +44,12 @@ def terminal(as_json: bool) -> Any:
 
 def finish(result: Mapping[str, Any] | None, as_json: bool, as_text: Callable[[Any], str], code: int = 0) -> NoReturn:
     """Print the result as JSON or as text, and exit. With several processes, all but the main one have no result."""
+    from underhood.display.tables import shown
+
     if result is None:
         raise typer.Exit
-    typer.echo(json.dumps(result, allow_nan=False) if as_json else as_text(result))
+    text = json.dumps(result, allow_nan=False) if as_json else shown(result, as_text)
+    typer.echo(text, color=True)  # or it would drop parts of names from CSV, as if they were colours
     raise typer.Exit(code)
 
 
@@ -144,13 +148,15 @@ def check(
         bool, typer.Option("--labels", help="Also train five models, and list label issues: labels that may be wrong.")
     ] = False,
     no_cache: NoCache = False,
+    verify_cache: VerifyCache = False,
     as_json: Json = False,
 ) -> None:
     """Find unreadable files, one image in two classes, duplicates, leaks between parts, and wrong labels."""
     from underhood.display.tables import check_report
     from underhood.jobs.check import check as job
 
-    result = job(data, labels=labels, cache=not no_cache, reporter=terminal(as_json))
+    reporter = terminal(as_json)
+    result = job(data, labels=labels, cache=not no_cache, verify_cache=verify_cache, reporter=reporter)
     finish(result, as_json, check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
 
 
@@ -192,11 +198,11 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the class of each image. Predictions below the run's threshold are marked as rejected."""
-    from underhood.display.tables import predictions_csv, predictions_table
+    from underhood.display.tables import predictions_csv, predictions_table, printable_texts
     from underhood.jobs.predict import predict as job
 
     result = job(run, paths, reporter=terminal(as_json or as_csv))
-    for path, reason in result["unreadable"].items():
+    for path, reason in printable_texts(result["unreadable"]).items():
         typer.echo(f"error: {path} {reason}", err=True)
     finish(result, as_json, predictions_csv if as_csv else predictions_table, code=1 if result["unreadable"] else 0)
 
@@ -220,11 +226,15 @@ def serve(
     collect: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep drawings with the labels that people give them.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Also answer to this host name, such as that of a proxy. Repeatable."),
+    ] = None,
 ) -> None:
     """Serve a model over HTTP, with a page to draw on."""
     from underhood.jobs.serve import serve as job
 
-    job(run, host, port, collect, reporter=terminal(as_json=False))
+    job(run, host, port, collect, allow_host or (), reporter=terminal(as_json=False))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from underhood.data.files import data_url, encode_png
+from underhood.data.files import data_url, encode_png, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +107,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> str:
     count = len(classes)
     fraction = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     side = min(10.5, 2.2 + 0.42 * count)
-    texts = [name.encode("utf-8", "replace").decode() for name in classes]  # a file name may hold invalid characters
+    texts = [printable(name.encode("utf-8", "replace").decode()) for name in classes]  # bytes that are not text as "?"
     names = [name if len(name) <= 14 else f"{name[:6]}…{name[-7:]}" for name in texts]
     with _svg_axes(side + 1, side) as (axes, svg):
         axes.imshow(fraction**0.5, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
@@ -148,12 +148,16 @@ def rejection_figure(rejected: Sequence[float], accuracy: Sequence[float]) -> st
 
 @contextmanager
 def _svg_axes(width: float, height: float) -> "Iterator[tuple[Axes, Callable[[], str]]]":
-    """Axes of this size, in inches, and a function that returns the SVG afterwards, in the page's own colour."""
+    """Axes of this size, in inches, and a function that returns the SVG afterwards, in the page's own colour.
+
+    Texts are drawn as they are: ``$`` in the name of a class starts no formula.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     style: Any = dict.fromkeys(inks, INK) | {"svg.fonttype": "none", "svg.hashsalt": "underhood", "font.size": 10}
+    style["text.parse_math"] = False
     with rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from underhood.data.files import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -135,4 +137,5 @@ def _first_batch(dl: Any) -> Any:
 
 
 def _name(dls: "DataLoaders", label: int) -> str:
-    return dls.classes[label] if dls.classes else str(label)
+    """The name of a class as matplotlib draws it: ``$`` starts no formula."""
+    return printable(dls.classes[label]).replace("$", r"\$") if dls.classes else str(label)

@@ -1,9 +1,28 @@
 """Results of jobs as text: functions from a job's result to the lines that the command line prints."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from underhood.data.files import csv_text, short_list
+from underhood.data.files import csv_text, printable, short_list
+
+
+def shown(result: Any, as_text: Callable[[Any], str]) -> str:
+    """A job's result as text. Names are ``printable``, except in CSV for another program, which needs the exact ones.
+
+    as_text: one of the functions below
+    """
+    exact = as_text is predictions_csv and not sys.stdout.isatty()
+    return as_text(result if exact else printable_texts(result))
+
+
+def printable_texts(value: Any) -> Any:
+    """A job's result in which every text is ``printable``: dictionaries and lists, at any depth."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable_texts(key): printable_texts(item) for key, item in value.items()}
+    return [printable_texts(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def percent(fraction: float, interval: Sequence[float] | None = None) -> str:

@@ -60,7 +60,8 @@ class Terminal(Reporter):
         """Print a row of the table; the first row of a training with the names of the columns."""
         first = self._last_epoch is None or epoch.epoch <= self._last_epoch
         self._last_epoch = epoch.epoch
-        self.log(epoch.lines(header=first))
+        for line in epoch.lines(header=first).splitlines():
+            self.log(line)
 
     def close(self) -> None:
         """Remove a bar that an error or a signal left, so that the cursor comes back."""
@@ -80,11 +81,16 @@ class Terminal(Reporter):
 
 
 def write_line(line: str, stream: TextIO, bar: "Progress | None") -> None:
-    """Print a line, above the bar if one is running: otherwise the bar would overwrite it."""
+    """Print a line, above the bar if one is running: otherwise the bar would overwrite it.
+
+    Control characters in it, as names of files may have, are printed as escapes: it stays one line.
+    """
+    from underhood.data.files import printable  # imports numpy, which --help need not wait for
+
     if bar is None:
-        print(line, file=stream, flush=True)
+        print(printable(line), file=stream, flush=True)
     else:
-        bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        bar.console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -122,5 +128,5 @@ def progress_bar(stream: TextIO) -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     return Progress(*columns, console=Console(file=stream), transient=True, disable=not stream.isatty())

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from underhood.analysis import balanced_accuracy, per_class, wilson_interval
-from underhood.core.errors import DataError, RunError, UnreadableError
+from underhood.core.errors import DataError, RunError, UnderhoodError, UnreadableError
 from underhood.core.images import Images
 from underhood.data.cache import take_images
 from underhood.data.files import short_list
@@ -53,7 +53,10 @@ def evaluate(
     loaded = load_run(expanduser(run))
     config = read_config(loaded.path)
     part, images = evaluation_images(loaded, config, data, skip_bad, cache, reporter or Reporter())
-    predicted = predict_proba(loaded.model, images.pixels).argmax(dim=1).numpy()
+    try:
+        predicted = predict_proba(loaded.model, images.pixels).argmax(dim=1).numpy()
+    except UnderhoodError as error:
+        raise RunError(f"{loaded.path}: {error}") from None
     right = predicted == images.labels
     return {
         "run": str(run),

@@ -16,7 +16,7 @@ from underhood.analysis.ood import read_ood
 from underhood.core.errors import RunError
 from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
-from underhood.data.files import data_url, read_csv
+from underhood.data.files import data_url, printable, read_csv
 from underhood.display import figures
 from underhood.reporting.model_sections import card, model_sections
 from underhood.runs import atomic_write, read_json
@@ -35,24 +35,31 @@ def write_report(folder: Path, dataset: Dataset) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("underhood.reporting", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, finalize=_printable, undefined=StrictUndefined, trim_blocks=True
+    )
     page = environment.get_template("report.html").render(**_content(load_run(folder), dataset))
     atomic_write(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
 
+def _printable(value: Any) -> Any:
+    """A text of the page without control characters; other values, and SVG, as they are."""
+    return printable(value) if type(value) is str else value
+
+
 def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
     folder = run.path
     it, similarity = Interpretation.from_run(folder), PixelSimilarity().fit(dataset.train)
-    config, environment = read_config(folder), read_json(folder, "environment.json")
+    config, environment = _config(folder), read_json(folder, "environment.json")
     baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
     recorded = read_json(folder, "data.json")
     return {
         "title": f"{config['model']} on {dataset.name}",
         "subtitle": f"{folder}, underhood {environment.get('underhood')}, torch {environment.get('torch')}",
         **_verdict(it, float(baseline.mean())),
-        "warnings": recorded.get("warnings", []),
-        **_training_data(folder, dataset, similarity, recorded.get("notes", [])),
+        "warnings": _lines(recorded, "warnings"),
+        **_training_data(folder, dataset, similarity, _lines(recorded, "notes")),
         **_training(folder, config, len(dataset.train)),
         **_classes(it, dataset.valid),
         **_calibration(run, it),
@@ -62,6 +69,22 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         **model_sections(folder, it, run.model, dataset),
         "footer": "Written by underhood report, from the files of the run and the images that it was trained on.",
     }  # fmt: skip
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """A run's ``config.json`` with all that the page shows of it. Raises RunError."""
+    config = read_config(folder)
+    needed = "model", "epochs", "batch_size", "optimizer", "lr", "schedule", "effort", "seed", "precision"
+    missing = [name for name in needed if config.get(name) is None]
+    if missing:
+        raise RunError(f"{folder / 'config.json'} is damaged: it has no {missing[0]}")
+    return config
+
+
+def _lines(recorded: dict[str, Any], name: str) -> list[str]:
+    """The lines of a list in ``data.json``; [] where it has none."""
+    lines = recorded.get(name)
+    return [str(line) for line in lines] if isinstance(lines, list) else []
 
 
 def _verdict(it: Interpretation, baseline: float) -> dict[str, Any]:

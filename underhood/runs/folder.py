@@ -119,7 +119,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config.get("data"), str):
         raise RunError(f"{folder / 'config.json'} does not say which data the run was trained on")
     seed, valid, limit = config.get("seed", 0), config.get("valid"), config.get("limit")
-    whole_numbers = isinstance(seed, int) and seed >= 0 and (limit is None or (isinstance(limit, int) and limit > 0))
+    whole_numbers = type(seed) is int and 0 <= seed < 2**32 and (limit is None or (type(limit) is int and limit > 0))
     if not whole_numbers or not (valid is None or (isinstance(valid, float) and 0 < valid < 1)):
         raise RunError(f"{folder / 'config.json'} is damaged: seed, valid or limit is not what train writes there")
     return config

@@ -65,7 +65,9 @@ class RunLog:
         """Write a line without reporting it. Raises RunError."""
         from datetime import UTC, datetime
 
-        stamped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n"
+        from underhood.data.files import printable  # a name with a line end in it forges no line
+
+        stamped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(line)}\n"
         if self._path is None:
             self._early.append(stamped)
         else:

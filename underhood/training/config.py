@@ -70,7 +70,7 @@ class TrainConfig:
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
     cache: bool = option(True, "Do not cache decoded pixels.", flag="--no-cache")
     verify_cache: bool = option(False, "Compare all cached pixels with their hashes, and not only a sample.")
-    save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0)
+    save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0, most=1e9)
     reject: float = option(0.01, "Fraction of the validation images that the model may reject.", least=0, below=1)
     report: bool = option(True, "Write no report.html.", flag="--no-report")
     track: Tracker | None = option(
