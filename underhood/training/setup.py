@@ -100,12 +100,12 @@ def shared_facts(loaded: LoadedData, recipe: Recipe, config: TrainConfig, earlie
     options, parts = config.as_dict(), loaded.dataset.parts.items()
     return {
         "underhood": underhood.__version__,
-        **{name: options[name] for name in ("schedule", "optimizer", "balance", "seed")},
-        **recipe.as_dict(),
         "preparation": loaded.preparation.as_dict(),
         "classes": ", ".join(loaded.dataset.classes),
         **{f"numbers of {name} images": images.counts() for name, images in parts},
         **{f"{name} images": f"sha256 {digest(images)[:16]}" for name, images in parts},
+        **{name: options[name] for name in ("schedule", "optimizer", "balance", "seed")},
+        **recipe.as_dict(),
         "weights in --from": earlier and [float(values.sum()) for values in earlier.model.state_dict().values()],
     }
 
