@@ -269,6 +269,51 @@ def test_connections_that_only_seem_alive_are_closed(port: int, monkeypatch: pyt
         connection.close()
 
 
+def test_a_client_that_never_reads_its_responses_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "TIMEOUT", 1.0)
+    with connect(port, timeout=1.0) as connection:
+        asking = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+        with suppress(TimeoutError):
+            connection.sendall(asking * 3000)
+        connection.settimeout(30)
+        with pytest.raises(ConnectionError):
+            connection.sendall(asking * 3000)
+    assert send(port)[0] == 200
+
+
+def test_requests_that_are_sent_ahead_are_answered_in_their_order(port: int) -> None:
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % len(PHOTOGRAPH) + PHOTOGRAPH
+    second = b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    third = HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(GOOD) + GOOD
+    with connect(port, first + second + third) as connection:
+        received = read_all(connection)
+    assert [line[:12] for line in received.split(b"HTTP/1.1")[1:]] == [
+        b" 200 OK\r\ndat",
+        b" 404 Not Fou",
+        b" 200 OK\r\ndat",
+    ]
+
+
+def test_a_client_that_asks_first_is_answered_before_it_sends(port: int) -> None:
+    head = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n" % len(GOOD)
+    with connect(port, head + b"\r\n") as connection:
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(GOOD)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+    with connect(port, head + b"Origin: https://evil.example\r\n\r\n") as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 403 ")
+
+
+def test_an_upgrade_to_another_protocol_is_no_way_around_the_limits(port: int) -> None:
+    for protocol in (b"websocket", b"h2c"):
+        upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\nSec-WebSocket-Version: 13\r\n" % protocol
+        for host, status in ((b"localhost", b"200"), (b"evil.example", b"403")):
+            with connect(
+                port, b"GET /api/health HTTP/1.1\r\nHost: " + host + b"\r\n" + upgrade + b"\r\n"
+            ) as connection:
+                assert connection.recv(1000).startswith(b"HTTP/1.1 " + status)
+
+
 def test_many_connections_do_not_lock_good_clients_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "max_connections", lambda: 20)
     starts = (

@@ -7,8 +7,8 @@ import json
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +69,9 @@ class ImageResult(NamedTuple):
     rejected: bool
 
 
+ParsedResults = tuple[ParsedRequest, list[ImageResult]]
+
+
 def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
     """The application that serves a model.
 
@@ -110,12 +113,10 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
 
     page = PAGE.read_text(encoding="utf-8")
     docs = get_swagger_ui_html(  # from fastapi_offline's files: it loads nothing from other hosts
-        openapi_url="openapi.json",
-        title="underhood",
+        openapi_url="openapi.json", title="underhood", swagger_favicon_url="data:,",
         swagger_js_url="static-offline-docs/swagger-ui-bundle.js",
         swagger_css_url="static-offline-docs/swagger-ui.css",
-        swagger_favicon_url="data:,",
-    )
+    )  # fmt: skip
     app.state.pages = page, bytes(docs.body).decode()
 
     @app.head("/", include_in_schema=False)
@@ -139,17 +140,13 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
         return _json({"status": "ready", "run": predictor.name})
 
 
-def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -> None:
-    """The paths that take images: /api/predict, /api/explain and, with a folder, /api/collect.
-
-    Requests are parsed and responses written here; FastAPI uses the models for the documentation only, which saves its
-    validation of every request.
-    """
+def _results_of(predictor: Predictor) -> Callable[[Request], AbstractAsyncContextManager[ParsedResults]]:
+    """A function that reads a request and predicts its images, for the length of an ``async with`` block."""
     batcher: Batcher[np.ndarray, ImageResult] = Batcher(lambda batch: _predict_batch(predictor, batch))
     decoder, in_flight = Decoder(predictor.preparation), BytesInFlight()
 
     @asynccontextmanager
-    async def results_of(request: Request) -> AsyncIterator[tuple[ParsedRequest, list[ImageResult]]]:
+    async def results_of(request: Request) -> AsyncIterator[ParsedResults]:
         with in_flight.request() as count:
             try:
                 parsed = await parse_request(request, count)
@@ -161,6 +158,16 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
             except asyncio.CancelledError:
                 raise HTTPError(503, "the server is shutting down") from None
 
+    return results_of
+
+
+def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -> None:
+    """The paths that take images: /api/predict, /api/explain and, with a folder, /api/collect.
+
+    Requests are parsed and responses written here; FastAPI uses the models for the documentation only, which saves its
+    validation of every request.
+    """
+    results_of = _results_of(predictor)
     body = {"requestBody": {"required": True, "content": request_content()}}
 
     @app.post(

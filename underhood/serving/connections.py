@@ -64,7 +64,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._real = transport
         self.transport = SimpleNamespace(  # type: ignore[assignment]
-            write=transport.write,
+            write=lambda data: None if transport.is_closing() else transport.write(data),
             close=self._close,
             is_closing=lambda: self._discarding or transport.is_closing(),
         )
@@ -83,7 +83,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._bytes += len(data)
         if self._discarding:
             if self._bytes > DISCARDED_BYTES:
-                self._real.abort()
+                self._abort()
             return
         super().data_received(data)
         if self._receiving is Receiving.HEADERS:
@@ -152,14 +152,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Close the connection if its time is up."""
         now = self.loop.time()
         if self._paused_at is not None and now >= self._paused_at + requests.TIMEOUT:
-            self._real.abort()
+            self._abort()
         elif now >= self._deadline:
             self._expire(now)
         self._timer = self.loop.call_later(CHECK_EVERY, self._check)
 
     def _expire(self, now: float) -> None:
         if self._discarding or self._real.is_closing():
-            self._real.abort()
+            self._abort()
         elif self._receiving is Receiving.NOTHING:
             self._close()
         elif self._must_wait():
@@ -175,7 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Answer in the application's place, and close the connection."""
         if self._must_wait() or (self._receiving is Receiving.BODY and self.cycle.response_started):
-            self._real.abort()
+            self._abort()
             return
         body = json.dumps({"detail": detail}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close"), (b"retry-after", b"1")]
@@ -204,6 +204,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._real.write_eof()
 
+    def _abort(self) -> None:
+        """Close the connection at once, and drop what is to be sent."""
+        self.transport.write = lambda _: None  # type: ignore[assignment, method-assign]
+        self._real.abort()
+
     def _make_room(self) -> None:
         waiting = [
             one for one in self.connections
@@ -213,4 +218,4 @@ class LimitedProtocol(HttpToolsProtocol):
         if longest is self:
             self._refuse(503, "too many connections: try again later")
         else:
-            longest._real.abort()
+            longest._abort()
