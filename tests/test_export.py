@@ -1,5 +1,6 @@
 """A run as one ONNX file gives the run's predictions, on machines without torch too."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from conftest import Outcome, picture
 
 import underhood.jobs.export as exporting
 from underhood import Predictor, RunError, UnderhoodError, export, read, train
 from underhood.runs.checkpoint import Run
+from underhood.serving.onnx import make_session
 
 Command = Callable[..., Outcome]
 
@@ -31,11 +32,14 @@ def test_each_model_predicts_the_same_in_onnx_runtime(model: str, tmp_path: Path
     out = tmp_path / "run"
     train("digits", model=model, epochs=1, limit=300, out=out, report=False)
     result = export(out)
-    assert set(result) == {"onnx", "largest_difference", "agreement", "images"}
+    keys = "onnx", "largest_difference", "agreement", "images", "model_sha256", "weights_sha256"
+    assert set(result) == set(keys)
+    assert result["model_sha256"] == hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest()
+    assert result["weights_sha256"] == hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
     assert result["largest_difference"] <= 1e-4
     assert (result["agreement"], result["images"]) == (1.0, 60)
     assert json.loads((out / "parity.json").read_text()) == result
-    session = onnxruntime.InferenceSession(result["onnx"])
+    session = make_session(Path(result["onnx"]))
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
     assert (given.type, given.shape[1:], answer.type) == ("tensor(uint8)", [1, 8, 8], "tensor(float)")
     pixels = read("digits", limit=300).valid.pixels

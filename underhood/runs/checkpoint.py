@@ -118,7 +118,9 @@ def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     damaged = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if damaged:
         raise ValueError(f"{damaged[0]} holds NaN or infinity: train again")
-    model.to_empty(device="cpu").load_state_dict(tensors)
+    # in the layout that build_model gives them: to_empty would import sympy, 20 MB, to find it out
+    in_layout = {n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in tensors.items()}
+    model.load_state_dict(in_layout, assign=True)
     threshold = check_threshold(header.get("threshold", 0.0))
     return Run(folder, model.eval(), architecture, classes, preparation, threshold)
 
@@ -185,7 +187,7 @@ def load_state(folder: Path) -> tuple[dict[str, Any], float] | None:
                 state["layer_stats" if kind == "looks" else kind] = tensor
         state["global_step"], seconds = int(header["taken"]), float(header["seconds"])
         state["losses"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{path} is damaged ({error}): remove it to start the run again") from None
     return state, seconds
 

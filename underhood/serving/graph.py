@@ -65,24 +65,25 @@ def check_graph(content: bytes) -> Checked:
         raise ValueError("it is no ONNX model") from None
     model.DiscardUnknownFields()
     graph = model.graph
-    if [(one.domain, one.version in OPSETS) for one in model.opset_import] != [("", True)]:
-        raise ValueError("it uses other sets of operators")
-    if len(graph.node) > MAX_NODES or len(graph.initializer) > MAX_NODES:
-        raise ValueError(f"it has more than {MAX_NODES} operators or constants")
+    sets = [(one.domain, one.version in OPSETS) for one in model.opset_import]
+    _require(sets == [("", True)], "it uses other sets of operators")
+    count = max(len(graph.node), len(graph.initializer))
+    _require(count <= MAX_NODES, f"it has more than {MAX_NODES} operators or constants")
+    for node in graph.node:
+        known = node.op_type in RULES and not node.domain
+        _require(known, f"operator {node.op_type!r} is not one that export writes")
     constants = {one.name: _constant(one) for one in graph.initializer}
-    if len(constants) != len(graph.initializer) or [len(graph.input), len(graph.output)] != [1, 1]:
-        raise ValueError("it has constants of one name, or several inputs or outputs")
+    alone = [len(constants), len(graph.input), len(graph.output)] == [len(graph.initializer), 1, 1]
+    _require(alone, "it has constants of one name, or several inputs or outputs")
     shape = _declared_input(graph.input[0])
     last = graph.node[-1] if graph.node else None
     if last is None or last.op_type != "Softmax" or list(last.output) != [graph.output[0].name]:
         raise ValueError("it does not end with Softmax")
     numbers, result = _follow(graph.node, constants | {INPUT: Value((1, *shape), UINT8)})
-    if len(result.shape) != 2 or INPUT in constants:
-        raise ValueError(f"it returns {result.shape} for an image")
+    _require(len(result.shape) == 2 and INPUT not in constants, f"it returns {result.shape} for an image")
     batch = max(1, min(MAX_BATCH, MAX_NUMBERS // numbers))
     _, of_batch = _follow(graph.node, constants | {INPUT: Value((batch, *shape), UINT8)}, batch)
-    if of_batch.shape != (batch, result.shape[1]):
-        raise ValueError(f"it returns {of_batch.shape} for {batch} images")
+    _require(of_batch.shape == (batch, result.shape[1]), f"it returns {of_batch.shape} for {batch} images")
     declared = graph.output[0].type.tensor_type
     if declared.elem_type != FLOAT or [one.dim_value for one in declared.shape.dim][1:] != [result.shape[1]]:
         raise ValueError("its output is not what it declares")
@@ -139,11 +140,11 @@ def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int,
     result = Value(())
     for node in nodes:
         attributes = {one.name: _attribute(one) for one in node.attribute}
-        rule, allowed = RULES.get(node.op_type, (None, ""))
-        if rule is None or node.domain or not set(attributes) <= set(allowed.split()):
-            raise ValueError(f"operator {node.op_type!r} is not one that export writes")
-        if len(attributes) != len(node.attribute) or len(node.output) != 1 or node.output[0] in values:
-            raise ValueError(f"operator {node.op_type!r} has attributes or outputs of one name")
+        rule, allowed = RULES[node.op_type]
+        if not set(attributes) <= set(allowed.split()) or len(attributes) != len(node.attribute):
+            raise ValueError(f"operator {node.op_type!r} has attributes that export does not write")
+        if len(node.output) != 1 or node.output[0] in values:
+            raise ValueError(f"operator {node.op_type!r} has no output of its own name")
         try:
             result = values[node.output[0]] = rule(attributes, *(values[name] for name in node.input))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
