@@ -5,6 +5,7 @@ import base64
 import http.client
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import Outcome, picture
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from underhood import Predictor, Preparation, train
@@ -129,6 +131,12 @@ def test_allow_host_adds_names_and_a_server_for_all_addresses_answers_to_any_add
     for wrong in ("https://digits.example.org", "digits.example.org:443", "a/b", "", "a b"):
         with pytest.raises(UnderhoodError, match="is not a host name: leave scheme, port and path out"):
             allowed_hosts("127.0.0.1", [wrong])
+
+
+def test_a_name_with_a_scheme_or_port_is_one_line(underhood: Callable[..., Outcome], run: Path) -> None:
+    failed = underhood("serve", run, "--port", 0, "--allow-host", "a.example", "--allow-host", "http://b.example")
+    assert failed.code == 1
+    assert failed.err == "error: --allow-host 'http://b.example' is not a host name: leave scheme, port and path out\n"
 
 
 def test_a_foreign_host_is_refused_on_every_path_and_nothing_is_saved(port: int, tmp_path: Path) -> None:
@@ -312,6 +320,45 @@ def test_an_upgrade_to_another_protocol_is_no_way_around_the_limits(port: int) -
                 port, b"GET /api/health HTTP/1.1\r\nHost: " + host + b"\r\n" + upgrade + b"\r\n"
             ) as connection:
                 assert connection.recv(1000).startswith(b"HTTP/1.1 " + status)
+
+
+REQUESTS = [
+    HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD),
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nTrailer: x\r\n\r\n",
+    b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2,
+    b"HEAD / HTTP/1.0\r\nHost: [::1]:1\r\nConnection: keep-alive\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nExpect: 100-continue\r\n\r\n",
+]
+
+
+@pytest.fixture(scope="module")
+def errors() -> Iterator[tuple[int, list[logging.LogRecord]]]:
+    """A server's port, and what it logs as an error."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = records.append  # type: ignore[method-assign]
+    with served(predicts()) as port:
+        logging.getLogger("uvicorn.error").addHandler(handler)
+        yield port, records
+        logging.getLogger("uvicorn.error").removeHandler(handler)
+
+
+@settings(max_examples=int(os.environ.get("FUZZ", 200)))
+@given(
+    st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=3).map(b"".join),
+    st.integers(0, 400), st.integers(0, 40), st.binary(max_size=8), st.booleans(),
+)  # fmt: skip
+def test_no_bytes_on_a_connection_are_a_server_error(
+    errors: tuple[int, list[logging.LogRecord]], content: bytes, at: int, removed: int, added: bytes, ends: bool
+) -> None:
+    port, records = errors
+    with connect(port, content[:at] + added + content[at + removed :]) as connection:
+        if ends:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+            read_all(connection)
+    assert send(port)[0] == 200
+    assert [record.getMessage() for record in records] == []
 
 
 def test_many_connections_do_not_lock_good_clients_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

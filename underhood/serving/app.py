@@ -20,7 +20,6 @@ from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
-from underhood.analysis import require_probabilities
 from underhood.core.errors import UnderhoodError
 from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
@@ -209,7 +208,7 @@ def _respond(parsed: ParsedRequest, contents: list[dict[str, Any]], start: float
 def _predict_batch(predictor: Predictor, batch: Sequence[np.ndarray]) -> list[ImageResult | Exception]:
     """The results of a batch of prepared images, uint8 [c, h, w] each."""
     pixels = np.stack(batch)
-    probabilities = require_probabilities(predictor.probabilities(pixels))
+    probabilities = predictor.probabilities(pixels)
     rejected = predictor.rejected(pixels, probabilities).tolist()
     return [ImageResult(*one) for one in zip(batch, probabilities, rejected, strict=True)]
 
@@ -227,7 +226,9 @@ def _prediction(predictor: Predictor, result: ImageResult, top_k: int) -> dict[s
 
 def _explanation(predictor: Predictor, result: ImageResult) -> dict[str, Any]:
     """An ``ExplainResponse`` without ``ms``."""
-    label = int(result.probabilities.argmax())
+    label = int(result.probabilities.argmax())  # that of NaN, if there is one
+    if not math.isfinite(result.probabilities[label]):
+        raise HTTPError(500, NOT_PREDICTED)
     content: dict[str, Any] = {
         "label": predictor.classes[label],
         "rejected": result.rejected,

@@ -143,6 +143,7 @@ def make_server(
         Guard(app, allowed or allowed_hosts()),
         http=LimitedProtocol,
         ws="none",
+        proxy_headers=False,
         log_level=log_level,
         access_log=False,
         lifespan="off",
