@@ -367,3 +367,37 @@ def test_no_path_in_a_table_or_a_configuration_causes_a_write_outside(
     (stranger / "config.json").write_text(json.dumps(config | {"data": str(here / "..csv"), "out": "../../out"}))
     rerun(stranger)
     assert {path for path in tmp_path.rglob("*") if here not in path.parents} == before
+
+
+JSON_REQUESTS = [
+    b'{"inputs": "aGVsbG8=", "parameters": {"top_k": 3, "steps": {"crop": false}}, "label": "7"}',
+    b'{"inputs": ["data:image/png;base64,aGVsbG8=", "aGVsbG8="], "more": [1.5e300, null, {"a": "\\ud800"}]}',
+    '{"inputs": "aGVsbG8="}'.encode("utf-16"),
+]
+
+
+@many
+@given(damaged(*JSON_REQUESTS))
+def test_json_requests(content: bytes) -> None:
+    from underhood.serving.requests import HTTPError, parse_json
+
+    with soon():
+        try:
+            assert 1 <= len(parse_json(content).images) <= 64
+        except HTTPError as error:
+            assert (error.status, "\n" in error.detail) == (422, False)
+
+
+@many
+@given(st.lists(st.sampled_from([*"localhost127.0.0.1[::1]:80@/#?\\ \t%.x", "localhost", "127.0.0.1", "[::1]", "é"])))
+def test_hosts(parts: list[str]) -> None:
+    """What is allowed is this machine for a browser too."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    from underhood.serving.server import allowed_hosts
+
+    host = "".join(parts)
+    if allowed_hosts()(host):
+        name = (urlsplit(f"http://{host}").hostname or "").rstrip(".")
+        assert name == "localhost" or ip_address(name).is_loopback
