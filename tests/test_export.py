@@ -48,6 +48,7 @@ def test_each_model_predicts_the_same_in_onnx_runtime(model: str, tmp_path: Path
         theirs = session.run(None, {given.name: pixels[:count]})[0]
         assert theirs == pytest.approx(probabilities[:count], abs=1e-4)
     assert len(list(out.glob("*.onnx*"))) == 1
+    assert b".py" not in Path(result["onnx"]).read_bytes()  # no path of this machine
 
 
 def test_colour_images_too(tmp_path: Path) -> None:

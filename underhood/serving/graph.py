@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SCHEMA = {  # field:number:type of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, * repeated
-    "Model": "ir_version:1:int64 graph:7:Graph opset_import:8:Opset* metadata_props:14:Entry*",
+    "Model": "ir_version:1:int64 producer_name:2:string producer_version:3:string graph:7:Graph opset_import:8:Opset* "
+    "metadata_props:14:Entry*",
     "Opset": "domain:1:string version:2:int64",
     "Entry": "key:1:string value:2:string",
     "Graph": "node:1:Node* name:2:string initializer:5:Tensor* input:11:Value* output:12:Value*",
@@ -76,9 +77,8 @@ def check_graph(content: bytes) -> Checked:
     alone = [len(constants), len(graph.input), len(graph.output)] == [len(graph.initializer), 1, 1]
     _require(alone, "it has constants of one name, or several inputs or outputs")
     shape = _declared_input(graph.input[0])
-    last = graph.node[-1] if graph.node else None
-    if last is None or last.op_type != "Softmax" or list(last.output) != [graph.output[0].name]:
-        raise ValueError("it does not end with Softmax")
+    last = [(one.op_type, *one.output) for one in graph.node[-1:]]
+    _require(last == [("Softmax", graph.output[0].name)], "it does not end with Softmax")
     numbers, result = _follow(graph.node, constants | {INPUT: Value((1, *shape), UINT8)})
     _require(len(result.shape) == 2 and INPUT not in constants, f"it returns {result.shape} for an image")
     batch = max(1, min(MAX_BATCH, MAX_NUMBERS // numbers))

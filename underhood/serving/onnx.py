@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from underhood.data.files import open_regular
 from underhood.preparation import Preparation
 from underhood.runs import parse_json
 from underhood.runs.checkpoint import check_classes, check_threshold
-from underhood.serving.graph import INPUT, check_graph
+from underhood.serving.graph import INPUT, Checked, check_graph
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -70,6 +70,9 @@ def write_onnx(run: "Run", path: Path) -> None:
 
     from underhood.runs.checkpoint import load_class_means, read_metrics
 
+    size = sum(tensor.nbytes for tensor in run.model.state_dict().values())
+    if size > MAX_BYTES - MAX_METADATA:
+        raise UnderhoodError(f"{run.path} has {size / 1e9:.1f} GB of weights: a .onnx file holds at most 2 GB")
     network = nn.Sequential(*run.model.children(), nn.Softmax(dim=1)).eval()
     a = run.architecture
     example = torch.zeros(2, a.channels, a.height, a.width, dtype=torch.uint8)
@@ -93,7 +96,12 @@ def write_onnx(run: "Run", path: Path) -> None:
         "ideals": _packed(load_class_means(run.path, run)),
     }
     onnx.helper.set_model_props(proto, {"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})
-    onnx.save(proto, path)
+    try:  # without the exporter's notes, which have paths of this machine in them
+        path.write_bytes(check_graph(proto.SerializeToString()).content)
+    except ValueError as error:
+        raise UnderhoodError(
+            f"torch {torch.__version__} exports {a.model} in a form that is not known ({error})"
+        ) from None
 
 
 def load_onnx(path: Path, sha256: str | None = None) -> OnnxModel:
@@ -115,21 +123,7 @@ def load_onnx(path: Path, sha256: str | None = None) -> OnnxModel:
         )
     try:
         checked = check_graph(content)
-        if len(checked.metadata.get("underhood", "")) > MAX_METADATA:
-            raise ValueError("its metadata is too long")
-        header = parse_json(checked.metadata["underhood"])
-        if header["format"] > METADATA_FORMAT:
-            raise RunError(
-                f"{path} has format {header['format']}, this underhood reads up to {METADATA_FORMAT}: "
-                "pip install -U underhood-vision"
-            )
-        preparation = Preparation(**header["preparation"])
-        classes, threshold = check_classes(header["classes"]), check_threshold(header["threshold"])
-        shape = preparation.channels, preparation.height, preparation.width
-        if (*shape, len(classes)) != (*checked.shape, checked.classes):
-            raise ValueError("its preparation or classes do not fit the model")
-        class_means = _unpacked(header.get("ideals"), (len(classes), *shape))
-        name, model, metrics = str(header["run"]), str(header["model"]), _check_metrics(header.get("metrics", {}))
+        classes, *described = _description(path, checked)
         session = make_session(checked.content)
     except UnderhoodError:
         raise
@@ -146,7 +140,27 @@ def load_onnx(path: Path, sha256: str | None = None) -> OnnxModel:
                 raise RunError(f"{path} cannot be run ({_first_line(error)}): export it again") from None
         return require_probabilities(results, path)
 
-    return OnnxModel(classes, preparation, threshold, probabilities, name, model, metrics, class_means)
+    preparation, threshold, *rest = described
+    return OnnxModel(classes, preparation, threshold, probabilities, *rest)
+
+
+def _description(path: Path, checked: Checked) -> tuple[Any, ...]:
+    """The fields of an ``OnnxModel`` but its probabilities, from the file's metadata, which must fit the model."""
+    if len(checked.metadata["underhood"]) > MAX_METADATA:
+        raise ValueError("its metadata is too long")
+    header = parse_json(checked.metadata["underhood"])
+    if header["format"] > METADATA_FORMAT:
+        raise RunError(
+            f"{path} has format {header['format']}, this underhood reads up to {METADATA_FORMAT}: "
+            "pip install -U underhood-vision"
+        )
+    preparation, classes = Preparation(**header["preparation"]), check_classes(header["classes"])
+    shape = preparation.channels, preparation.height, preparation.width
+    if (*shape, len(classes)) != (*checked.shape, checked.classes):
+        raise ValueError("its preparation or classes do not fit the model")
+    class_means = _unpacked(header.get("ideals"), (len(classes), *shape))
+    threshold, metrics = check_threshold(header["threshold"]), _check_metrics(header.get("metrics", {}))
+    return classes, preparation, threshold, str(header["run"]), str(header["model"]), metrics, class_means
 
 
 def make_session(model: "bytes | Path") -> "InferenceSession":
