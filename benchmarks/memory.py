@@ -14,7 +14,7 @@ from measure import report, summary
 
 UNDERHOOD = Path(sys.executable).with_name("underhood")
 FLOATS = 60_000 * 28 * 28 * 4 / 1e6  # MB
-N = 3
+N = 5
 
 
 def peak(*command: object) -> float:

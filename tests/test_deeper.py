@@ -3,8 +3,11 @@
 import copy
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +122,40 @@ def test_a_contact_sheet_shows_the_pictures_as_the_model_saw_them(tmp_path: Path
 
 
 # optimizers, schedules, precision ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(optimizers()))
+def test_an_optimizer_without_its_decorators_for_compiling_makes_the_same_bits(name: str, digits: Dataset) -> None:
+    theirs = {
+        "adamw": partial(torch.optim.AdamW, fused=True),
+        "adam": partial(torch.optim.Adam, fused=True),
+        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+    }[name]
+    states = []
+    for opt_func in (optimizers()[name], theirs):
+        torch.manual_seed(1)
+        model = build_model(Architecture("conv", 1, 8, 8, 10))
+        learn = Learner(DataLoaders.from_dataset(digits, 64), model, opt_func=opt_func)
+        for step in learn.steps(2, 0.01, one_cycle):
+            if step.number == 30:  # as a resume does
+                saved = learn.state_dict()
+        learn.load_state_dict(saved)
+        list(learn.steps(2, 0.01, one_cycle))
+        assert learn.optimizer is not None
+        states.append((model.state_dict(), learn.optimizer.state_dict()))
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+
+def test_a_training_and_its_report_import_neither_torchs_compiler_nor_sympy(tmp_path: Path) -> None:
+    """They would take 80 MB and more than a second."""
+    script = (
+        "import sys; from underhood import train; train('digits', epochs=1, limit=60, save_every=0, out=sys.argv[1]); "
+        "print([name for name in ('torch._dynamo', 'torch._inductor', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("name", sorted(optimizers()))

@@ -66,8 +66,10 @@ def nearest_images(
     """
     own = features(model, pixels)
     size = validation_batch_size(images.pixels.shape)
-    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    distances = torch.cat([torch.cdist(own, features(model, images.pixels[block])) for block in blocks], dim=1)
+    distances = torch.empty(len(own), len(rows))  # one block for all, as in predict_proba
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        distances[:, start : start + size] = torch.cdist(own, features(model, images.pixels[block]))
     nearest = distances.topk(min(count, len(rows)), dim=1, largest=False).indices  # [n, ≤ count]
     return rows[nearest.numpy()]
 

@@ -1,5 +1,6 @@
 """From a configuration to a learner that is ready to train: the data, the recipe, the model."""
 
+import inspect
 import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,6 +20,7 @@ from underhood.training.distributed import SINGLE_PROCESS, Processes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.optim import Optimizer
 
     from underhood.core.augment import Augmentation
     from underhood.core.learner import Learner, OptFunc, SingleProcess
@@ -201,10 +203,19 @@ def optimizers() -> "dict[str, OptFunc]":
     import torch
 
     return {
-        "adamw": partial(torch.optim.AdamW, fused=True),
-        "adam": partial(torch.optim.Adam, fused=True),
-        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+        "adamw": partial(_eager(torch.optim.AdamW), fused=True),
+        "adam": partial(_eager(torch.optim.Adam), fused=True),
+        "sgd": partial(_eager(torch.optim.SGD), momentum=0.9, nesterov=True, fused=True),
     }
+
+
+def _eager(kind: "type[Optimizer]") -> Any:
+    """The same optimizer without its decorators for ``torch.compile``, which import 800 modules: 76 MB and 1.6 s."""
+    import torch
+
+    names = "add_param_group", "zero_grad", "state_dict", "load_state_dict"
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def make_learner(
