@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,12 +29,14 @@ from PIL import Image
 
 from underhood import evaluate, predict, rerun, resume, train
 from underhood.core.errors import DataError, UnderhoodError
+from underhood.data import cache
 from underhood.data.idx import read_idx
 from underhood.data.listing import list_table
-from underhood.data.read import LoadedData, load_data
+from underhood.data.read import LoadedData, load_data, read_parts
+from underhood.data.split import digest
 from underhood.jobs.train import stored_config
 from underhood.preparation import Preparation, prepare_image
-from underhood.preparation.files import BadImageError, open_image
+from underhood.preparation.files import BadImageError, header_pixels, open_image
 from underhood.runs.checkpoint import load_run, load_state
 from underhood.runs.folder import changes, read_config
 
@@ -401,3 +404,139 @@ def test_hosts(parts: list[str]) -> None:
     if allowed_hosts()(host):
         name = (urlsplit(f"http://{host}").hostname or "").rstrip(".")
         assert name == "localhost" or ip_address(name).is_loopback
+
+
+def large_headers() -> list[bytes]:
+    """Image files with much before, between and after their pixels."""
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = {"save_all": True}
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("JPEG", {"progressive": True, "exif": exif, "icc_profile": bytes(300)}), ("MPO", frames),
+        ("TIFF", {"exif": exif}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"big_tiff": True}), ("TIFF", frames),
+        ("PNG", {"exif": exif, "icc_profile": bytes(300)}), ("PNG", frames), ("GIF", frames), ("WEBP", frames),
+        ("WEBP", {"lossless": True}),
+    ]  # fmt: skip
+    specimens = []
+    for form, how in kinds:
+        file = io.BytesIO()
+        more = {"append_images": [photo.rotate(90)]} if how == frames else {}
+        photo.copy().save(file, form, **how, **more)  # a copy: Pillow leaves settings of one format at the image
+        specimens.append(file.getvalue())
+    return specimens
+
+
+@many
+@given(content=damaged(*large_headers()))
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_decoded_has_as_many_pixels_as_its_header_says(content: bytes) -> None:
+    with soon():
+        declared = header_pixels(content)
+        try:
+            width, height = open_image(io.BytesIO(content)).size
+        except BadImageError as bad:
+            assert "\n" not in str(bad)
+        else:
+            assert declared == width * height
+
+
+@contextmanager
+def kept_in(place: Path) -> Iterator[None]:
+    """Within, even few images are cached, in this folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "WORTH_KEEPING", 0)
+        patch.setattr(cache, "cache_folder", lambda: place)
+        yield
+
+
+@many
+@given(what=st.data())
+def test_a_damaged_cache_changes_no_image(what: st.DataObject, cached: tuple[Path, Path, bytes, str]) -> None:
+    folder, entry, content, images = cached
+    shutil.rmtree(entry.parent)
+    with zipfile.ZipFile(io.BytesIO(content)) as kept:
+        kept.extractall(entry)
+    file = what.draw(st.sampled_from(["record.json", "sizes.npy", "hashes.npy", "pixels-1.npy"]))
+    (entry / file).write_bytes(what.draw(damaged((entry / file).read_bytes())))
+    with soon(), kept_in(entry.parent):
+        assert digest(read_parts(folder).images["train"]) == images
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, bytes, str]:
+    """A folder of images, its entry in the cache, the entry's files, and a digest of the images."""
+    folder, place = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("fuzz-cache") / "decoded"
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        (folder / "ab"[i % 2]).mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (5, 4), dtype=np.uint8)).save(folder / "ab"[i % 2] / f"{i}.png")
+    with kept_in(place):
+        images = digest(read_parts(folder).images["train"])
+    (entry,) = place.iterdir()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as kept:
+        for file in entry.iterdir():
+            kept.write(file, file.name)
+    return folder, entry, content.getvalue(), images
+
+
+@pytest.fixture(scope="module")
+def onnx_file(run: Path) -> bytes:
+    from underhood import export
+
+    export(run)
+    return (run / "model.onnx").read_bytes()
+
+
+@many
+@given(what=st.data())
+def test_onnx_files(what: st.DataObject, onnx_file: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Bytes are damaged, or a field of the metadata is replaced."""
+    from underhood import Predictor
+
+    path = tmp_path_factory.getbasetemp() / "fuzz.onnx"
+    content = what.draw(damaged(onnx_file))
+    if what.draw(st.booleans()):
+        import onnx
+
+        model = onnx.load_from_string(onnx_file)
+        record = json.loads(model.metadata_props[0].value)
+        where = what.draw(st.sampled_from([record, record["preparation"]]))
+        where[what.draw(st.sampled_from(sorted(where)))] = what.draw(VALUES)
+        model.metadata_props[0].value = json.dumps(record)
+        content = model.SerializeToString()
+    path.write_bytes(content)
+    with soon():
+        try:
+            probabilities = Predictor.load(path).probabilities(np.zeros((2, 1, 8, 8), np.uint8))
+            assert probabilities.min() >= 0
+            assert probabilities.max() <= 1
+        except UnderhoodError as error:
+            assert "\n" not in str(error)
+
+
+@settings(many, max_examples=max(20, TRIES // 20))  # a quarter of a second each
+@given(what=st.data())
+def test_what_a_report_reads(what: st.DataObject, run: Path) -> None:
+    """A field of a record is replaced, or bytes of a table are damaged."""
+    from underhood import report
+
+    name = what.draw(
+        st.sampled_from(["config.json", "data.json", "environment.json", "predictions.csv", "metrics.csv", "steps.csv",
+                         "layers.csv", "ood.csv", "ideals.npy"])
+    )  # fmt: skip
+    kept = (run / name).read_bytes()
+    content = what.draw(damaged(kept))
+    if name.endswith(".json"):
+        record = json.loads(kept)
+        record[what.draw(st.sampled_from(sorted(record)))] = what.draw(VALUES)
+        content = json.dumps(record).encode()
+    try:
+        (run / name).write_bytes(content)
+        with soon():
+            report(run)
+    except UnderhoodError as error:
+        assert "\n" not in str(error)
+    finally:
+        (run / name).write_bytes(kept)
