@@ -8,7 +8,6 @@ import asyncio
 import io
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from underhood.data.decode import available_cpus
 from underhood.preparation import Preparation, prepare_image
 from underhood.preparation.files import MAX_PIXELS, BadImageError, ImageTooLargeError, header_pixels
 from underhood.serving import requests
@@ -30,7 +30,7 @@ from underhood.serving.requests import HTTPError
 
 QUICK_BYTES, QUICK_SIDE = 4096, 128  # of a PNG, in bytes and pixels: prepared at once, without a thread
 THREAD_BYTES, THREAD_PIXELS = 1_000_000, 2_000_000  # of an image: prepared in a thread; larger ones in a process
-PROCESSES = 2  # that decode large images
+MAX_PROCESSES = 8  # that decode large images; fewer on fewer CPUs
 MAX_PIXELS_AT_ONCE = MAX_PIXELS  # of all large images that are being decoded
 DECODE_TIMEOUT = 10.0  # seconds for a large image
 PROCESS_MEMORY = 1_500_000_000  # bytes of address space that a process may use beside what it starts with
@@ -84,6 +84,11 @@ class Child:
         assert process.stdout is not None
         self._process, self._input, self._output = process, process.stdin, process.stdout
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
     def prepare(self, content: bytes, preparation: Preparation, steps: Sequence[str]) -> np.ndarray:
         """An image file as uint8 [c, h, w]. Raises HTTPError: 400 or 413; OSError, EOFError if the process ended."""
         line = {"bytes": len(content), "preparation": preparation.as_dict(), "steps": list(steps)}
@@ -116,9 +121,10 @@ class Decoder:
 
     def __init__(self, preparation: Preparation):
         self._preparation = preparation
-        self._turns = asyncio.Semaphore(PROCESSES)
+        count = min(MAX_PROCESSES, available_cpus())
+        self._turns = asyncio.Semaphore(count)
         self._pixels = PixelBudget(MAX_PIXELS_AT_ONCE)
-        self._threads = ThreadPoolExecutor(PROCESSES, thread_name_prefix="decode")  # each waits for a process
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")  # each waits for a process
         self._children: set[Child] = set()
         self._idle: list[Child] = []
         weakref.finalize(self, _kill_all, self._children)
@@ -154,7 +160,7 @@ class Decoder:
     async def _in_process(self, content: bytes, steps: Sequence[str]) -> np.ndarray:
         child = None
         try:
-            child = self._idle.pop() if self._idle else self._start()
+            child = self._take()
             async with asyncio.timeout(DECODE_TIMEOUT):
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, child.prepare, content, self._preparation, steps)
@@ -162,8 +168,7 @@ class Decoder:
             raise
         except BaseException as error:  # too slow, ended or cancelled
             if child is not None:
-                self._children.discard(child)
-                child.kill()
+                self._drop(child)
                 child = None
             if isinstance(error, TimeoutError):
                 raise HTTPError(413, f"the image takes more than {DECODE_TIMEOUT:g} seconds to decode") from None
@@ -174,10 +179,20 @@ class Decoder:
             if child is not None:
                 self._idle.append(child)
 
-    def _start(self) -> Child:
+    def _take(self) -> Child:
+        """A process that waits for an image, or a new one."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            self._drop(child)
         child = Child()
         self._children.add(child)
         return child
+
+    def _drop(self, child: Child) -> None:
+        self._children.discard(child)
+        child.kill()
 
 
 def _kill_all(children: set[Child]) -> None:
@@ -212,7 +227,7 @@ def _prepare_small(
 def main() -> None:
     """Decode what arrives on standard input, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C
-    _limit()
+    _limit_memory()
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while line := source.readline():
         job = json.loads(line)
@@ -229,14 +244,10 @@ def main() -> None:
             target.flush()
 
 
-def _limit() -> None:
-    """Bound this process's memory, and let the server's own threads go first."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    os.nice(10)
+def _limit_memory() -> None:
     if sys.platform == "linux":
+        import resource
+
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (taken + PROCESS_MEMORY, most))
