@@ -702,3 +702,17 @@ def test_a_finished_run_of_the_first_edition_passes_all_checks(tmp_path: Path) -
     assert export(run)["agreement"] == 1
     assert predict(run / "model.onnx", fill(tmp_path, {"a.png": 1}) / "a.png")["predictions"]
     assert resume(run) is not None
+
+
+def test_arrays_larger_than_size_allows_need_a_size(tmp_path: Path, underhood: Command) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 1100, 900), dtype=np.uint8)
+    labels = np.arange(6, dtype=np.uint8) % 2
+    (tmp_path / "idx").mkdir()
+    for name, array in (("train-images-idx3-ubyte", pixels), ("train-labels-idx1-ubyte", labels)):
+        header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        (tmp_path / "idx" / name).write_bytes(header + array.tobytes())
+    failed = underhood("train", tmp_path / "idx", "--out", "run")
+    assert failed.code == 1
+    assert "has images of 900 × 1100 pixels: choose --size, at most 1024" in one_line(failed.err.strip())
+    done = underhood("train", tmp_path / "idx", "--size", 8, "--model", "linear", "--epochs", 1, "--out", "run")
+    assert done.code == 0, done.err

@@ -14,7 +14,7 @@ from underhood.data.idx import find_idx, read_idx_folder
 from underhood.data.listing import TABLES, Listing, list_folder, list_table
 from underhood.data.named import DEFAULT_FITS, NAMES, DownloadBar, read_named
 from underhood.data.split import describe_copies, find_copies, hash_images, hold_out, sample
-from underhood.preparation import Preparation, get_fit, refit
+from underhood.preparation import MAX_PREPARED, Preparation, get_fit, refit
 from underhood.preparation.files import expanduser
 
 FIFTH = 0.2  # the fraction held out by default if the data has no validation part
@@ -223,6 +223,8 @@ def _from_arrays(name: str, where: str, images: dict[str, Images], options: Read
         images = images | {"train": first.take(sample(first.labels, options.limit, options.seed))}
     _, channels, height, width = first.pixels.shape
     channels, height, width = options.channels or channels, options.size or height, options.size or width
+    if options.preparation is None and max(height, width) > MAX_PREPARED:
+        raise DataError(f"{where} has images of {width} × {height} pixels: choose --size, at most {MAX_PREPARED}")
     default = DEFAULT_FITS.get(name, "pad")
     if not get_fit(default).allows(channels, height, width):
         default = "pad"

@@ -152,7 +152,8 @@ def _training(folder: Path, config: dict[str, Any], images: int) -> dict[str, An
     recipe = f"{epochs} of batches of {config['batch_size']} with {config['optimizer']} at learning rates up to "
     recipe += f"{config['lr']:g} ({config['schedule']}), effort {config['effort']}, seed {config['seed']}"
     recipe += ", matrix products in bfloat16" if config["precision"] == "bfloat16" else ""
-    rows, steps = _numbers(folder / "metrics.csv"), _numbers(folder / "steps.csv")
+    rows = _numbers(folder / "metrics.csv", "epoch", "train_loss", "valid_loss")
+    steps = _numbers(folder / "steps.csv", "step", "train_loss")
     per_epoch = -(-images // config["batch_size"])
     losses = [(step["step"], step["train_loss"]) for step in steps]
     valid_losses = [((row["epoch"] + 1) * per_epoch, row["valid_loss"]) for row in rows]
@@ -168,12 +169,14 @@ def _training(folder: Path, config: dict[str, Any], images: int) -> dict[str, An
     return {"recipe": recipe + ".", "curves": curves}
 
 
-def _numbers(path: Path) -> list[dict[str, float]]:
-    """The rows of a CSV file of numbers. Raises RunError."""
+def _numbers(path: Path, *columns: str) -> list[dict[str, float]]:
+    """The rows of a CSV file of finite numbers, which begins with these columns. Raises RunError."""
     try:
         rows = [{name: float(text) for name, text in row.items()} for row in read_csv(path)]
-        if not rows:
-            raise ValueError("it has no rows")
+        if not rows or [*rows[0]][: len(columns)] != [*columns]:
+            raise ValueError(f"it has no rows of {', '.join(columns)}")
+        if not all(np.isfinite([*row.values()]).all() for row in rows):
+            raise ValueError("it has a number that is not finite")
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged or cannot be read ({error}): train again") from None
     return rows

@@ -42,7 +42,7 @@ class TrainConfig:
 
     data: str | Path = "digits"
     model: ModelName | None = option(None, "linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")
-    epochs: int | None = option(None, "Passes over the training images. Chosen from their number.", least=1)
+    epochs: int | None = option(None, "Passes over the training images. Chosen from their number.", least=1, most=10**6)
     batch_size: int | None = option(None, "Images per step. Chosen from their number.", least=1)
     lr: float | None = option(None, "Highest learning rate: 0.01.", above=0, most=MAX_LR)
     schedule: ScheduleName = option("onecycle", "Learning-rate schedule: onecycle or flat.")
