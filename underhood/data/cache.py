@@ -104,7 +104,7 @@ def refusal(path: Path) -> str | None:
             return f"{place} belongs to another user and is not used (set XDG_CACHE_HOME to a folder of your own)"
         if status.st_mode & 0o022:
             return f"{place} may be written by other users and is not used (chmod -R go-w {cache_folder()})"
-        if stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o011:  # nobody else can reach what is in it
+        if stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o011:  # no other user can reach what is in it
             break
     return None
 
@@ -289,7 +289,7 @@ def _load(place: Path, paths: Sequence[str], fit: str, verify: bool, notes: list
 def _count_changed(pixels: np.ndarray, hashes: np.ndarray, count: int) -> tuple[int, int]:
     """(how many of ``count`` random images [n, c, h, w] do not have their hash [n], of how many)."""
     rows = np.arange(len(pixels))
-    if count < len(rows):  # drawn anew each time, so that nobody knows which images are checked
+    if count < len(rows):  # drawn anew each time: which images are checked cannot be known before
         rows = np.sort(np.random.default_rng().choice(rows, count, replace=False))
     return sum(int((hash_images(pixels[rows[b]]) != hashes[rows[b]]).sum()) for b in blocks(pixels, len(rows))), len(
         rows

@@ -223,8 +223,7 @@ def _check_png(file: IO[bytes]) -> None:
 def _check_jpeg(file: IO[bytes]) -> None:
     """The segments. A scan may cost little more than its marker in the file, and passes over all pixels."""
     content = file.read(MAX_JPEG)
-    at = 2
-    scans = pixels = exif = 0
+    at, scans, pixels, exif = 2, 0, 0, 0
     for _ in range(MAX_SEGMENTS):
         found = MARKER.search(content, at)
         if found is None or (scans and content[found.end() - 1] == 0xD9):  # the end of the image
@@ -242,7 +241,7 @@ def _check_jpeg(file: IO[bytes]) -> None:
     else:
         raise BadImageError(f"has more than {MAX_SEGMENTS:,} segments: save it again")
     if scans > MAX_SCANS or scans * pixels > MAX_SCANNED or exif > MAX_EXIF_SEGMENTS:
-        raise BadImageError(f"has too many {'scans' if exif <= MAX_EXIF_SEGMENTS else 'EXIF segments'}: save it again")
+        raise BadImageError("has too many scans or EXIF segments: save it again")
 
 
 def _check_gif(file: IO[bytes]) -> None:
@@ -265,13 +264,14 @@ def _check_gif(file: IO[bytes]) -> None:
 def _check_tiff(file: IO[bytes], at: int | None = None) -> None:
     """The tags of the first image and of the directories that it names, ``at`` these places: Pillow unpacks them."""
     head = file.read(16)
-    order, big = ("<" if head[:2] == b"II" else ">"), head[2] == 43
-    (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
+    order = "<" if head[:2] == b"II" else ">"
+    pointer, length, entry = ("Q", "Q", "HHQQ") if head[2] == 43 else ("I", "H", "HHII")  # 43: BigTIFF
+    (start,) = struct.unpack_from(order + pointer, head, struct.calcsize(order + pointer))
     file.seek(start if at is None else at)
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), file.read(8 if big else 2).ljust(8, b"\0"))
+    (count,) = struct.unpack_from(order + length, file.read(struct.calcsize(order + length)).ljust(8, b"\0"))
     if count > MAX_TIFF_TAGS:
         raise BadImageError(f"has more than {MAX_TIFF_TAGS:,} tags: save it again")
-    layout = struct.Struct(order + ("HHQQ" if big else "HHII"))
+    layout = struct.Struct(order + entry)
     for tag, kind, values, value in layout.iter_unpack(
         file.read(count * layout.size).ljust(count * layout.size, b"\0")
     ):
