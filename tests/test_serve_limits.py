@@ -599,6 +599,8 @@ def test_a_decoding_process_that_ends_is_replaced(run: Path) -> None:
         assert send(port, PHOTOGRAPH, Host="digits.example.org")[0] == 200
         for pid in children(process.pid):
             os.kill(pid, signal.SIGKILL)
+        while children(process.pid):
+            time.sleep(0.01)
         assert send(port, PHOTOGRAPH)[0] == 200
     finally:
         process.terminate()
