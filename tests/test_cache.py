@@ -287,11 +287,11 @@ def test_an_entry_with_inverted_images_is_noticed_removed_and_decoded_again(
     invert(cache_folder, 0.5)
     loaded = load_data(small_folder)
     assert same(loaded.dataset.train, read(small_folder, cache=False).train)
-    (note,) = [note for note in loaded.notes if "damaged" in note]
+    (note,) = [note for note in loaded.warnings if "damaged" in note]
     assert "(10 of 20 checked images): decoded again" in note
     assert str(cache_folder) in note
     assert "\n" not in note
-    assert not any("damaged" in note for note in load_data(small_folder).notes)
+    assert not load_data(small_folder).warnings
     assert decodings == [20, 20]
 
 
@@ -326,7 +326,7 @@ def test_of_many_images_a_new_random_sample_is_verified_and_all_on_request(
     assert [len(sample) for sample in samples] == [1_000, 1_000, 3_000]
     assert samples[0] != samples[1]
     invert(cache_folder, 0.02)  # an image of 60 is missed with a probability of 3e-11
-    assert any("damaged" in note for note in load_data(many).notes)
+    assert any("damaged" in line for line in load_data(many).warnings)
     assert decodings == [3_000, 3_000]
 
 
@@ -337,7 +337,7 @@ def test_one_damaged_image_is_found_by_verifying_all(many: Path, cache_folder: P
     assert any("(1 of 3,000 checked images): decoded again" in note for note in checked.json["notes"])
     invert(cache_folder, 1 / 3_000)
     trained: Outcome = underhood("train", many, "--model", "linear", "--epochs", 1, "--verify-cache", "--no-report")
-    assert "(1 of 3,000 checked images): decoded again" in trained.out
+    assert "(1 of 3,000 checked images): decoded again" in trained.err
 
 
 def test_an_entry_at_another_fit_than_its_name_says_is_decoded_again(
@@ -379,7 +379,7 @@ class TestOtherUsers:
         assert any(note.startswith("decoded pixels are kept in") for note in load_data(small_folder).notes)
         place = {"cache": cache_folder, "entry": entry}.get(what, entry / what)
         place.chmod(mode)
-        (note,) = [note for note in load_data(small_folder).notes if "other users" in note]
+        (note,) = load_data(small_folder).warnings
         assert f"{place} may be written by other users and is not used (chmod -R go-w {cache_folder})" in note
         assert decodings == [20, 20]
         subprocess.run(["chmod", "-R", "go-w", cache_folder], check=True)
@@ -392,7 +392,8 @@ class TestOtherUsers:
         read(small_folder)
         os.chown(next(cache_folder.iterdir()), 65534, 65534)
         cache_folder.chmod(0o755)
-        (note,) = [note for note in load_data(small_folder).notes if "another user" in note]
+        (note,) = load_data(small_folder).warnings
+        assert "belongs to another user" in note
         assert "XDG_CACHE_HOME" in note
         assert decodings == [20, 20]
 

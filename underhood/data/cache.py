@@ -70,10 +70,10 @@ def decode_cached(
         return decode(progress=progress)
     names = [path.removeprefix(root) for path in paths]
     place = _entry(names, stamps, (*of, size, channels, fit, preparation))
-    notes: list[str] = []
-    load = partial(_load, paths=paths, fit=preparation.fit if preparation else fit, verify=verify, notes=notes)
+    warnings: list[str] = []
+    load = partial(_load, paths=paths, fit=preparation.fit if preparation else fit, verify=verify, warnings=warnings)
     if why := refusal(place):
-        return replace(decode(progress=progress), notes=[f"{why}: pixels stay in memory"])
+        return replace(decode(progress=progress), warnings=[f"{why}: pixels stay in memory"])
     decoded = load(place) or _same_preparation(place, load, preparation)
     if decoded is None:
         try:
@@ -84,11 +84,11 @@ def decode_cached(
                 decoded = load(place)
         except OSError as error:
             why = f"the cache {place.parent} cannot be written ({error.strerror or error}): pixels stay in memory"
-            return replace(decode(progress=progress), notes=[*notes, why])
+            return replace(decode(progress=progress), notes=[why], warnings=warnings)
     if decoded is None:  # another process has removed it
-        return decode(progress=progress)
+        return replace(decode(progress=progress), warnings=warnings)
     kept = f"decoded pixels are kept in {place} ({decoded.pixels.nbytes / 1e6:,.0f} MB)"
-    return replace(decoded, notes=[*notes, kept])
+    return replace(decoded, notes=[kept], warnings=warnings)
 
 
 def refusal(path: Path) -> str | None:
@@ -254,10 +254,10 @@ def _same_preparation(
     return None
 
 
-def _load(place: Path, paths: Sequence[str], fit: str, verify: bool, notes: list[str]) -> Decoded | None:
+def _load(place: Path, paths: Sequence[str], fit: str, verify: bool, warnings: list[str]) -> Decoded | None:
     """An entry. None if there is none, if it is damaged, or if images that were unreadable can be read now.
 
-    notes: gets a line if its pixels are not those that were decoded. Such an entry is removed.
+    warnings: gets a line if its pixels are not those that were decoded. Such an entry is removed.
     """
     if refusal(place):
         return None
@@ -277,7 +277,7 @@ def _load(place: Path, paths: Sequence[str], fit: str, verify: bool, notes: list
     except Exception:  # whatever is wrong with it: it is decoded again
         return None
     if changed:
-        notes.append(f"{place} was damaged ({changed:,} of {checked:,} checked images): decoded again")
+        warnings.append(f"{place} was damaged ({changed:,} of {checked:,} checked images): decoded again")
         shutil.rmtree(place, ignore_errors=True)
         return None
     bad = decode_files([paths[i] for i in np.flatnonzero(~readable).tolist()], preparation=preparation)

@@ -54,6 +54,7 @@ class Decoded:
     unreadable: dict[str, str]  # path → reason
     preparation: Preparation
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

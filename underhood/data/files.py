@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+MAX_LINE = 1_000_000  # characters, of a CSV file
 # What a terminal acts on: control characters, line separators, and marks that turn the direction of writing.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # what follows is computed by a spreadsheet
@@ -51,7 +52,7 @@ def csv_rows(
     UnicodeDecodeError if ``errors`` is "strict" and the file is not text in this encoding.
     """
     with io.TextIOWrapper(open_regular(path), encoding, errors, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        reader = csv.reader(_short_lines(file), delimiter=delimiter, strict=True)
         try:
             yield reader.line_num, next(reader, [])
             for row in reader:
@@ -59,6 +60,14 @@ def csv_rows(
                     yield reader.line_num, row
         except csv.Error as error:
             raise ValueError(f"line {reader.line_num}: {error}") from None
+
+
+def _short_lines(file: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a file. Raises csv.Error for one that is too long: it would be read into memory as a whole."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise csv.Error(f"it has {MAX_LINE:,} characters or more")
+        yield line
 
 
 def read_csv(

@@ -260,8 +260,8 @@ def _from_listing(name: str, where: str, listing: Listing, options: ReadOptions)
         rows = slice(kept, kept + len(files.names))
         images[part] = Images(decoded.pixels[rows], files.labels, listing.classes, files.names, decoded.hashes[rows])
         row, kept = row + len(readable), kept + len(files.names)
-    notes = listing.notes + decoded.notes
-    return Parts(name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, notes, listing.warnings)
+    notes, warnings = listing.notes + decoded.notes, listing.warnings + decoded.warnings
+    return Parts(name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, notes, warnings)
 
 
 def _reason(parts: Parts, options: ReadOptions) -> str:
