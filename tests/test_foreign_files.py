@@ -586,6 +586,43 @@ def test_a_pipe_in_place_of_a_file_is_never_waited_for(name: str, run: Path, tmp
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_no_link_in_a_foreign_run_is_written_through(run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("keep")
+    names = ("report.html", "parity.json", "metrics.csv", "steps.csv", "weights.safetensors", "predictions.csv")
+    for name in (".model.part.onnx", *(f".{name}.part" for name in names)):
+        (run / name).symlink_to(mine)
+    export(run)
+    report(run)
+    (run / "predictions.csv").unlink()
+    resume(run)
+    (run / "predictions.csv").unlink()
+    (run / "log.txt").unlink()
+    (run / "log.txt").symlink_to(mine)
+    with pytest.raises(RunError, match=r"cannot write .*log\.txt"):
+        resume(run)
+    (run / "log.txt").unlink()
+    os.mkfifo(run / "log.txt")
+    with pytest.raises(RunError, match=r"cannot write .*log\.txt"):
+        resume(run)
+    assert mine.read_text() == "keep"
+    assert not mine.is_symlink()
+
+
+def test_files_of_many_zeros_are_not_read_as_a_whole(run: Path) -> None:
+    for name in ("config.json", "pictures.csv", "metrics.csv", "predictions.csv", "model.onnx", "weights.safetensors"):
+        os.truncate(run / name, 5 * 10**9)  # takes no room on the disk
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for job in (lambda: evaluate(run), lambda: report(run), lambda: predict(run / "model.onnx", run)):
+        with pytest.raises(UnderhoodError) as error:
+            job()
+        one_line(error.value)
+    with pytest.raises(ValueError, match="characters or more"):
+        read_csv(run / "predictions.csv")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 10**9
+
+
 # names
 
 NAMES = [

@@ -50,6 +50,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
     _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
     path, part = loaded.path / "model.onnx", loaded.path / ".model.part.onnx"
     try:
+        part.unlink(missing_ok=True)  # no link is followed
         write_onnx(loaded, part)
         certificate = _compare(Predictor.load(loaded.path), Predictor.load(part), images.pixels)
         if not (certificate["largest_difference"] <= MAX_DIFFERENCE and certificate["agreement"] == 1):  # NaN included

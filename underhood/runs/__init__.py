@@ -32,12 +32,18 @@ from typing import Any
 from underhood.core.errors import RunError
 from underhood.data.files import csv_text, open_regular, read_csv
 
+MAX_JSON = 200_000_000  # bytes: a million paths that were left out have fewer
+
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file next to its place, sync it, rename it. Raises RunError, and then leaves what was there before."""
+    """Write a file next to its place, sync it, rename it. Raises RunError, and then leaves what was there before.
+
+    No link is followed: in a folder from somebody else it could lead to any of your files.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -73,7 +79,10 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     try:
         with open_regular(path) as file:
-            content = parse_json(file.read())
+            text = file.read(MAX_JSON + 1)
+        if len(text) > MAX_JSON:
+            raise ValueError(f"it has more than {MAX_JSON:,} bytes")
+        content = parse_json(text)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is not a run folder: cannot read {name} ({error})") from None
     if not isinstance(content, dict):

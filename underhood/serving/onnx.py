@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: it would send data to its maker
 
 METADATA_FORMAT = 1  # raised when an older underhood could not read it
-MAX_BYTES = 2**31 - 1  # of a file, as in protobuf
+MAX_BYTES = 2**30  # of a file: reading it takes a few times as much memory
 MAX_METADATA = 10_000_000  # characters
 MAX_CLASS_MEANS = 200_000  # bytes: larger class means are left out of the file
 SLOW = 50_000_000  # numbers to compute: about a tenth of a second
@@ -72,7 +72,7 @@ def write_onnx(run: "Run", path: Path) -> None:
 
     size = sum(tensor.nbytes for tensor in run.model.state_dict().values())
     if size > MAX_BYTES - MAX_METADATA:
-        raise UnderhoodError(f"{run.path} has {size / 1e9:.1f} GB of weights: a .onnx file holds at most 2 GB")
+        raise UnderhoodError(f"{run.path} has {size / 1e9:.1f} GB of weights: a .onnx file may have 1 GB")
     network = nn.Sequential(*run.model.children(), nn.Softmax(dim=1)).eval()
     a = run.architecture
     example = torch.zeros(2, a.channels, a.height, a.width, dtype=torch.uint8)

@@ -1,5 +1,6 @@
 """How training reports what it does: progress messages for the caller, and ``log.txt`` for the run folder."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,9 +77,14 @@ class RunLog:
     def _append(self, text: str) -> None:
         assert self._path is not None
         try:
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with open(self._path, "a", encoding="utf-8", errors="backslashreplace", opener=_open_no_link) as file:
                 file.write(text)
         except OSError as error:
             raise RunError(
                 f"cannot write {self._path} ({error.strerror}): free some space or start again with --out"
             ) from None
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file, but follow no link and wait for no pipe: the run may come from somebody else."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
