@@ -338,6 +338,9 @@ def test_one_damaged_image_is_found_by_verifying_all(many: Path, cache_folder: P
     invert(cache_folder, 1 / 3_000)
     trained: Outcome = underhood("train", many, "--model", "linear", "--epochs", 1, "--verify-cache", "--no-report")
     assert "(1 of 3,000 checked images): decoded again" in trained.err
+    invert(cache_folder, 1 / 3_000)
+    assert underhood("evaluate", "runs/many-linear-1", "--verify-cache").code == 0
+    assert not any("damaged" in line for line in load_data(many, verify_cache=True).warnings)
 
 
 def test_an_entry_at_another_fit_than_its_name_says_is_decoded_again(

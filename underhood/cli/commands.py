@@ -166,14 +166,15 @@ def evaluate(
     data: Annotated[str | None, typer.Argument(help=f"The run's own by default. {DATA_HELP}", metavar="DATA")] = None,
     skip_bad: SkipBad = False,
     no_cache: NoCache = False,
+    verify_cache: VerifyCache = False,
     as_json: Json = False,
 ) -> None:
     """Measure a run on its validation images, or on other labelled images."""
     from underhood.display.tables import evaluation_table
     from underhood.jobs.evaluate import evaluate as job
 
-    result = job(run, data, skip_bad=skip_bad, cache=not no_cache, reporter=terminal(as_json))
-    finish(result, as_json, evaluation_table)
+    options: dict[str, Any] = {"skip_bad": skip_bad, "cache": not no_cache, "verify_cache": verify_cache}
+    finish(job(run, data, reporter=terminal(as_json), **options), as_json, evaluation_table)
 
 
 @app.command()

@@ -40,6 +40,7 @@ def evaluate(
     *,
     skip_bad: bool = False,
     cache: bool = True,
+    verify_cache: bool = False,
     reporter: Reporter | None = None,
 ) -> EvaluateResult:
     """Measure a run on its validation images, or on other labelled images, prepared like the run's own.
@@ -52,7 +53,7 @@ def evaluate(
 
     loaded = load_run(expanduser(run))
     config = read_config(loaded.path)
-    part, images = evaluation_images(loaded, config, data, skip_bad, cache, reporter or Reporter())
+    part, images = evaluation_images(loaded, config, data, skip_bad, cache, reporter or Reporter(), verify_cache)
     try:
         predicted = predict_proba(loaded.model, images.pixels).argmax(dim=1).numpy()
     except UnderhoodError as error:
@@ -71,7 +72,13 @@ def evaluate(
 
 
 def evaluation_images(
-    run: Run, config: dict[str, Any], data: str | Path | None, skip_bad: bool, cache: bool, reporter: Reporter
+    run: Run,
+    config: dict[str, Any],
+    data: str | Path | None,
+    skip_bad: bool,
+    cache: bool,
+    reporter: Reporter,
+    verify_cache: bool = False,
 ) -> tuple[str, Images]:
     """(which part of DATA, its images), with the run's labels; without DATA, the run's validation images.
 
@@ -81,10 +88,11 @@ def evaluation_images(
     own = config["data"]
     resolved = data if data is None or str(data) in NAMES else str(expanduser(data).resolve())
     if data is None or str(resolved) == own:  # the same split as in training, or training images would be measured
-        return "valid", _own_validation_images(run, config, skip_bad, cache, reporter)
+        return "valid", _own_validation_images(run, config, skip_bad, cache, reporter, verify_cache)
     options = ReadOptions(
-        preparation=run.preparation, cache=cache, progress=reporter.read_progress(), bar=reporter.download
-    )
+        preparation=run.preparation, cache=cache, verify_cache=verify_cache,
+        progress=reporter.read_progress(), bar=reporter.download,
+    )  # fmt: skip
     parts = read_parts(data, options)
     if parts.unreadable and not skip_bad:
         raise UnreadableError(parts.unreadable)
@@ -100,7 +108,9 @@ def evaluation_images(
     return ("all" if part == "train" else part), _match_classes(images, run)
 
 
-def _own_validation_images(run: Run, config: dict[str, Any], skip_bad: bool, cache: bool, reporter: Reporter) -> Images:
+def _own_validation_images(
+    run: Run, config: dict[str, Any], skip_bad: bool, cache: bool, reporter: Reporter, verify_cache: bool
+) -> Images:
     own = config["data"]
     if own not in NAMES and not Path(own).exists():
         raise RunError(
@@ -109,7 +119,7 @@ def _own_validation_images(run: Run, config: dict[str, Any], skip_bad: bool, cac
     dataset = load_data(
         own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
         limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
-        cache=cache, progress=reporter.read_progress(), bar=reporter.download,
+        cache=cache, verify_cache=verify_cache, progress=reporter.read_progress(), bar=reporter.download,
     ).dataset  # fmt: skip
     if digest(dataset.valid) != _validated_on(run):
         raise RunError(
