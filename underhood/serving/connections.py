@@ -13,6 +13,7 @@ from underhood.serving import requests
 
 MAX_HEADER_BYTES = 64_000  # of a request
 MAX_HEADERS = 100  # of a request
+MAX_PIPELINED = 32  # requests that a client may send before the one before them is answered
 MAX_FRAMING_BYTES = 1_000_000  # of a request's chunk sizes, chunk extensions and trailers
 MAX_CONNECTIONS = 1000  # at most; fewer where the process may not open so many files
 OTHER_FILES = 124  # that the process itself needs
@@ -102,7 +103,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Pass the request to the application. Until its body is there, a response closes the connection."""
-        if len(self.headers) > MAX_HEADERS:
+        if self._discarding:
+            return
+        if len(self.headers) > MAX_HEADERS or len(self.pipeline) > MAX_PIPELINED:
             self._refuse(431, "the request has too many headers")
             return
         super().on_headers_complete()
@@ -205,7 +208,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._real.write_eof()
 
     def _abort(self) -> None:
-        """Close the connection at once, and drop what is to be sent."""
+        """Close the connection at once, and drop what is still to be received or sent."""
+        self._discarding = True
         self.transport.write = lambda _: None  # type: ignore[assignment, method-assign]
         self._real.abort()
 

@@ -139,7 +139,10 @@ class Decoder:
             return [_prepare(images[0], self._preparation, steps)]
         stop = threading.Event()
         try:
-            prepared = await asyncio.to_thread(_prepare_small, images, self._preparation, steps, stop)
+            async with asyncio.timeout(requests.TIMEOUT):
+                prepared = await asyncio.to_thread(_prepare_small, images, self._preparation, steps, stop)
+        except TimeoutError:
+            raise Overloaded from None
         finally:
             stop.set()
         return [
