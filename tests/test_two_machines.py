@@ -3,20 +3,16 @@
 The commands are those of docs/scaling.md. Skipped where this machine does not allow namespaces.
 """
 
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from conftest import fill
 
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv")
 FLAGS = ("--model", "net", "--epochs", "3", "--batch-size", "32", "--limit", "400", "--save-every", "0", "--no-report")
@@ -28,11 +24,19 @@ class Machine:
     """A network, a name and a disk of its own: what is below ``place`` is on this machine alone."""
 
     def __init__(self, number: int, holder: "subprocess.Popen[bytes]", disk: Path):
-        self.number, self.name, self.disk = number, ("one", "two")[number], disk
+        self.number, self.name, self.disk, self.holder = number, ("one", "two")[number], disk, holder.pid
         self.enter = ("nsenter", "--target", str(holder.pid), "--net", "--mount", "--uts", *USER)
 
     def call(self, *command: object) -> None:
         subprocess.run([*self.enter, *map(str, command)], check=True, capture_output=True, text=True, timeout=30)
+
+    def kill_all(self) -> None:
+        """What the loss of the machine does to its processes."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                here = os.readlink(folder / "ns/net") == os.readlink(f"/proc/{self.holder}/ns/net")  # noqa: PTH115
+                if here and int(folder.name) != self.holder:
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def start(self, *command: object, nproc: int = 2, restarts: int = 0, **variables: str) -> "subprocess.Popen[str]":
         launcher = ["torch.distributed.run", "--nnodes=2", f"--node-rank={self.number}", f"--nproc-per-node={nproc}"]
@@ -108,3 +112,126 @@ def join(stack: ExitStack, root: Path) -> Machines:
         for device in ("lo", "cable"):
             machine.call("ip", "link", "set", device, "up")
     return Machines(one, two, place)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    with ExitStack() as stack:
+        try:
+            both = join(stack, tmp_path_factory.mktemp("machines"))
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            why = getattr(error, "stderr", None) or error
+            pytest.skip(f"network namespaces cannot be made here: {why}")
+        yield both
+        for machine in (both.one, both.two):
+            machine.kill_all()
+
+
+TRAIN = ("-m", "underhood", "train", "digits", *FLAGS)
+
+
+@pytest.fixture(scope="module")
+def whole(machines: Machines) -> Path:
+    """An uninterrupted run of both."""
+    (code, out, err), (other_code, other_out, other_err) = machines.run(*TRAIN, "--out", machines.place / "whole")
+    assert (code, other_code) == (0, 0), err + other_err
+    assert "4 processes" in out
+    assert other_out == "process 0 is on one: it prints the table and writes the run\n"
+    disk = machines.place.parent
+    assert (disk / "disk-0" / "whole" / "predictions.csv").exists()
+    assert not (disk / "disk-1" / "whole").exists()
+    return disk / "disk-0" / "whole"
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in SAME)
+
+
+def rows(run: Path) -> list[list[float]]:
+    """Epoch and losses."""
+    lines = (run / "metrics.csv").read_text().splitlines()[1:]
+    return [[float(value) for value in line.split(",")[:3]] for line in lines]
+
+
+@pytest.mark.slow
+def test_losses_of_two_machines_are_those_of_one_process(whole: Path, tmp_path: Path) -> None:
+    command = [sys.executable, *TRAIN, "--out", str(tmp_path / "run")]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    for mine, its in zip(rows(tmp_path / "run"), rows(whole), strict=True):
+        assert its == pytest.approx(mine, rel=1e-5)
+
+
+# At step 12 something happens, once: some processes are killed, or the main one waits until the cable is cut.
+EVENTS = """
+import os, signal, sys, time
+from pathlib import Path
+from underhood.cli import main
+from underhood.core.learner import Learner
+
+flags, *killed = Path(sys.argv[1]), *sys.argv[2].split()
+del sys.argv[1:3]
+steps = Learner.steps
+def watched(self, *a):
+    for step in steps(self, *a):
+        mine = flags / os.environ["RANK"]
+        if step.number == 12 and not mine.exists():
+            mine.touch()
+            if os.environ["RANK"] in killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            while os.environ["RANK"] == "0" and "wait" in killed and not (flags / "go").exists():
+                time.sleep(0.05)
+        yield step
+Learner.steps = watched
+main()
+"""
+
+
+def events(tmp_path: Path, what: str, out: Path) -> tuple[object, ...]:
+    """A command in which this happens at step 12."""
+    (tmp_path / "script.py").write_text(EVENTS)
+    return (tmp_path / "script.py", tmp_path, what, *TRAIN[2:], "--out", out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["0", "1", "3", "2 3"], ids=["main", "first", "second", "all-of-the-second"])
+def test_killed_workers_of_either_machine_are_started_again_and_the_run_ends_in_the_same_bytes(
+    killed: str, machines: Machines, whole: Path, tmp_path: Path
+) -> None:
+    out = f"killed-{killed.replace(' ', '-')}"
+    (code, _, err), (other_code, _, other_err) = machines.run(
+        *events(tmp_path, killed, machines.place / out), restarts=1
+    )
+    assert (code, other_code) == (0, 0), err + other_err
+    assert "resumes after step" in (whole.parent / out / "log.txt").read_text()
+    assert same_bytes(whole, whole.parent / out)
+
+
+@pytest.mark.slow
+def test_a_cable_cut_for_15_seconds_changes_no_byte(machines: Machines, whole: Path, tmp_path: Path) -> None:
+    command = events(tmp_path, "wait", machines.place / "cut")
+    processes = [machine.start(*command, restarts=1) for machine in (machines.one, machines.two)]
+    wait_for(tmp_path / "0")
+    machines.one.call("ip", "link", "set", "cable", "down")
+    (tmp_path / "go").touch()
+    time.sleep(15)
+    machines.one.call("ip", "link", "set", "cable", "up")
+    (code, _, err), (other_code, _, other_err) = machines.wait(processes)
+    assert (code, other_code) == (0, 0), err + other_err
+    assert same_bytes(whole, whole.parent / "cut")
+
+
+@pytest.mark.slow
+def test_after_the_loss_of_the_first_machine_the_same_command_goes_on(
+    machines: Machines, whole: Path, tmp_path: Path
+) -> None:
+    command = events(tmp_path, "wait", machines.place / "lost")
+    processes = [machine.start(*command, restarts=1) for machine in (machines.one, machines.two)]
+    wait_for(tmp_path / "0")
+    machines.one.kill_all()
+    (_, (other_code, _, _)) = machines.wait(processes)
+    assert other_code != 0
+    (tmp_path / "go").touch()
+    (code, _, err), (other_code, _, other_err) = machines.run(*command, restarts=1)
+    assert (code, other_code) == (0, 0), err + other_err
+    assert "resumes after step" in (whole.parent / "lost" / "log.txt").read_text()
+    assert same_bytes(whole, whole.parent / "lost")

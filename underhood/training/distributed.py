@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GUIDE = "docs/scaling.md"
+ONE_BUCKET = 1_000_000  # MB: more than any model's gradients
 STORE_VARIABLE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # 1: each start of the processes has addresses of its own
 
 
@@ -69,7 +70,11 @@ class Processes:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(model)
+        if self.world_size == 2:
+            return DistributedDataParallel(model)
+        wrapped = DistributedDataParallel(model, bucket_cap_mb=ONE_BUCKET)
+        wrapped.register_comm_hook(None, _average_in_order(model, self.world_size))
+        return wrapped
 
     def scale_loss(self, loss: "Tensor", batch_size: int) -> "Tensor":
         """The mean over this share of a batch, [], scaled so that the average over processes is the batch's mean.
@@ -92,13 +97,6 @@ class Processes:
 
             torch.distributed.all_reduce(tensor)
         return tensor
-
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.world_size > 1:
-            import torch.distributed
-
-            torch.distributed.barrier()
 
     def broadcast(self, value: Any = None) -> Any:
         """The main process's value, on every process."""
@@ -148,14 +146,36 @@ class Processes:
             for name, value in first.items():
                 if other[name] != value:
                     raise DataError(
-                        f"process {rank} on {other_host} has other {name} ({_short(other[name])}) than process 0 on "
-                        f"{host} ({_short(value)}): all machines need the same images and options"
+                        f"process {rank} on {other_host} has other {name} ({other[name]!s:.100}) than process 0 on "
+                        f"{host} ({value!s:.100}): all machines need the same images and options"
                     )
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:100]}…"
+def _average_in_order(model: "nn.Module", world_size: int) -> Callable[..., Any]:
+    """How DistributedDataParallel averages the gradients of three processes or more: in the order of the parameters.
+
+    In which order a ring of processes adds three numbers or more, and so the last digit of the sum, depends on their
+    place in what is sent. By itself torch sends gradients in one order in the first step after a start and in another
+    order afterwards, so that a resumed run would not end in the same bytes.
+    """
+    import torch
+    from torch import distributed
+
+    place: dict[Any, int] = {parameter: number for number, parameter in enumerate(model.parameters())}
+
+    def average(_: object, bucket: distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        pairs = zip(bucket.parameters(), bucket.gradients(), strict=True)
+        gradients = [gradient for _, gradient in sorted(pairs, key=lambda pair: place[pair[0]])]
+        flat = torch.cat([gradient.flatten() for gradient in gradients]).div_(world_size)
+
+        def put_back(_: object) -> torch.Tensor:
+            for gradient, mean in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+                gradient.copy_(mean.view_as(gradient))
+            return bucket.buffer()
+
+        return distributed.all_reduce(flat, async_op=True).get_future().then(put_back)
+
+    return average
 
 
 SINGLE_PROCESS = Processes()
@@ -213,10 +233,7 @@ def _world_size() -> int:
 
 
 def _check_machines(restartable: bool) -> None:
-    """Raise UnderhoodError where torchrun would start processes again with the addresses of dead ones.
-
-    It does so on several machines, by default (pytorch issue 135712).
-    """
+    """Raise UnderhoodError where torchrun would start processes with addresses of dead ones (pytorch issue 135712)."""
     several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
     if several and restartable and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UnderhoodError(
