@@ -139,6 +139,12 @@ HOSTILE = {
     "a JPEG with bytes between its segments": (jpeg_with(segment(0xFE, b""), bytes(MB)), "bytes between"),
     "an 8 × 8 TIFF in one tile of 32,768 × 32,768": (tiled(32_768, 5, b"\x80\x0b\x60\x50\x22"), "tiles of 32,768"),
     "the same, not compressed": (tiled(32_768, 1, bytes(64)), "tiles of 32,768"),
+    "a TIFF with two widths of a tile": (
+        tiff(
+            8, 8, (259, 3, 1, struct.pack("<I", 5)), (322, 4, 2, struct.pack("<II", 16, 16)), (324, 4, 1, b"body"),
+            (323, 4, 1, struct.pack("<I", 400_000_000)), (325, 4, 1, struct.pack("<I", 5)),
+        ), "tiles of 16 × 400,000,000|tag 322",
+    ),
     "a TIFF of a million strips": (tiff(8, 8, (273, 4, MB, struct.pack("<I", 8) * MB)), "1,000,000 values in tag 273"),
     "a TIFF with two million fractions": (exif_tiff(2 * MB), "2,000,000 values in tag 40000"),
     "a truncated WebP of 49 megapixels": (lossless_webp(16_383, 3_000, bytes(90))[:34], "shorter than its header"),
