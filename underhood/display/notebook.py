@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from underhood.data.files import printable
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -138,4 +136,6 @@ def _first_batch(dl: Any) -> Any:
 
 def _name(dls: "DataLoaders", label: int) -> str:
     """The name of a class as matplotlib draws it: ``$`` starts no formula."""
+    from underhood.data.files import printable
+
     return printable(dls.classes[label]).replace("$", r"\$") if dls.classes else str(label)

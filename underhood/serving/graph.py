@@ -30,6 +30,7 @@ TYPES = {"float": 2, "int64": 3, "int32": 5, "string": 9, "bytes": 12}  # protob
 INPUT = "pictures"
 FLOAT, UINT8, INT64 = 1, 2, 7  # onnx's numbers of data types
 OPSETS = range(18, 100)  # of the operators; onnxruntime knows which it has
+Attributes = dict[str, Any]  # of a node
 MAX_NODES = 500
 MAX_NUMBERS = 2**28  # in all values of one image: 1 GB. vgg on 1024 × 1024 pixels has half as many
 MAX_MULTIPLY_ADDS = 2 * 10**11  # for one image: resnet18 on 1024 × 1024 pixels takes a fifth
@@ -37,7 +38,9 @@ MAX_BATCH = 256  # images
 MAX_WINDOW = 1024  # of a convolution or pooling: its size, step and padding
 
 
-class Checked(NamedTuple):  # a model that may be run
+class Checked(NamedTuple):
+    """A model that may be run."""
+
     content: bytes  # the model as it was checked
     metadata: dict[str, str]
     shape: tuple[int, ...]  # of an image, c, h, w
@@ -46,14 +49,13 @@ class Checked(NamedTuple):  # a model that may be run
     numbers: int  # in all values of one image, a measure of the time
 
 
-class Value(NamedTuple):  # what is known of a value in the graph before it runs
+class Value(NamedTuple):
+    """What is known of a value in the graph before it runs."""
+
     shape: tuple[int, ...]
     kind: int = FLOAT
     known: np.ndarray | None = None  # the numbers, of int64 constants and shapes
     work: int = 0  # multiply-adds to compute it
-
-
-Attributes = dict[str, Any]  # of a node
 
 
 def check_graph(content: bytes) -> Checked:
@@ -85,8 +87,8 @@ def check_graph(content: bytes) -> Checked:
     _, of_batch = _follow(graph.node, constants | {INPUT: Value((batch, *shape), UINT8)}, batch)
     _require(of_batch.shape == (batch, result.shape[1]), f"it returns {of_batch.shape} for {batch} images")
     declared = graph.output[0].type.tensor_type
-    if declared.elem_type != FLOAT or [one.dim_value for one in declared.shape.dim][1:] != [result.shape[1]]:
-        raise ValueError("its output is not what it declares")
+    sizes = declared.elem_type, *(one.dim_value for one in declared.shape.dim[1:])
+    _require(sizes == (FLOAT, result.shape[1]), "its output is not what it declares")
     metadata = {one.key: one.value for one in model.metadata_props}
     return Checked(model.SerializeToString(), metadata, shape, result.shape[1], batch, numbers)
 
@@ -117,8 +119,7 @@ def _constant(tensor: Any) -> Value:
     if dtype is None or min(shape, default=1) < 1 or math.prod(shape) * dtype.itemsize != len(tensor.raw_data):
         raise ValueError(f"constant {tensor.name!r} does not have the numbers that it declares")
     content = np.frombuffer(tensor.raw_data, dtype)
-    if tensor.data_type == FLOAT and not np.isfinite(content).all():
-        raise ValueError(f"constant {tensor.name!r} holds NaN or infinity")
+    _require(bool(np.isfinite(content).all()), f"constant {tensor.name!r} holds NaN or infinity")
     return Value(shape, tensor.data_type, content.reshape(shape) if tensor.data_type == INT64 else None)
 
 
@@ -141,25 +142,24 @@ def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int,
     for node in nodes:
         attributes = {one.name: _attribute(one) for one in node.attribute}
         rule, allowed = RULES[node.op_type]
-        if not set(attributes) <= set(allowed.split()) or len(attributes) != len(node.attribute):
-            raise ValueError(f"operator {node.op_type!r} has attributes that export does not write")
-        if len(node.output) != 1 or node.output[0] in values:
-            raise ValueError(f"operator {node.op_type!r} has no output of its own name")
+        usual = set(attributes) <= set(allowed.split()) and len(attributes) == len(node.attribute)
+        _require(usual, f"operator {node.op_type!r} has attributes that export does not write")
+        own = len(node.output) == 1 and node.output[0] not in values
+        _require(own, f"operator {node.op_type!r} has no output of its own name")
         try:
             result = values[node.output[0]] = rule(attributes, *(values[name] for name in node.input))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"operator {node.op_type!r} does not fit its inputs ({error})") from None
         numbers, work = numbers + math.prod(result.shape), work + result.work
-        if numbers > MAX_NUMBERS or work > MAX_MULTIPLY_ADDS * images:
-            raise ValueError("it computes more than any model that export writes")
+        within = numbers <= MAX_NUMBERS and work <= MAX_MULTIPLY_ADDS * images
+        _require(within, "it computes more than any model that export writes")
     return numbers, result
 
 
 def _attribute(one: Any) -> Any:
     """The attribute's value: a number, a text, or a tuple of numbers."""
     kinds = {1: one.f, 2: one.i, 3: one.s, 7: tuple(one.ints)}
-    if one.type not in kinds:
-        raise ValueError(f"attribute {one.name!r} is not one that export writes")
+    _require(one.type in kinds, f"attribute {one.name!r} is not one that export writes")
     return kinds[one.type]
 
 
