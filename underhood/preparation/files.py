@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import struct
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -66,7 +66,7 @@ def open_image(source: Source, at_least: int = MAX_PIXELS) -> OpenedImage:
     Raises BadImageError with the reason.
     """
     try:
-        with closing(_open_regular(source)) if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
+        with _open_regular(source) if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
             return _decode(file, at_least)
     except BadImageError:
         raise
@@ -92,7 +92,7 @@ def header_pixels(source: Source | bytes) -> int | None:
 def read_header_size(source: Source) -> tuple[int, int] | None:
     """Width and height of the upright image, in pixels, from the header. None if ``open_image`` refuses it there."""
     try:
-        with closing(_open_regular(source)) if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
+        with _open_regular(source) if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
             image = _open(file)
             return image.size[::-1] if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else image.size
     except Exception:  # decoding the image later finds the reason and reports it
@@ -174,7 +174,7 @@ def _open(file: IO[bytes]) -> ImageFile.ImageFile:
         tile_width, tile_height = (int(image.tag_v2.get(tag, 0)) for tag in (322, 323))  # type: ignore[attr-defined]
         if tile_width * tile_height > max(MAX_TILE, image.width * image.height):  # a whole one is decoded at a time
             raise ImageTooLargeError(f"has tiles of {tile_width:,} × {tile_height:,} pixels: too large to decode")
-    packed = [tile[0] for tile in image.tile] == ["bmp_rle"]
+    packed = image.format == "BMP" and image.tile[0][0] == "bmp_rle"
     if packed and max(image.width * image.height, file.seek(0, os.SEEK_END)) > MAX_RLE:
         raise ImageTooLargeError("is a large run-length encoded BMP: save it as PNG")
     return image
