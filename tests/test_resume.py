@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,17 @@ def test_a_resumed_run_ends_in_the_bytes_of_an_unbroken_one(asked: dict[str, Any
         assert same_bytes(tmp_path / "whole", broken), stop
 
 
+def test_a_run_that_started_from_another_keeps_its_preparation_and_needs_the_other_no_more(tmp_path: Path) -> None:
+    earlier = {"model": "linear", "size": 16, "epochs": 1, "report": False}
+    train("digits", out=tmp_path / "earlier", **earlier)  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"from_run": tmp_path / "earlier", "epochs": 2, "save_every": 0, "report": False}
+    train("digits", out=tmp_path / "whole", **asked)
+    broken = killed(10, tmp_path / "broken", **asked)
+    shutil.rmtree(tmp_path / "earlier")
+    resume(broken)
+    assert same_bytes(tmp_path / "whole", broken)
+
+
 def test_a_run_can_be_broken_again_and_again(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"model": "net", "epochs": 3, "batch_size": 128, "save_every": 0, "report": False}
     train("digits", out=tmp_path / "whole", **asked)
@@ -144,10 +156,10 @@ def test_changed_data_are_refused_by_name(small_folder: Path, tmp_path: Path) ->
     resume(tmp_path / "broken")
 
 
-def test_another_number_of_threads_is_a_warning(tmp_path: Path) -> None:
+def test_another_processor_is_a_warning(tmp_path: Path) -> None:
     broken = killed(3, tmp_path / "broken", model="net", epochs=2, save_every=0)
     environment = json.loads((broken / "environment.json").read_text())
-    (broken / "environment.json").write_text(json.dumps(environment | {"threads": 77}))
+    (broken / "environment.json").write_text(json.dumps(environment | {"processor": "8086"}))
     warnings: list[str] = []
 
     class Hear(Reporter):
@@ -155,7 +167,7 @@ def test_another_number_of_threads_is_a_warning(tmp_path: Path) -> None:
             warnings.append(line)
 
     resume(broken, reporter=Hear())
-    assert any("threads was 77" in line for line in warnings)
+    assert any("processor was 8086" in line for line in warnings)
 
 
 def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``train`` and ``train --resume``: from labelled images to a trained, measured model in a run folder."""
 
+import operator
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,6 +12,7 @@ from underhood.data.files import short_list
 from underhood.data.named import NAMES
 from underhood.data.read import load_data
 from underhood.jobs.check import cached_label_issues
+from underhood.preparation import Preparation
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
 from underhood.runs.folder import (
@@ -155,11 +157,11 @@ def _resume(
         recorded = processes.broadcast(_recorded(folder) if processes.is_main else None)
         if recorded is None:
             return _finished(folder, reporter) if processes.is_main else None
-        config, saved = recorded
+        config, saved, preparation = recorded
         goes_on = processes.is_main and saved is not None  # otherwise it starts again, and chooses again
         threads = processes.broadcast(recorded_threads(folder, processes.world_size) if goes_on else None)
         log = RunLog(reporter)
-        setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes)
+        setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes, preparation)
         with cpu_threads(setup, threads or config.threads):
             if processes.is_main and saved is None:
                 _write_record(folder, config, setup)
@@ -186,8 +188,14 @@ def _require_same_request(folder: Path, request: TrainConfig) -> None:
     stored = stored_config(folder, config).as_dict() | config
     asked = request.as_dict()
     if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
-        count = sum(read_json(folder, "data.json")["counts"]["train"].values())
-        model = request.model or (stored["model"] if request.from_run else None)
+        counts = read_json(folder, "data.json").get("counts")
+        try:
+            count = operator.index(sum(counts["train"].values()))  # type: ignore[index]
+        except (TypeError, KeyError, AttributeError):
+            count = 0
+        if count < 1:
+            raise RunError(f"{folder / 'data.json'} is damaged: it has no numbers of images")
+        model = request.model or (stored.get("model") if request.from_run else None)
         recipe = choose_recipe(count, request.effort, model, request.epochs).as_dict()
         asked |= {name: recipe[name] for name in ("model", "epochs", "batch_size", "lr") if asked[name] is None}
     for name, value in asked.items():
@@ -207,8 +215,11 @@ def _finished(folder: Path, reporter: Reporter) -> FinishedRun:
     return {"run": str(folder), "finished": True}
 
 
-def _recorded(folder: Path) -> tuple[TrainConfig, Saved] | None:
-    """(options, the saved state where there is one), or None for a run that is trained and measured."""
+def _recorded(folder: Path) -> tuple[TrainConfig, Saved, Preparation | None] | None:
+    """(options, the saved state where there is one, the preparation where it is that of the run in --from).
+
+    None for a run that is trained and measured.
+    """
     config = read_config(folder)
     if not missing_files(folder, report=False):
         return None
@@ -216,7 +227,13 @@ def _recorded(folder: Path) -> tuple[TrainConfig, Saved] | None:
     require_tracker(stored.track)
     from underhood.runs.checkpoint import load_state  # imports torch, which bad input need not wait for
 
-    return stored, load_state(folder)
+    saved = load_state(folder)
+    if saved is None or stored.from_run is None:
+        return stored, saved, None
+    try:
+        return stored, saved, Preparation(**read_json(folder, "data.json")["preparation"])
+    except (TypeError, KeyError, ValueError, UnderhoodError) as error:
+        raise RunError(f"{folder / 'data.json'} is damaged ({error})") from None
 
 
 def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:

@@ -12,6 +12,7 @@ from underhood.core.errors import RunError, UnderhoodError
 from underhood.core.images import Dataset
 from underhood.data.read import LoadedData, load_data
 from underhood.data.split import digest
+from underhood.preparation import Preparation
 from underhood.preparation.files import expanduser
 from underhood.runs.checkpoint import Run, load_run
 from underhood.training import Reporter, RunLog
@@ -67,16 +68,19 @@ class Setup:
     layer_stats: "list[Tensor]" = field(default_factory=list)  # rows so far, of a resumed run: [layers, LAYER_COLUMNS]
 
 
-def make_setup(config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS) -> Setup:
+def make_setup(
+    config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS, preparation: Preparation | None = None
+) -> Setup:
     """Read the data, choose what was not asked for, build the learner. Raises UnderhoodError.
 
+    preparation: of a resumed run, where it is another than the data and the options give
     torch is imported after the images are read, so that bad input is refused at once.
     """
     if config.device == "cuda":
         choose_device(config.device)  # refuse before the images are read
     earlier = load_run(expanduser(config.from_run)) if config.from_run is not None else None
     # what one process decodes is in the cache for the others on its machine
-    loaded = processes.read_in_turn(lambda: load_config_data(config, earlier, log.reporter))
+    loaded = processes.read_in_turn(lambda: load_config_data(config, earlier, log.reporter, preparation))
     log_data(loaded, log)
     model = config.model or (earlier.architecture.model if earlier else None)
     recipe = choose_for(loaded.dataset, config, model)
@@ -112,12 +116,13 @@ def shared_facts(loaded: LoadedData, recipe: Recipe, config: TrainConfig, earlie
     }
 
 
-def load_config_data(config: TrainConfig, earlier: Run | None, reporter: Reporter) -> LoadedData:
+def load_config_data(
+    config: TrainConfig, earlier: Run | None, reporter: Reporter, preparation: Preparation | None = None
+) -> LoadedData:
     """Read the data, prepared like the earlier run's where there is one and nothing else was asked for.
 
     Raises UnderhoodError.
     """
-    preparation = None
     if earlier is not None and config.size is None and config.channels is None:
         preparation = replace(earlier.preparation, fit=config.fit or earlier.preparation.fit)
     return load_data(
