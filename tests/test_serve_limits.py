@@ -504,6 +504,14 @@ def test_images_that_wait_too_long_for_their_turn_get_503(port: int, monkeypatch
     assert statuses == [200] * 8
 
 
+def test_few_large_images_wait_for_their_turn(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_WAITING", 1)
+    largest = encoded(Image.new("L", (8192, 6144)), "PNG")
+    with ThreadPoolExecutor(12) as threads:
+        statuses = list(threads.map(lambda _: send(port, largest)[0], range(12)))
+    assert set(statuses) == {200, 503}
+
+
 def test_as_many_pixels_as_the_budget_are_decoded_at_once() -> None:
     async def decode() -> tuple[int, list[int]]:
         budget, held, most, order = decoding.PixelBudget(100), 0, 0, []

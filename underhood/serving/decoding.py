@@ -32,6 +32,7 @@ QUICK_BYTES, QUICK_SIDE = 4096, 128  # of a PNG, in bytes and pixels: prepared a
 THREAD_BYTES, THREAD_PIXELS = 1_000_000, 2_000_000  # of an image: prepared in a thread; larger ones in a process
 MAX_PROCESSES = 8  # that decode large images; fewer on fewer CPUs
 MAX_PIXELS_AT_ONCE = MAX_PIXELS  # of all large images that are being decoded
+MAX_WAITING = 64  # large images that wait for their turn
 DECODE_TIMEOUT = 10.0  # seconds for a large image
 PROCESS_MEMORY = 1_500_000_000  # bytes of address space that a process may use beside what it starts with
 
@@ -123,6 +124,7 @@ class Decoder:
         self._preparation = preparation
         count = min(MAX_PROCESSES, available_cpus())
         self._turns = asyncio.Semaphore(count)
+        self._waiting = 0  # large images
         self._pixels = PixelBudget(MAX_PIXELS_AT_ONCE)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")  # each waits for a process
         self._children: set[Child] = set()
@@ -151,13 +153,18 @@ class Decoder:
         ]
 
     async def _prepare_large(self, content: bytes, pixels: int, steps: Sequence[str]) -> np.ndarray:
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded
         async with AsyncExitStack() as stack:
+            self._waiting += 1
             try:
                 async with asyncio.timeout(requests.TIMEOUT):
                     await stack.enter_async_context(self._turns)
                     await stack.enter_async_context(self._pixels.hold(pixels))
             except TimeoutError:
                 raise Overloaded from None
+            finally:
+                self._waiting -= 1
             return await self._in_process(content, steps)
 
     async def _in_process(self, content: bytes, steps: Sequence[str]) -> np.ndarray:
