@@ -18,6 +18,7 @@ from underhood.data.decode import decode_files
 from underhood.preparation import Preparation, check_options, fit_image, prepare_image, refit
 from underhood.preparation.digit import STEPS
 from underhood.preparation.files import BadImageError, read_header_size
+from underhood.preparation.resize import border_colour
 
 GREY, COLOUR = Preparation(1, 12, 12), Preparation(3, 12, 12)
 
@@ -89,6 +90,16 @@ def test_pad_keeps_the_shape_and_continues_the_border() -> None:
     assert (padded[:5] == 200).all()
     assert (padded[15:] == 200).all()
     assert padded[10, 10] == 10
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 30), (500, 300), (1, 60_000), (60_000, 1)])
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_border_colour_is_the_median_of_all_four_edges(size: tuple[int, int], colour: bool) -> None:
+    image = picture(0, *size, colour=colour)
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    expected = np.median(edges, axis=0).astype(int).tolist()
+    assert border_colour(image) == (tuple(expected) if colour else expected[0])
 
 
 def test_crop_takes_the_centre_and_stretch_takes_all() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Size = tuple[int, int]  # width, height, in pixels
+FEW_PIXELS = 50_000  # of an image that is faster converted as a whole than cut to its edges
 
 
 def pad(image: Image.Image, size: Size) -> Image.Image:
@@ -55,7 +56,12 @@ class Resize:
 
 def border_colour(image: Image.Image) -> int | tuple[int, ...]:
     """The median of the outermost pixels of each channel: the colour that an image is padded with."""
-    pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])  # [2w + 2h, c]
-    colour = tuple(np.median(border, axis=0).astype(int).tolist())
+    width, height = image.size
+    if width * height < FEW_PIXELS:
+        pixels = np.asarray(image).reshape(height, width, -1)
+        border = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    else:
+        edges = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
+        border = [np.asarray(image.crop(edge)).reshape(-1, len(image.getbands())) for edge in edges]
+    colour = tuple(np.median(np.concatenate(border), axis=0).astype(int).tolist())  # of [2w + 2h, c]
     return colour if len(colour) > 1 else colour[0]
