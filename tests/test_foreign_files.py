@@ -753,3 +753,65 @@ def test_arrays_larger_than_size_allows_need_a_size(tmp_path: Path, underhood: C
     assert "has images of 900 × 1100 pixels: choose --size, at most 1024" in one_line(failed.err.strip())
     done = underhood("train", tmp_path / "idx", "--size", 8, "--model", "linear", "--epochs", 1, "--out", "run")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"taken": -5}, {"taken": 10**18}, {"taken": 2.5}, {"taken": True}, {"taken": 10**400},
+        {"seconds": float("nan")}, {"seconds": float("inf")}, {"seconds": "x"},
+    ],
+)  # fmt: skip
+def test_a_state_that_lies_about_its_steps_is_not_resumed(changes: dict[str, Any], tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    run = Path(shutil.copytree(FIRST_EDITION / "interrupted", tmp_path / "run"))
+    path = run / "state.safetensors"
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["underhood"])
+    save_file(load_file(path), path, {"underhood": json.dumps(header | changes)})
+    with pytest.raises(RunError, match=r"state\.safetensors") as error:
+        resume(run)
+    one_line(error.value)
+
+
+@pytest.mark.parametrize("name", ["optimizer.0.exp_avg", "losses", "recorder.lrs", "recorder.values", "other"])
+def test_a_state_whose_tensors_have_other_shapes_is_not_resumed(name: str, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    run = Path(shutil.copytree(FIRST_EDITION / "interrupted", tmp_path / "run"))
+    path = run / "state.safetensors"
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    save_file(load_file(path) | {name: torch.zeros(77)}, path, header)
+    with pytest.raises(RunError, match=r"state\.safetensors") as error:
+        resume(run)
+    one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("metrics.csv", "\n0,", "\n0,1e308,"), ("metrics.csv", "\n0,", "\nnan,"), ("steps.csv", "\n1,", "\n1e309,"),
+        ("predictions.csv", ",0.", ",7."), ("data.json", '"0",', '"0", "more",'), ("data.json", '"0",', '"0", [],'),
+    ],
+)  # fmt: skip
+def test_a_report_refuses_figures_that_cannot_be_drawn(name: str, old: str, new: str, run: Path) -> None:
+    text = (run / name).read_text()
+    assert old in text
+    (run / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(RunError, match=name.replace(".", r"\.")) as error:
+        report(run)
+    one_line(error.value)
+
+
+def test_the_tests_that_the_page_on_security_names_exist() -> None:
+    import re
+
+    here = Path(__file__).parent
+    text = "\n".join(path.read_text() for path in here.rglob("test_*.py"))
+    defined = set(re.findall(r"(?:def|class) (\w+)", text)) | {path.stem for path in here.rglob("test_*.py")}
+    page = (here.parent / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`((?:test_|Test)\w+)`", page))
+    assert len(named) > 20
+    assert named <= defined

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from underhood.analysis import PREDICTION_COLUMNS, cross_entropy_per_image
-from underhood.core.errors import RunError
+from underhood.analysis import PREDICTION_COLUMNS, cross_entropy_per_image, require_probabilities
+from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.files import read_csv
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
@@ -84,8 +84,11 @@ class Interpretation:
             columns = {name: [row[name] for row in rows] for name in PREDICTION_COLUMNS}
             labels, predicted = (np.array([index[name] for name in columns[key]]) for key in ("label", "predicted"))
             probability, loss = (np.array(columns[key], float) for key in ("probability", "loss"))
+            require_probabilities(probability, path)
+            if not np.isfinite(loss).all():
+                raise ValueError("a loss is NaN or infinite")
             return cls(classes, columns["path"], labels, predicted, probability, loss)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, UnderhoodError) as error:
             raise RunError(f"{path} cannot be read ({error}): finish the run, or train it again") from None
 
     @classmethod

@@ -253,10 +253,13 @@ def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:
 
 
 def _restore(folder: Path, setup: Setup, state: dict[str, Any]) -> None:
+    from underhood.runs.checkpoint import check_state
+
     try:
+        check_state(state, setup.learn.model, len(setup.learn.dls.train))
         setup.learn.load_state_dict(state)
         setup.layer_stats.extend(state["layer_stats"])
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder / 'state.safetensors'} does not fit config.json ({reason})") from None
 

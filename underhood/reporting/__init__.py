@@ -18,7 +18,7 @@ from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.files import data_url, printable, read_csv
 from underhood.display import figures
-from underhood.reporting.model_sections import card, model_sections
+from underhood.reporting.model_sections import MAX_FLOAT, card, model_sections
 from underhood.runs import atomic_write, read_json
 from underhood.runs.checkpoint import Run, load_run
 from underhood.runs.folder import read_config, read_label_issues
@@ -51,6 +51,8 @@ def _printable(value: Any) -> Any:
 def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
     folder = run.path
     it, similarity = Interpretation.from_run(folder), PixelSimilarity().fit(dataset.train)
+    if it.classes != run.classes:
+        raise RunError(f"{folder / 'data.json'} does not have the classes of weights.safetensors: train again")
     config, environment = _config(folder), read_json(folder, "environment.json")
     baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
     recorded = read_json(folder, "data.json")
@@ -175,8 +177,8 @@ def _numbers(path: Path, *columns: str) -> list[dict[str, float]]:
         rows = [{name: float(text) for name, text in row.items()} for row in read_csv(path)]
         if not rows or [*rows[0]][: len(columns)] != [*columns]:
             raise ValueError(f"it has no rows of {', '.join(columns)}")
-        if not all(np.isfinite([*row.values()]).all() for row in rows):
-            raise ValueError("it has a number that is not finite")
+        if not all(abs(value) <= MAX_FLOAT for row in rows for value in row.values()):
+            raise ValueError("it has a number that is NaN, infinite or too large")
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged or cannot be read ({error}): train again") from None
     return rows

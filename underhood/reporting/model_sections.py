@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FILTERS, WRONG, RIGHT, NEAREST = 64, 4, 2, 4  # how many are shown, at most
 IMAGES_FOR_LAYERS = 512  # validation images
 MAX_MULTIPLY_ADDS = 5e11  # for the search of the nearest training images: about three seconds on two cores
+MAX_FLOAT = 3.4e38  # of what is drawn: the largest float32
 WEIGHTED = ("Linear", "Conv2d", "ResidualBlock")
 LAYER_FIGURES = {  # column of layers.csv → title, classes of layers, whether the axis is logarithmic
     "deviation": ("Standard deviation of a layer's outputs", WEIGHTED, True),
@@ -94,7 +95,9 @@ def _layer_figures(path: Path, model: "nn.Module") -> list[tuple[str, str]]:
         for row in read_csv(path):
             for column, of_layers in columns.items():
                 if row[column]:
-                    of_layers.setdefault(row["layer"], []).append((float(row["step"]), float(row[column])))
+                    point = float(row["step"]), float(row[column])
+                    if max(map(abs, point)) <= MAX_FLOAT:  # NaN and infinity cannot be drawn
+                        of_layers.setdefault(row["layer"], []).append(point)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{path} is damaged or cannot be read ({error}): remove it, and the report leaves it out"

@@ -183,13 +183,28 @@ def load_state(folder: Path) -> tuple[dict[str, Any], float] | None:
                 state["optimizer"].setdefault(int(number), {})[what] = tensor
             elif kind == "recorder":
                 state["recorder"][rest] = tensor.tolist()
+            elif name in ("looks", "losses"):
+                state["layer_stats" if name == "looks" else name] = tensor
             else:
-                state["layer_stats" if kind == "looks" else kind] = tensor
-        state["global_step"], seconds = int(header["taken"]), float(header["seconds"])
-        state["losses"]
+                raise ValueError(f"it has a tensor {name!r}")
+        state["global_step"], seconds = header["taken"], float(header["seconds"])
+        if type(state["global_step"]) is not int or not 0 <= seconds < math.inf or "losses" not in state:
+            raise ValueError("it has no number of steps, seconds or losses")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{path} is damaged ({error}): remove it to start the run again") from None
     return state, seconds
+
+
+def check_state(state: dict[str, Any], model: "nn.Module", steps: int) -> None:
+    """Raise ValueError or KeyError unless a state fits a model that trains this many steps in an epoch."""
+    taken, recorded = state["global_step"], state["recorder"]
+    counts = len(recorded["losses"]), state["losses"].numel(), len(recorded["lrs"]), len(recorded["values"])
+    if len(recorded) != 3 or counts != (taken - taken % steps, taken % steps, taken, taken // steps):
+        raise ValueError("it does not have the losses of as many steps")
+    shapes = [tuple(parameter.shape) for parameter in model.parameters()]
+    for number, kept in state["optimizer"].items():
+        if not all(tuple(tensor.shape) in ((), shapes[number]) for tensor in kept.values()):
+            raise ValueError(f"its optimizer state {number} has another shape")
 
 
 def save_class_means(folder: Path, means: np.ndarray) -> None:
