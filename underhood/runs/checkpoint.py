@@ -23,7 +23,7 @@ from underhood.runs import atomic_write, parse_json
 
 if TYPE_CHECKING:
     from safetensors import safe_open
-    from torch import nn
+    from torch import Tensor, nn
 
     from underhood.core.models import Architecture
 
@@ -169,30 +169,36 @@ def load_state(folder: Path) -> tuple[dict[str, Any], float] | None:
     with _open_tensors(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         metadata = file.metadata() or {}
-    state: dict[str, Any] = {"model": {}, "optimizer": {}, "recorder": {}, "layer_stats": []}
     try:
         header = parse_json(metadata["underhood"])
         if header["format"] > FORMAT:
             raise RunError(f"{path} has format {header['format']}, this underhood reads up to {FORMAT}: {UPDATE}")
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "model":
-                state["model"][rest] = tensor
-            elif kind == "optimizer":
-                number, _, what = rest.partition(".")
-                state["optimizer"].setdefault(int(number), {})[what] = tensor
-            elif kind == "recorder":
-                state["recorder"][rest] = tensor.tolist()
-            elif name in ("looks", "losses"):
-                state["layer_stats" if name == "looks" else name] = tensor
-            else:
-                raise ValueError(f"it has a tensor {name!r}")
+        state = _state(tensors)
         state["global_step"], seconds = header["taken"], float(header["seconds"])
         if type(state["global_step"]) is not int or not 0 <= seconds < math.inf or "losses" not in state:
             raise ValueError("it has no number of steps, seconds or losses")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{path} is damaged ({error}): remove it to start the run again") from None
     return state, seconds
+
+
+def _state(tensors: "dict[str, Tensor]") -> dict[str, Any]:
+    """The tensors of a state by what they belong to. Raises ValueError for others."""
+    state: dict[str, Any] = {"model": {}, "optimizer": {}, "recorder": {}, "layer_stats": []}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            state["model"][rest] = tensor
+        elif kind == "optimizer":
+            number, _, what = rest.partition(".")
+            state["optimizer"].setdefault(int(number), {})[what] = tensor
+        elif kind == "recorder":
+            state["recorder"][rest] = tensor.tolist()
+        elif name in ("looks", "losses"):
+            state["layer_stats" if name == "looks" else name] = tensor
+        else:
+            raise ValueError(f"it has a tensor {name!r}")
+    return state
 
 
 def check_state(state: dict[str, Any], model: "nn.Module", steps: int) -> None:
