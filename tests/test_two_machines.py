@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import fill
 
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv")
 FLAGS = ("--model", "net", "--epochs", "3", "--batch-size", "32", "--limit", "400", "--save-every", "0", "--no-report")
@@ -56,7 +58,7 @@ class Machines:
     def __init__(self, one: Machine, two: Machine, place: Path):
         self.one, self.two, self.place = one, two, place
 
-    def run(self, *command: object, **how: int) -> list[tuple[int, str, str]]:
+    def run(self, *command: object, **how: Any) -> list[tuple[int, str, str]]:
         """Start a command on both and wait: (exit code, stdout, stderr) of each."""
         return self.wait([machine.start(*command, **how) for machine in (self.one, self.two)])
 
@@ -193,7 +195,42 @@ def events(tmp_path: Path, what: str, out: Path) -> tuple[object, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["0", "1", "3", "2 3"], ids=["main", "first", "second", "all-of-the-second"])
+def test_class_folders_that_differ_are_one_line_that_names_the_machine(machines: Machines) -> None:
+    disks = [machines.place.parent / f"disk-{number}" for number in (0, 1)]
+    for disk, names in zip(disks, (("cat", "dog"), ("cat", "horse")), strict=True):
+        fill(disk / "pets", {f"{name}/{i}.png": 100 * place + i for place, name in enumerate(names) for i in range(10)})
+    pets = ("-m", "underhood", "train", machines.place / "pets", "--model", "linear", "--out", machines.place / "run")
+    said = "error: process 1 on two has other classes (cat, horse) than process 0 on one (cat, dog): all machines need"
+    for code, _, err in machines.run(*pets, nproc=1):
+        assert code == 1
+        assert said in err, err
+    assert not (disks[0] / "run").exists()
+
+
+@pytest.mark.slow
+def test_debians_loopback_name_is_refused_and_the_named_interface_works(machines: Machines) -> None:
+    flags = (*TRAIN, "--epochs", "1", "--out", machines.place / "debian")
+    disk = machines.place.parent
+    (disk / "hosts-0").write_text("127.0.0.1 localhost\n127.0.1.1 one\n10.77.0.2 two\n")
+    (disk / "hosts-1").write_text("127.0.0.1 localhost\n127.0.1.1 two\n10.77.0.1 one\n")
+    for machine in (machines.one, machines.two):
+        machine.call("mount", "--bind", disk / f"hosts-{machine.number}", "/etc/hosts")
+    try:
+        (code, _, err), (other_code, _, other_err) = machines.run(*flags, nproc=1)
+        assert (code, other_code) == (1, 1)
+        assert "error: other machines cannot reach one at 127.0.1.1: export GLOO_SOCKET_IFNAME" in err
+        assert "error: other machines cannot reach two at 127.0.1.1: export GLOO_SOCKET_IFNAME" in other_err
+        assert "(cable)" in err
+        assert not (disk / "disk-0" / "debian").exists()
+        (code, _, err), (other_code, _, other_err) = machines.run(*flags, nproc=1, GLOO_SOCKET_IFNAME="cable")
+        assert (code, other_code) == (0, 0), err + other_err
+    finally:
+        for machine in (machines.one, machines.two):
+            machine.call("umount", "/etc/hosts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["0", "3", "2 3"], ids=["first", "second", "all-of-the-second"])
 def test_killed_workers_of_either_machine_are_started_again_and_the_run_ends_in_the_same_bytes(
     killed: str, machines: Machines, whole: Path, tmp_path: Path
 ) -> None:
