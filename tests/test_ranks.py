@@ -166,8 +166,13 @@ def test_a_process_that_fails_ends_all_with_its_message(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr.split("torch.distributed.elastic")[0].split("E1")[0]
 
 
-def test_a_killed_process_brings_the_run_back_from_its_last_state(tmp_path: Path) -> None:
-    flags = ("train", "--model", "net", "--epochs", 3, "--batch-size", 16, "--save-every", 0)
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "own_store"), [(2, "0"), (3, "1")])  # three numbers have more than one order
+def test_a_killed_process_brings_the_run_back_from_its_last_state(
+    processes: int, own_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, own_store)
+    flags = ("train", "--model", "net", "--epochs", 3, "--batch-size", 48, "--save-every", 0, "--no-report")
     script = write_script(
         tmp_path / "script.py",
         """
@@ -178,7 +183,7 @@ def test_a_killed_process_brings_the_run_back_from_its_last_state(tmp_path: Path
         steps = Learner.steps
         def dies(self, *a):
             for step in steps(self, *a):
-                if step.number == 120 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+                if step.number == 40 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield step
         Learner.steps = dies
@@ -186,8 +191,8 @@ def test_a_killed_process_brings_the_run_back_from_its_last_state(tmp_path: Path
         """,
     )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert train(2, whole, *flags[1:]).returncode == 0
-    done = torchrun(2, script, *flags, "--out", broken, restarts=3)
+    assert train(processes, whole, *flags[1:]).returncode == 0
+    done = torchrun(processes, script, *flags, "--out", broken, restarts=3)
     assert done.returncode == 0, done.stderr
     assert "resumes after step" in (broken / "log.txt").read_text()
     for name in SAME:
