@@ -14,10 +14,11 @@ import resource
 import shutil
 import signal
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,6 +40,7 @@ from underhood.preparation import Preparation, prepare_image
 from underhood.preparation.files import BadImageError, header_pixels, open_image
 from underhood.runs.checkpoint import load_run, load_state
 from underhood.runs.folder import changes, read_config
+from underhood.training.config import TrainConfig
 
 TRIES = int(os.environ.get("FUZZ", "200"))
 TIMEOUT = 5  # seconds for each
@@ -540,3 +542,43 @@ def test_what_a_report_reads(what: st.DataObject, run: Path) -> None:
         assert "\n" not in str(error)
     finally:
         (run / name).write_bytes(kept)
+
+
+RECORDS: list[Any] = [
+    None,
+    [],
+    {},
+    {"train": []},
+    {"train": {"a": "x"}},
+    {"train": {"a": -5}},
+    {"train": {"a": 0.5}},
+    3,
+]
+
+
+@pytest.mark.parametrize("counts", RECORDS, ids=str)
+def test_a_restart_onto_a_damaged_record_is_one_line(
+    counts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"model": "linear", "limit": 60, "report": False}
+    run = tmp_path / "run"
+    train("digits", out=run, **asked)
+    (run / "data.json").write_text(json.dumps({"counts": counts}))
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    with pytest.raises(UnderhoodError, match=r"data\.json is damaged") as failed:
+        train("digits", out=run, **asked)
+    assert "\n" not in str(failed.value)
+
+
+@settings(many, max_examples=max(10, TRIES // 20))
+@given(st.data())
+def test_a_restart_onto_any_config_is_refused_or_goes_on(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        run = Path(place) / "run"
+        patch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+        run.mkdir()
+        config = TrainConfig("digits", model="linear", epochs=1, limit=60, report=False)
+        stored = json.dumps(config.as_dict()).encode()
+        (run / "config.json").write_bytes(data.draw(damaged(stored)))
+        with soon(), suppress(UnderhoodError):
+            train("digits", model="linear", epochs=1, limit=60, report=False, out=run)
