@@ -5,7 +5,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from underhood.core.errors import DataError, RunError, UnderhoodError
 from underhood.data.files import short_list
@@ -38,7 +38,15 @@ from underhood.training.tracking import require_tracker
 if TYPE_CHECKING:
     from underhood.training.run import TrainResult
 
-Saved = tuple[dict[str, Any], float] | None  # a state and its seconds of training
+
+class Recorded(NamedTuple):
+    """What is known of a run that is not finished."""
+
+    config: TrainConfig
+    state: dict[str, Any] | None = None
+    seconds: float = 0.0  # of training, before the state
+    preparation: Preparation | None = None  # where the options and the data do not give it
+    threads: int | None = None
 
 
 class FinishedRun(TypedDict):
@@ -152,25 +160,20 @@ def _resume(
     request: of a training that torchrun has started again, which must be the run's own
     """
     with run_lock(folder) if processes.is_main else nullcontext():
-        if processes.is_main and request is not None:
-            _require_same_request(folder, request)
-        recorded = processes.broadcast(_recorded(folder) if processes.is_main else None)
+        recorded = processes.broadcast(_recorded(folder, processes, request) if processes.is_main else None)
         if recorded is None:
             return _finished(folder, reporter) if processes.is_main else None
-        config, saved, preparation = recorded
-        goes_on = processes.is_main and saved is not None  # otherwise it starts again, and chooses again
-        threads = processes.broadcast(recorded_threads(folder, processes.world_size) if goes_on else None)
+        config, state, seconds, preparation, threads = recorded
         log = RunLog(reporter)
-        setup = make_setup(config if saved is None else replace(config, from_run=None), log, processes, preparation)
+        setup = make_setup(config if state is None else replace(config, from_run=None), log, processes, preparation)
         with cpu_threads(setup, threads or config.threads):
-            if processes.is_main and saved is None:
+            if processes.is_main and state is None:
                 _write_record(folder, config, setup)
             elif processes.is_main:
                 _check_unchanged(folder, setup, log)
-                log.log(f"resumes after step {saved[0]['global_step']:,}")
-            if saved is not None:
-                _restore(folder, setup, saved[0])
-            seconds = saved[1] if saved else 0.0
+                log.log(f"resumes after step {state['global_step']:,}")
+            if state is not None:
+                _restore(folder, setup, state)
             return _finish(folder if processes.is_main else None, config, setup, log, started, seconds)
 
 
@@ -215,12 +218,11 @@ def _finished(folder: Path, reporter: Reporter) -> FinishedRun:
     return {"run": str(folder), "finished": True}
 
 
-def _recorded(folder: Path) -> tuple[TrainConfig, Saved, Preparation | None] | None:
-    """(options, the saved state where there is one, the preparation where it is that of the run in --from).
-
-    None for a run that is trained and measured.
-    """
+def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -> Recorded | None:
+    """What a run folder says; None for a run that is trained and measured. request: see ``_resume``."""
     config = read_config(folder)
+    if request is not None:
+        _require_same_request(folder, request)
     if not missing_files(folder, report=False):
         return None
     stored = stored_config(folder, config)
@@ -228,12 +230,15 @@ def _recorded(folder: Path) -> tuple[TrainConfig, Saved, Preparation | None] | N
     from underhood.runs.checkpoint import load_state  # imports torch, which bad input need not wait for
 
     saved = load_state(folder)
-    if saved is None or stored.from_run is None:
-        return stored, saved, None
-    try:
-        return stored, saved, Preparation(**read_json(folder, "data.json")["preparation"])
-    except (TypeError, KeyError, ValueError, UnderhoodError) as error:
-        raise RunError(f"{folder / 'data.json'} is damaged ({error})") from None
+    if saved is None:  # it starts again, and chooses again
+        return Recorded(stored)
+    preparation = None
+    if stored.from_run is not None:  # which may be gone
+        try:
+            preparation = Preparation(**read_json(folder, "data.json")["preparation"])
+        except (TypeError, KeyError, ValueError, UnderhoodError) as error:
+            raise RunError(f"{folder / 'data.json'} is damaged ({error})") from None
+    return Recorded(stored, *saved, preparation, recorded_threads(folder, processes.world_size))
 
 
 def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:

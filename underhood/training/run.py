@@ -1,8 +1,6 @@
-"""THE RUN: a loop over ``Learner.steps`` that keeps a run folder. ``train``, ``--resume``, ``rerun`` and the processes
-of torchrun all go through it.
+"""THE RUN: a loop over ``Learner.steps`` that keeps a run folder. ``train``, ``--resume`` and ``rerun`` go through it.
 
-What happens after a step is written out in ``fit``, in its order: layer statistics, progress, the end of an epoch,
-checkpoint, stop signal.
+What happens after a step is written out in ``fit``: statistics, progress, end of an epoch, checkpoint, stop signal.
 """
 
 import signal
@@ -240,10 +238,8 @@ def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str
     elif config.from_run is not None:
         start_from(learn.model, load_run(expanduser(config.from_run)), setup.loaded.dataset.classes)
     layer = first_nan_layer(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]), step)
-    kept = (
-        f"the last good state, of step {saved[0]['global_step']:,}, is kept" if saved else "no state was saved before"
-    )
-    return f"repeated, it first appears {layer}; {kept}"
+    last = f"the last good state, of step {saved[0]['global_step']:,}, is kept" if saved else "no state was saved"
+    return f"repeated, it first appears {layer}; {last}"
 
 
 def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
@@ -260,7 +256,7 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
     save_weights(folder, learn.model, setup.architecture, dataset.classes, loaded.preparation, threshold)
     similarity = PixelSimilarity().fit(dataset.train)
     save_class_means(folder, similarity.class_means)
-    predicted = save_predictions(folder, probabilities, dataset.valid)  # the last file: with it, the run is finished
+    predicted = save_predictions(folder, probabilities, dataset.valid)
     right = predicted == dataset.valid.labels
     baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
     result: TrainResult = {
