@@ -138,7 +138,7 @@ def test_public_names_are_there_documented_and_in_order() -> None:
 def test_type_checkers_see_the_same_names() -> None:
     """Without the imports under TYPE_CHECKING, every public name would be Any."""
     code = ast.parse((PACKAGE / "__init__.py").read_text())
-    (block,) = [block for block in code.body if isinstance(block, ast.If)]
+    (block,) = [one for one in code.body if isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING"]
     imports = [one for one in block.body if isinstance(one, ast.ImportFrom)]
     assert {alias.asname: one.module for one in imports for alias in one.names} == underhood._HOME
 
