@@ -36,6 +36,7 @@ MAX_NUMBERS = 2**28  # in all values of one image: 1 GB. vgg on 1024 × 1024 pix
 MAX_MULTIPLY_ADDS = 2 * 10**11  # for one image: resnet18 on 1024 × 1024 pixels takes a fifth
 MAX_BATCH = 256  # images
 MAX_WINDOW = 1024  # of a convolution or pooling: its size, step and padding
+MAX_RANK = 8  # dimensions of a value, and numbers of a constant that says a shape
 
 
 class Checked(NamedTuple):
@@ -54,7 +55,7 @@ class Value(NamedTuple):
 
     shape: tuple[int, ...]
     kind: int = FLOAT
-    known: np.ndarray | None = None  # the numbers, of int64 constants and shapes
+    known: np.ndarray | None = None  # the numbers, of few int64 constants and shapes
     work: int = 0  # multiply-adds to compute it
 
 
@@ -120,7 +121,8 @@ def _constant(tensor: Any) -> Value:
         raise ValueError(f"constant {tensor.name!r} does not have the numbers that it declares")
     content = np.frombuffer(tensor.raw_data, dtype)
     _require(bool(np.isfinite(content).all()), f"constant {tensor.name!r} holds NaN or infinity")
-    return Value(shape, tensor.data_type, content.reshape(shape) if tensor.data_type == INT64 else None)
+    small = tensor.data_type == INT64 and content.size <= MAX_RANK
+    return Value(shape, tensor.data_type, content.reshape(shape) if small else None)
 
 
 def _declared_input(value: Any) -> tuple[int, ...]:
@@ -129,16 +131,14 @@ def _declared_input(value: Any) -> tuple[int, ...]:
     first, *shape = tensor.shape.dim
     numbers = tuple(one.dim_value for one in shape)
     _require(value.name == INPUT and tensor.elem_type == UINT8, f"its input is not {INPUT}, uint8")
-    _require(
-        not first.HasField("dim_value") and len(numbers) == 3 and min(numbers) > 0, "its input is not [n, c, h, w]"
-    )
+    free = not first.HasField("dim_value")
+    _require(free and len(numbers) == 3 and min(numbers) > 0, "its input is not [n, c, h, w]")
     return numbers
 
 
 def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int, Value]:
     """(how many numbers are computed, the last value), from the shapes of constants and input. Runs nothing."""
-    numbers = work = 0
-    result = Value(())
+    numbers, work, result = 0, 0, Value(())
     for node in nodes:
         attributes = {one.name: _attribute(one) for one in node.attribute}
         rule, allowed = RULES[node.op_type]
@@ -151,7 +151,7 @@ def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int,
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"operator {node.op_type!r} does not fit its inputs ({error})") from None
         numbers, work = numbers + math.prod(result.shape), work + result.work
-        within = numbers <= MAX_NUMBERS and work <= MAX_MULTIPLY_ADDS * images
+        within = numbers <= MAX_NUMBERS and work <= MAX_MULTIPLY_ADDS * images and len(result.shape) <= MAX_RANK
         _require(within, "it computes more than any model that export writes")
     return numbers, result
 
@@ -254,7 +254,7 @@ def _shape(attributes: Attributes, x: Value) -> Value:
 
 
 def _squeeze(_: Attributes, x: Value) -> Value:
-    known = np.squeeze(x.known)  # type: ignore[arg-type]
+    known = np.squeeze(np.asarray(x.known, np.int64))  # TypeError where they are not known
     return Value(known.shape, INT64, known)
 
 
