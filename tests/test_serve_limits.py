@@ -32,7 +32,7 @@ from underhood.core.errors import UnderhoodError
 from underhood.preparation.files import SUFFIXES
 from underhood.serving import connections, decoding, requests
 from underhood.serving.requests import MAX_BYTES, HTTPError, parse_json
-from underhood.serving.server import allowed_hosts, served
+from underhood.serving.server import Guard, allowed_hosts, served
 
 PREPARATION = Preparation(3, 8, 8)
 
@@ -128,7 +128,12 @@ def test_allow_host_adds_names_and_a_server_for_all_addresses_answers_to_any_add
     assert allowed_hosts("192.168.0.7")("192.168.0.7:8000")
     assert not allowed_hosts("192.168.0.7")("192.168.0.8")
     assert allowed_hosts("box.example.org")("box.example.org")
-    for wrong in ("https://digits.example.org", "digits.example.org:443", "a/b", "", "a b"):
+    assert allowed_hosts("Box.example.org.")("box.example.org:8000")
+    assert allowed_hosts("2001:DB8::0001")("[2001:db8::1]:8000")
+    for everywhere in ("0", "0:0:0:0:0:0:0:0"):
+        assert allowed_hosts(everywhere)("192.168.0.7:8000")
+    assert not allowed_hosts("")("")
+    for wrong in ("https://digits.example.org", "digits.example.org:443", "a/b", "", "a b", "."):
         with pytest.raises(UnderhoodError, match="is not a host name: leave scheme, port and path out"):
             allowed_hosts("127.0.0.1", [wrong])
 
@@ -173,6 +178,32 @@ def test_a_post_from_another_origin_is_refused_before_its_body_is_read(
     origin = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()).encode()
     with connect(port, HEAD + origin + b"Content-Length: 1000\r\n\r\n") as waiting:  # and no body
         assert waiting.recv(100).startswith(b"HTTP/1.1 403 ")
+
+
+def test_an_address_as_origin_is_foreign_even_where_every_address_is_a_host() -> None:
+    """A page at somebody else's address. To a server on another machine, browsers do not send Sec-Fetch-Site."""
+    for host in ("0.0.0.0", "::", ""):
+        guard = Guard(lambda *_: None, allowed_hosts(host, ["digits.example.org"]))  # type: ignore[arg-type,return-value]
+
+        def refused(origin: str, guard: Guard = guard) -> bool:
+            headers = [(b"host", b"192.168.0.7:8000"), (b"origin", origin.encode())]
+            return guard._refusal({"method": "POST", "headers": headers}) is not None
+
+        for foreign in (
+            "http://203.0.113.5",
+            "http://[2001:db8::5]:8000",
+            "http://192.168.0.8:8000",
+            "null",
+            "file://",
+        ):
+            assert refused(foreign), foreign
+        for own in (
+            "http://192.168.0.7:8000",
+            "https://192.168.0.7",
+            "http://localhost:3000",
+            "https://digits.example.org",
+        ):
+            assert not refused(own), own
 
 
 def test_the_page_itself_and_programs_may_post(port: int) -> None:

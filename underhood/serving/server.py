@@ -36,36 +36,50 @@ ADDRESS = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@?#\s]+)(:\d*)?")  # host, host:
 SHUTDOWN_TIMEOUT = 10  # seconds for requests in flight when the server stops
 
 
-def allowed_hosts(host: str = "127.0.0.1", names: Iterable[str] = ()) -> Callable[[str], bool]:
-    """Whether a ``Host`` header is answered, as a function of its value.
+def allowed_hosts(host: str = "127.0.0.1", names: Iterable[str] = ()) -> Callable[..., bool]:
+    """Whether a ``Host`` header is answered, as a function of its value, and of ``any_address=False`` for an origin.
 
     host: the address that the server listens on
     names: further host names, those of ``--allow-host``
 
     Loopback addresses, ``host`` and ``names`` are allowed, with any port. A server that listens on all addresses also
-    answers to any IP address and to the machine's name: neither can be made to point here by somebody else's DNS.
+    answers to any IP address and to the machine's name: neither can be made to point here by somebody else's DNS. The
+    origin of a page may not be any address: somebody else's page may have one.
     Raises UnderhoodError for a name that is none.
     """
-    known = {"localhost", host.lower()}
+    known = {"localhost", _host_name(host)}
     for name in names:
-        if ":" in name or not ADDRESS.fullmatch(name.lower()):
+        if ":" in name or not ADDRESS.fullmatch(name.lower()) or not _host_name(name):
             raise UnderhoodError(f"--allow-host {name!r} is not a host name: leave scheme, port and path out")
-        known.add(name.lower().rstrip("."))
-    everywhere = host in ("", "0.0.0.0", "::")
+        known.add(_host_name(name))
+    everywhere = _host_name(host) in ("", "0", "0.0.0.0", "::")
     if everywhere:
-        known.add(socket.gethostname().lower())
+        known.add(_host_name(socket.gethostname()))
 
     @lru_cache(1024)
-    def allowed(value: str) -> bool:
-        found = ADDRESS.fullmatch(value.lower())
-        name = found[1].strip("[]").rstrip(".") if found else ""
+    def allowed(value: str, any_address: bool = everywhere) -> bool:
+        name = _name_without_port(value)
         try:
-            address = ip_address(name)
+            return ip_address(name).is_loopback or any_address or name in known
         except ValueError:
-            return name in known
-        return everywhere or address.is_loopback or name in known
+            return name != "" and name in known
 
     return allowed
+
+
+def _name_without_port(value: str) -> str:
+    """The name in a ``Host`` header or after an origin's ``://``; empty if there is none."""
+    found = ADDRESS.fullmatch(value.lower())
+    return _host_name(found[1]) if found else ""
+
+
+def _host_name(text: str) -> str:
+    """A name in lower case, without the dot at its end, or an address in its usual spelling."""
+    name = text.lower().strip("[]").rstrip(".")
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name
 
 
 def security_headers(*pages: str) -> list[tuple[str, str]]:
@@ -98,7 +112,7 @@ class Guard:
     allowed: see ``allowed_hosts``. Nothing of a refused request's body is read.
     """
 
-    def __init__(self, app: "ASGIApp", allowed: Callable[[str], bool]):
+    def __init__(self, app: "ASGIApp", allowed: Callable[..., bool]):
         self._app, self._allowed = app, allowed
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -127,13 +141,15 @@ class Guard:
             return f"this server does not answer to the host {hosts[0][:100]!r}: start it with --allow-host NAME"
         if scope["method"] in ("GET", "HEAD"):
             return None
-        if site == b"cross-site" or (origin is not None and not self._allowed(origin.partition("://")[2])):
+        page = hosts[0] if origin is None else origin.partition("://")[2]
+        same = _name_without_port(page) == _name_without_port(hosts[0])
+        if site == b"cross-site" or not (same or self._allowed(page, any_address=False)):
             return "requests from pages of other origins are refused"
         return None
 
 
 def make_server(
-    app: "FastAPI", allowed: Callable[[str], bool] | None = None, log_level: str = "warning"
+    app: "FastAPI", allowed: Callable[..., bool] | None = None, log_level: str = "warning"
 ) -> uvicorn.Server:
     """A server of an application. Run it with ``run(sockets=[listen(host, port)])``.
 
