@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -30,7 +31,7 @@ from PIL import Image
 from underhood import Predictor, Preparation, train
 from underhood.core.errors import UnderhoodError
 from underhood.preparation.files import SUFFIXES
-from underhood.serving import connections, decoding, requests
+from underhood.serving import app, connections, decoding, requests
 from underhood.serving.requests import MAX_BYTES, HTTPError, parse_json
 from underhood.serving.server import Guard, allowed_hosts, served
 
@@ -580,6 +581,42 @@ def test_bombs_get_an_error_and_good_clients_an_answer_beside_them(port: int) ->
 
 
 # --- the process
+
+
+def test_small_files_that_become_large_arrays_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 images of a few hundred bytes are 12 MB once they are prepared, 200 MB at the largest size of a model."""
+    started: list[int] = []
+    finished: list[int] = []
+    at_once: list[int] = []  # requests, whenever a batch is predicted
+
+    def probabilities(pixels: np.ndarray) -> np.ndarray:
+        at_once.append(len(started) - len(finished))
+        time.sleep(0.1)
+        return np.full((len(pixels), 2), 0.5, np.float32)
+
+    async def prepare(self: decoding.Decoder, images: list[bytes], steps: object) -> list[np.ndarray]:
+        started.append(len(images))
+        return await original(self, images, steps)  # type: ignore[arg-type]
+
+    def respond(*given: Any) -> object:
+        with pytest.raises(RuntimeError):  # not in the loop's thread: other clients do not wait
+            asyncio.get_running_loop()
+        finished.append(len(given[2]))
+        return answer(*given)
+
+    original, answer = decoding.Decoder.prepare, app._predictions
+    monkeypatch.setattr(decoding.Decoder, "prepare", prepare)
+    monkeypatch.setattr(app, "_predictions", respond)
+    monkeypatch.setattr(decoding, "MAX_PREPARED", 10 * 3 * 256 * 256)
+    predictor = Predictor(tmp_path, ("cat", "dog"), Preparation(3, 256, 256), 0.0, probabilities)
+    body = json.dumps({"inputs": [base64.b64encode(GOOD).decode()] * 4}).encode()
+    with served(predictor) as port, ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(lambda _: send(port, body, Content_Type="application/json")[0], range(12)))
+        assert answers == [200] * 12
+        many = json.dumps({"inputs": [base64.b64encode(GOOD).decode()] * 20}).encode()
+        assert len(finished) == 12
+        assert max(at_once) == 2  # two requests of four: a third does not fit
+        assert send(port, many, Content_Type="application/json")[0] == 200  # more than there is room for: alone
 
 
 @pytest.fixture(scope="module")

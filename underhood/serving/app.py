@@ -25,28 +25,17 @@ from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
 from underhood.preparation import IMPLEMENTATIONS
 from underhood.preparation.files import FORMATS
-from underhood.serving import Predictor
+from underhood.serving import Predictor, requests
 from underhood.serving.batching import Batcher, Overloaded
 from underhood.serving.decoding import Decoder
-from underhood.serving.requests import (
-    BytesInFlight,
-    CollectResponse,
-    ErrorResponse,
-    ExplainResponse,
-    HTTPError,
-    ParsedRequest,
-    PredictResponse,
-    Results,
-    parse_request,
-    request_content,
-)
+from underhood.serving.requests import ExplainResponse, HTTPError, ParsedRequest, PredictResponse, Results
 
 UNCOMPRESSED_BYTES = 4096  # of pixels: compressing so few takes longer than sending them
 STEPS = tuple(step for fit in IMPLEMENTATIONS.values() for step in fit.steps)  # of any preparation
 PAGE = Path(__file__).parent / "page" / "index.html"
 NOT_PREDICTED = "the model predicts NaN, or numbers outside 0 to 1: its weights are damaged"
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": description}
+    status: {"model": requests.ErrorResponse, "description": description}
     for status, description in {
         400: "not an image that can be read",
         403: "a foreign host or origin",
@@ -142,18 +131,19 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
 def _results_of(predictor: Predictor) -> Callable[[Request], AbstractAsyncContextManager[ParsedResults]]:
     """A function that reads a request and predicts its images, for the length of an ``async with`` block."""
     batcher: Batcher[np.ndarray, ImageResult] = Batcher(lambda batch: _predict_batch(predictor, batch))
-    decoder, in_flight = Decoder(predictor.preparation), BytesInFlight()
+    decoder, in_flight = Decoder(predictor.preparation), requests.BytesInFlight()
 
     @asynccontextmanager
     async def results_of(request: Request) -> AsyncIterator[ParsedResults]:
         with in_flight.request() as count:
             try:
-                parsed = await parse_request(request, count)
+                parsed = await requests.parse_request(request, count)
                 unknown = set(parsed.steps) - set(STEPS)
                 if unknown:
                     raise HTTPError(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
                 steps = tuple(step for step in predictor.preparation.steps if parsed.steps.get(step, True))
-                yield parsed, await batcher.submit(await decoder.prepare(parsed.images, steps))
+                async with decoder.room(len(parsed.images)):
+                    yield parsed, await batcher.submit(await decoder.prepare(parsed.images, steps))
             except asyncio.CancelledError:
                 raise HTTPError(503, "the server is shutting down") from None
 
@@ -167,7 +157,7 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
     validation of every request.
     """
     results_of = _results_of(predictor)
-    body = {"requestBody": {"required": True, "content": request_content()}}
+    body = {"requestBody": {"required": True, "content": requests.request_content()}}
 
     @app.post(
         "/api/predict", openapi_extra=body, responses=ERRORS, response_model=PredictResponse | Results[PredictResponse]
@@ -176,7 +166,9 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
         """The most probable labels of an image. For several images: {"results": […]}."""
         start = time.perf_counter()
         async with results_of(request) as (parsed, results):
-            return _respond(parsed, [_prediction(predictor, result, parsed.top_k) for result in results], start)
+            if sum(result.pixels.nbytes for result in results) <= requests.SMALL_BODY:
+                return _predictions(predictor, parsed, results, start)
+            return await asyncio.to_thread(_predictions, predictor, parsed, results, start)
 
     @app.post(
         "/api/explain", openapi_extra=body, responses=ERRORS, response_model=ExplainResponse | Results[ExplainResponse]
@@ -185,12 +177,15 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
         """The attributions of the most probable label (null without torch), and the nearest class mean."""
         start = time.perf_counter()
         async with results_of(request) as (parsed, results):
-            return _respond(parsed, [await asyncio.to_thread(_explanation, predictor, one) for one in results], start)
+            contents = [await asyncio.to_thread(_explanation, predictor, one) for one in results]
+            return await asyncio.to_thread(_respond, parsed, contents, start)
 
     if collect is not None:
-        saving: dict[int | str, dict[str, Any]] = {507: {"model": ErrorResponse, "description": "cannot be saved"}}
+        saving: dict[int | str, Any] = {507: {"model": requests.ErrorResponse, "description": "cannot be saved"}}
 
-        @app.post("/api/collect", openapi_extra=body, responses=ERRORS | saving, response_model=CollectResponse)
+        @app.post(
+            "/api/collect", openapi_extra=body, responses=ERRORS | saving, response_model=requests.CollectResponse
+        )
         async def save(request: Request) -> Response:
             """Save an image, as it was sent, in the folder of the class ``label``."""
             async with results_of(request) as (parsed, _):  # only an image that can be decoded is saved
@@ -211,6 +206,10 @@ def _predict_batch(predictor: Predictor, batch: Sequence[np.ndarray]) -> list[Im
     probabilities = predictor.probabilities(pixels)
     rejected = predictor.rejected(pixels, probabilities).tolist()
     return [ImageResult(*one) for one in zip(batch, probabilities, rejected, strict=True)]
+
+
+def _predictions(predictor: Predictor, parsed: ParsedRequest, results: list[ImageResult], start: float) -> Response:
+    return _respond(parsed, [_prediction(predictor, result, parsed.top_k) for result in results], start)
 
 
 def _prediction(predictor: Predictor, result: ImageResult, top_k: int) -> dict[str, Any]:

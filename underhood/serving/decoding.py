@@ -33,6 +33,7 @@ THREAD_BYTES, THREAD_PIXELS = 1_000_000, 2_000_000  # of an image: prepared in a
 MAX_PROCESSES = 8  # that decode large images; fewer on fewer CPUs
 MAX_PIXELS_AT_ONCE = MAX_PIXELS  # of all large images that are being decoded
 MAX_WAITING = 64  # large images that wait for their turn
+MAX_PREPARED = 200_000_000  # numbers of the prepared images of all requests: 64 of the largest
 DECODE_TIMEOUT = 10.0  # seconds for a large image
 PROCESS_MEMORY = 1_500_000_000  # bytes of address space that a process may use beside what it starts with
 
@@ -126,10 +127,27 @@ class Decoder:
         self._turns = asyncio.Semaphore(count)
         self._waiting = 0  # large images
         self._pixels = PixelBudget(MAX_PIXELS_AT_ONCE)
+        self._prepared = PixelBudget(MAX_PREPARED)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")  # each waits for a process
         self._children: set[Child] = set()
         self._idle: list[Child] = []
         weakref.finalize(self, _kill_all, self._children)
+
+    @asynccontextmanager
+    async def room(self, images: int) -> AsyncIterator[None]:
+        """Wait until so many prepared images find room beside those of other requests: small files become large arrays.
+
+        Raises Overloaded where that takes too long.
+        """
+        numbers = images * self._preparation.channels * self._preparation.height * self._preparation.width
+        async with AsyncExitStack() as stack:
+            if numbers > requests.SMALL_BODY:
+                try:
+                    async with asyncio.timeout(requests.TIMEOUT):
+                        await stack.enter_async_context(self._prepared.hold(numbers))
+                except TimeoutError:
+                    raise Overloaded from None
+            yield
 
     async def prepare(self, images: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
         """Image files as pixels, uint8 [c, h, w] each.
