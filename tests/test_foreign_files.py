@@ -394,6 +394,10 @@ def test_serve_refuses_another_model_under_the_same_certificate(run: Path) -> No
     onnx.save(model, run / "model.onnx")
     with pytest.raises(RunError, match=rf"model\.onnx is not the file that parity\.json .* underhood export {run}"):
         _load(run, lines)
+    certificate = json.loads((run / "parity.json").read_text())
+    (run / "parity.json").write_text(json.dumps(certificate | {"model_sha256": None}))
+    with pytest.raises(RunError, match="is not the file that parity"):
+        _load(run, lines)
     export(run)
     tensors = load_file(run / "weights.safetensors")
     from safetensors import safe_open

@@ -71,7 +71,7 @@ def _load(run: str | Path, reporter: Reporter) -> Predictor:
         return predictor
     if certificate["weights_sha256"] != sha256(folder / "weights.safetensors"):
         raise RunError(f"{exported} was exported from other weights: underhood export {run}, or remove model.onnx")
-    return replace(predictor, probabilities=load_onnx(exported, certificate["model_sha256"]).probabilities)
+    return replace(predictor, probabilities=load_onnx(exported, str(certificate["model_sha256"])).probabilities)
 
 
 def _leave_a_core() -> None:
