@@ -188,6 +188,22 @@ def test_a_damaged_entry_is_replaced(small_folder: Path, cache_folder: Path, dec
     assert decodings == [20, 20]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("file", ["record.json", "sizes.npy", "pixels-1.npy"])
+def test_a_pipe_in_an_entry_is_never_waited_for(small_folder: Path, cache_folder: Path, file: str) -> None:
+    script = (
+        "import sys; from pathlib import Path; from underhood.data import cache; from underhood.data.read import read; "
+        "cache.WORTH_KEEPING = 0; cache.cache_folder = lambda: Path(sys.argv[2]); read(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", script, small_folder, cache_folder]
+    subprocess.run(command, check=True)
+    pipe = next(cache_folder.glob(f"*/{file}"))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    subprocess.run(command, check=True, timeout=60)
+    assert pipe.is_file()
+
+
 def test_a_cache_that_cannot_be_written_is_noted_and_not_needed(small_folder: Path, cache_folder: Path) -> None:
     cache_folder.write_text("a file is in the way")
     loaded = load_data(small_folder)

@@ -22,6 +22,7 @@ from underhood.core.losses import cross_entropy
 from underhood.core.models import MODELS, Architecture, build_model
 from underhood.data import decode
 from underhood.data.decode import available_cpus
+from underhood.jobs.train import recorded_threads
 from underhood.training import threads
 from underhood.training.threads import WORK_PER_THREAD, choose_threads, pinned_threads
 
@@ -181,3 +182,12 @@ def test_a_resume_and_a_rerun_keep_the_run_s_own_number_of_threads(tmp_path: Pat
     outcome: Outcome = underhood("rerun", tmp_path / "run", "--out", tmp_path / "again", "--json")  # type: ignore[operator]
     assert outcome.json["same"] is True
     assert json.loads((tmp_path / "again/environment.json").read_text())["threads"] == 2
+
+
+@pytest.mark.parametrize("threads", [True, 0, -1, 1.5, "2", 1025, 10**9, 2**70, None])
+def test_a_record_with_a_number_of_threads_that_train_refuses_is_not_followed(threads: object, tmp_path: Path) -> None:
+    record = tmp_path / "environment.json"
+    record.write_text(json.dumps({"threads": threads, "processes": 1}))
+    assert recorded_threads(tmp_path) is None
+    record.write_text(json.dumps({"threads": 1024, "processes": 1}))
+    assert recorded_threads(tmp_path) == 1024

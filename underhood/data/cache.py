@@ -259,7 +259,7 @@ def _load(place: Path, paths: Sequence[str], fit: str, verify: bool, warnings: l
 
     warnings: gets a line if its pixels are not those that were decoded. Such an entry is removed.
     """
-    if refusal(place):
+    if refusal(place) or not all(file.is_file() for file in place.glob("*")):  # a pipe would never end
         return None
     try:
         record = json.loads((place / "record.json").read_text())

@@ -29,7 +29,7 @@ from underhood.runs.folder import (
     write_record,
 )
 from underhood.training import Reporter, RunLog
-from underhood.training.config import TrainConfig, TrainOptions
+from underhood.training.config import MAX_THREADS, TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
 from underhood.training.setup import Recipe, Setup, choose_recipe, make_setup
 from underhood.training.threads import cpu_threads
@@ -181,7 +181,7 @@ def recorded_threads(folder: Path, processes: int = 1) -> int | None:
     """The number of CPU threads that a run was started with; None where it had another number of processes."""
     environment = read_json(folder, "environment.json")
     threads = environment.get("threads")
-    known = isinstance(threads, int) and threads > 0 and environment.get("processes") == processes
+    known = type(threads) is int and 0 < threads <= MAX_THREADS and environment.get("processes") == processes
     return threads if known else None
 
 

@@ -23,6 +23,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Tracker = Literal["tensorboard"]  # needs the library of its name
 DATA_SETS = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
 MAX_LR = 1000.0
+MAX_THREADS = 1024
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}  # for error messages
 
 
@@ -63,7 +64,7 @@ class TrainConfig:
     )
     device: Device = option("auto", "auto, cpu or cuda.")
     threads: int | None = option(
-        None, "CPU threads. Chosen from the work in a step and the CPUs that may be used.", least=1, most=1024
+        None, "CPU threads. Chosen from the work in a step and the CPUs that may be used.", least=1, most=MAX_THREADS
     )
     from_run: str | Path | None = option(None, "Start from another run's weights.", flag="--from")
     limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=2)
