@@ -184,6 +184,11 @@ def test_a_resume_and_a_rerun_keep_the_run_s_own_number_of_threads(tmp_path: Pat
     assert json.loads((tmp_path / "again/environment.json").read_text())["threads"] == 2
 
 
+@pytest.mark.parametrize("left", ["x", "", "-1", "1.5"])
+def test_a_number_of_processes_that_is_none_is_ignored(left: str) -> None:
+    assert choose_threads(10**12, 2, {"LOCAL_WORLD_SIZE": left}) == choose_threads(10**12, 2, {})
+
+
 @pytest.mark.parametrize("threads", [True, 0, -1, 1.5, "2", 1025, 10**9, 2**70, None])
 def test_a_record_with_a_number_of_threads_that_train_refuses_is_not_followed(threads: object, tmp_path: Path) -> None:
     record = tmp_path / "environment.json"

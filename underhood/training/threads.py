@@ -42,7 +42,8 @@ def choose_threads(work: int, torch_threads: int, environment: Mapping[str, str]
     work: multiply-adds of a step; torch_threads: what torch uses by default, which leaves hyper-threads out
     environment: OMP_NUM_THREADS is the user's choice, but for the 1 that torchrun sets for several processes
     """
-    processes = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    local = environment.get("LOCAL_WORLD_SIZE", "")
+    processes = int(local) if local.isdecimal() else 1  # what is left of another program may be anything
     if "OMP_NUM_THREADS" in environment and not (processes > 1 and environment["OMP_NUM_THREADS"] == "1"):
         return torch_threads
     most = available_cpus() // processes if processes > 1 else min(available_cpus(), torch_threads)
