@@ -209,13 +209,24 @@ HOSTILE: dict[str, tuple[list[onnx.NodeProto], list[onnx.TensorProto]]] = {  # w
     ),
     "a Range that Squeeze makes a single number": (  # onnxruntime would compute all pairs, triples …
         [
-            helper.make_node("Range", ["zero", "many", "one"], ["r"]), helper.make_node("Squeeze", ["r"], ["s"]),
+            helper.make_node("Shape", ["x"], ["n1"], start=0, end=1), helper.make_node("Squeeze", ["n1"], ["n"]),
+            helper.make_node("Range", ["zero", "n", "one"], ["r"]), helper.make_node("Squeeze", ["r"], ["s"]),
             helper.make_node("Mul", ["s", "zero"], ["z"]), helper.make_node("Unsqueeze", ["z", "axis"], ["i"]),
             helper.make_node("Gather", ["x", "i"], ["g"], axis=1), node("Gather", "g i", axis=1),
         ],
         [
-            constant("zero", np.int64(0)), constant("many", np.int64(1000)), constant("one", np.int64(1)),
-            constant("axis", np.array([0])),
+            constant("zero", np.int64(0)), constant("one", np.int64(1)), constant("axis", np.array([0])),
+        ],
+    ),
+    "a Range that begins with the number of images": (  # 150 images would be more than one, or 256
+        [
+            helper.make_node("Shape", ["x"], ["s"], start=0, end=1), helper.make_node("Squeeze", ["s"], ["n"]),
+            helper.make_node("Range", ["n", "many", "one"], ["r"]), helper.make_node("Mul", ["r", "zero"], ["i"]),
+            helper.make_node("Gather", ["x", "i"], ["g"], axis=1), helper.make_node("ReduceMean", ["g", "axes"], ["y"]),
+        ],
+        [
+            constant("zero", np.int64(0)), constant("many", np.int64(300)), constant("one", np.int64(1)),
+            constant("axes", np.array([1])),
         ],
     ),
     "a value of many dimensions": ([node("Unsqueeze", "x axes")], [constant("axes", np.arange(6))]),
@@ -232,8 +243,9 @@ REASONS = {
     "a convolution with padding": "a size that is too large",
     "a million features": "computes more than any model",
     "an addition of all pairs": "it returns (65536, 2) for 256 images",
-    "a long Range": "computes more than any model",
+    "a long Range": "operator 'Range' does not fit its inputs",
     "a Range that Squeeze makes a single number": "operator 'Squeeze' does not fit its inputs",
+    "a Range that begins with the number of images": "it does not count from 0",
     "a value of many dimensions": "computes more than any model",
     "a value of a million dimensions": "operator 'Unsqueeze' does not fit its inputs",
     "an input that is nowhere": "does not fit its inputs ('nowhere')",

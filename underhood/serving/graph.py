@@ -55,8 +55,9 @@ class Value(NamedTuple):
 
     shape: tuple[int, ...]
     kind: int = FLOAT
-    known: np.ndarray | None = None  # the numbers, of few int64 constants and shapes
+    known: np.ndarray | None = None  # the numbers, of few int64 constants
     work: int = 0  # multiply-adds to compute it
+    number: int | None = None  # its one number, where that is the size of another value, such as the number of images
 
 
 def check_graph(content: bytes) -> Checked:
@@ -219,9 +220,8 @@ def _conv(attributes: Attributes, x: Value, weight: Value, *bias: Value) -> Valu
 
 
 def _pool(attributes: Attributes, x: Value) -> Value:
-    kernel = attributes["kernel_shape"]
-    shape = *x.shape[:2], *_windows(attributes, x, kernel)
-    return Value(shape, work=math.prod(shape) * math.prod(kernel))
+    shape = *x.shape[:2], *_windows(attributes, x, attributes["kernel_shape"])
+    return Value(shape, work=math.prod(shape) * math.prod(attributes["kernel_shape"]))
 
 
 def _reduce(attributes: Attributes, x: Value, axes: Value) -> Value:
@@ -249,18 +249,18 @@ def _gemm(attributes: Attributes, x: Value, weight: Value, bias: Value) -> Value
 
 
 def _shape(attributes: Attributes, x: Value) -> Value:
-    known = np.array(x.shape[attributes.get("start", 0) : attributes.get("end")], np.int64)
-    return Value(known.shape, INT64, known)
+    _require([attributes.get("start", 0), attributes["end"]] == [0, 1], "more than the first size")
+    return Value((1,), INT64, number=x.shape[0])
 
 
 def _squeeze(_: Attributes, x: Value) -> Value:
-    known = np.squeeze(np.asarray(x.known, np.int64))  # TypeError where they are not known
-    return Value(known.shape, INT64, known)
+    return Value((), INT64, number=int(x.number))  # type: ignore[arg-type]  # TypeError for anything but a size
 
 
 def _range(_: Attributes, start: Value, limit: Value, step: Value) -> Value:
-    first, end, by = (one.known.item() for one in (start, limit, step))  # type: ignore[union-attr]
-    return Value((len(range(first, end, by)),), INT64)
+    """No size may shrink where there are more images: then no number of them takes more than the most, a batch."""
+    _require(start.known == 0 and step.known == 1, "it does not count from 0")
+    return Value((int(limit.number),), INT64)  # type: ignore[arg-type]  # TypeError for anything but a size
 
 
 def _unsqueeze(_: Attributes, x: Value, axes: Value) -> Value:
