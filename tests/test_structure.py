@@ -79,8 +79,8 @@ def test_the_learner_has_at_most_7_arguments() -> None:
     assert len(init.args.args) <= 7  # self included
 
 
-def test_the_package_has_at_most_83_modules_of_at_most_300_lines() -> None:
-    assert len(MODULES) <= 83
+def test_the_package_has_at_most_84_modules_of_at_most_300_lines() -> None:
+    assert len(MODULES) <= 84
     assert [str(file) for file in MODULES if len(file.read_text().splitlines()) > 300] == []
 
 
