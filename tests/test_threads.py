@@ -141,7 +141,7 @@ def run_python(code: str, **environment: str) -> str:
 
 def test_waiting_threads_sleep_soon_unless_the_user_has_said_how_they_wait() -> None:
     code = "import os, underhood; print(os.environ.get('GOMP_SPINCOUNT'))"
-    assert run_python(code) == "1000"
+    assert run_python(code) == "5000"
     assert run_python(code, GOMP_SPINCOUNT="7") == "7"
     assert run_python(code, OMP_WAIT_POLICY="active") == "None"
 

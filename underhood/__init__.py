@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if "OMP_WAIT_POLICY" not in os.environ:
     # how often a waiting thread looks before it sleeps, instead of 300,000; torch reads it when it is imported
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to Python
     from underhood.analysis.inference import predict_proba as predict_proba
