@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from underhood.core.errors import RunError
+from underhood.data.decode import available_cpus
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json, sha256
 from underhood.serving import Predictor
@@ -57,7 +58,8 @@ def _load(run: str | Path, reporter: Reporter) -> Predictor:
 
     Raises RunError where model.onnx or the weights are not the files that ``parity.json`` certifies.
     """
-    predictor = Predictor.load(run)
+    threads = max(1, available_cpus() - 1)  # one core reads requests and writes responses
+    predictor = Predictor.load(run, threads)
     folder, exported = predictor.source, predictor.source / "model.onnx"
     if not (exported.is_file() and (folder / "parity.json").is_file() and find_spec("onnxruntime")):
         return predictor
@@ -71,7 +73,8 @@ def _load(run: str | Path, reporter: Reporter) -> Predictor:
         return predictor
     if certificate["weights_sha256"] != sha256(folder / "weights.safetensors"):
         raise RunError(f"{exported} was exported from other weights: underhood export {run}, or remove model.onnx")
-    return replace(predictor, probabilities=load_onnx(exported, str(certificate["model_sha256"])).probabilities)
+    model = load_onnx(exported, str(certificate["model_sha256"]), threads)
+    return replace(predictor, probabilities=model.probabilities)
 
 
 def _leave_a_core() -> None:

@@ -51,13 +51,16 @@ class Predictor:
     attributions: "Callable[[np.ndarray, int], Attributions] | None" = None
 
     @classmethod
-    def load(cls, run: str | Path) -> "Predictor":
-        """Load a run folder, or an exported ``.onnx`` file, which needs no torch. Raises RunError."""
+    def load(cls, run: str | Path, onnx_threads: int = 0) -> "Predictor":
+        """Load a run folder, or an exported ``.onnx`` file, which needs no torch. Raises RunError.
+
+        onnx_threads: to compute with where it is a ``.onnx`` file, by default one per core
+        """
         path = expanduser(run)
         if path.suffix == ".onnx":
             from underhood.serving.onnx import load_onnx
 
-            return cls(path, *load_onnx(path))
+            return cls(path, *load_onnx(path, threads=onnx_threads))
         import torch
 
         from underhood.analysis.attributions import integrated_gradients

@@ -104,10 +104,10 @@ def write_onnx(run: "Run", path: Path) -> None:
         ) from None
 
 
-def load_onnx(path: Path, sha256: str | None = None) -> OnnxModel:
+def load_onnx(path: Path, sha256: str | None = None, threads: int = 0) -> OnnxModel:
     """Load an exported file, without torch. It may come from somebody else: ``check_graph`` checks it before it runs.
 
-    sha256: of the file, in hexadecimal, where it is known
+    sha256: of the file, in hexadecimal, where it is known; threads: to compute with, by default one per core
 
     Raises RunError where the file is missing, damaged, from another tool, in a newer format or another than ``sha256``
     says; UnderhoodError where onnxruntime is not installed.
@@ -124,7 +124,7 @@ def load_onnx(path: Path, sha256: str | None = None) -> OnnxModel:
     try:
         checked = check_graph(content)
         classes, *described = _description(path, checked)
-        session = make_session(checked.content)
+        session = make_session(checked.content, threads)
     except UnderhoodError:
         raise
     except Exception as error:  # onnxruntime documents no error class of its own
@@ -163,14 +163,15 @@ def _description(path: Path, checked: Checked) -> tuple[Any, ...]:
     return classes, preparation, threshold, str(header["run"]), str(header["model"]), metrics, class_means
 
 
-def make_session(model: "bytes | Path") -> "InferenceSession":
+def make_session(model: "bytes | Path", threads: int = 0) -> "InferenceSession":
     """onnxruntime's session of a model. Its threads sleep while they wait: by default they would keep a core busy."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads  # 0: one per core
     options.log_severity_level = 4  # fatal: errors are raised, and reported in one line
-    for threads in ("intra_op", "inter_op"):
-        options.add_session_config_entry(f"session.{threads}.allow_spinning", "0")
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
