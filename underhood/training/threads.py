@@ -25,11 +25,13 @@ PLACED_BY_USER = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFIN
 
 @contextmanager
 def cpu_threads(setup: "Setup", threads: int | None = None) -> Iterator[None]:
-    """Within, torch computes with as many threads as suit a training. threads: how many; None chooses."""
+    """Within, torch computes with as many threads as suit a training on the CPU. threads: how many; None chooses."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or choose_threads(_step_work(setup), before, os.environ))
+    if threads is None and setup.learn.device.type == "cpu":
+        threads = choose_threads(_step_work(setup), before, os.environ)
+    torch.set_num_threads(threads or before)
     try:
         yield
     finally:
@@ -51,12 +53,10 @@ def choose_threads(work: int, torch_threads: int, environment: Mapping[str, str]
 
 
 def _step_work(setup: "Setup") -> int:
-    """Multiply-adds of a step on the CPU, forwards: 0 where a GPU does them, beside which one thread is enough."""
+    """Multiply-adds of a step, forwards."""
     from underhood.analysis.inference import multiply_adds
 
     learn, a = setup.learn, setup.architecture
-    if learn.device.type != "cpu":
-        return 0
     images = min(setup.recipe.batch_size, learn.dls.train.count) // learn.processes.world_size
     return images * multiply_adds(learn.model, np.zeros((a.channels, a.height, a.width), np.uint8))
 
@@ -76,10 +76,10 @@ def pinned_threads(learn: "Learner") -> Iterator[None]:
 
     count = torch.get_num_threads()
     cpus = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    openmp = ctypes.CDLL(torch._C.__file__)  # finds the OpenMP that torch itself uses
     smallest = min(loader.items_in(len(loader) - 1) for loader in (learn.dls.train, learn.dls.valid))
     one_each = count == len(cpus) > 1 and (count == 2 or smallest >= count)
-    if not one_each or not hasattr(openmp, "GOMP_parallel") or any(name in os.environ for name in PLACED_BY_USER):
+    openmp = ctypes.CDLL(torch._C.__file__) if one_each else None  # finds the OpenMP that torch itself uses
+    if openmp is None or not hasattr(openmp, "GOMP_parallel") or any(name in os.environ for name in PLACED_BY_USER):
         yield
         return
     first = cpus.index(openmp.sched_getcpu())  # this thread stays where it runs: two trainings start on two CPUs
