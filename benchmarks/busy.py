@@ -140,16 +140,11 @@ def book_job() -> float:
 
 def serve_p99() -> dict[str, list[float]]:
     """p99 in ms of an exported run's answers, 20 connections, idle and busy in turn."""
-    from PIL import Image
-    from serve import load, ours
+    from serve import digit_pngs, load, ours
 
-    from underhood import export, read, train as train_here
+    from underhood import export, train as train_here
 
-    images = []
-    for pixels in read("mnist").valid.pixels[:500]:
-        file = io.BytesIO()
-        Image.fromarray(pixels[0]).save(file, "PNG")
-        images.append(file.getvalue())
+    images = digit_pngs()
     found: dict[str, list[float]] = {"serve_idle": [], "serve_busy": []}
     with tempfile.TemporaryDirectory() as place:
         run = train_here("mnist", epochs=1, limit=2000, out=Path(place) / "run", report=False)["run"]

@@ -93,6 +93,22 @@ async def load(port: int, images: list[bytes], connections: int, seconds: float)
     }
 
 
+def digit_pngs() -> list[bytes]:
+    """The first 500 validation images of MNIST, as PNG files."""
+    import io
+
+    from PIL import Image
+
+    from underhood import read
+
+    images = []
+    for pixels in read("mnist").valid.pixels[:500]:
+        file = io.BytesIO()
+        Image.fromarray(pixels[0]).save(file, "PNG")
+        images.append(file.getvalue())
+    return images
+
+
 def memory(pid: int) -> float:
     """The resident memory of a process, in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -100,18 +116,11 @@ def memory(pid: int) -> float:
 
 
 def main() -> int:
-    import io
-
     import uvloop
-    from PIL import Image
 
-    from underhood import export, read, train
+    from underhood import export, train
 
-    images = []
-    for pixels in read("mnist").valid.pixels[:500]:
-        file = io.BytesIO()
-        Image.fromarray(pixels[0]).save(file, "PNG")
-        images.append(file.getvalue())
+    images = digit_pngs()
     context = multiprocessing.get_context("spawn")
     found: dict[str, dict[int, list[dict[str, float]]]] = {}
     grown = []
