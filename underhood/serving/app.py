@@ -138,7 +138,7 @@ def _results_of(predictor: Predictor) -> Callable[[Request], AbstractAsyncContex
         with in_flight.request() as count:
             try:
                 parsed = await requests.parse_request(request, count)
-                unknown = set(parsed.steps) - set(STEPS)
+                unknown = parsed.steps.keys() - STEPS
                 if unknown:
                     raise HTTPError(422, f"unknown step {min(unknown)!r}: known are {', '.join(STEPS)}")
                 steps = tuple(step for step in predictor.preparation.steps if parsed.steps.get(step, True))

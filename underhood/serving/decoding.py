@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -133,20 +133,22 @@ class Decoder:
         self._idle: list[Child] = []
         weakref.finalize(self, _kill_all, self._children)
 
-    @asynccontextmanager
-    async def room(self, images: int) -> AsyncIterator[None]:
+    def room(self, images: int) -> AbstractAsyncContextManager[None]:
         """Wait until so many prepared images find room beside those of other requests: small files become large arrays.
 
         Raises Overloaded where that takes too long.
         """
         numbers = images * self._preparation.channels * self._preparation.height * self._preparation.width
+        return self._hold_prepared(numbers) if numbers > requests.SMALL_BODY else nullcontext()
+
+    @asynccontextmanager
+    async def _hold_prepared(self, numbers: int) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if numbers > requests.SMALL_BODY:
-                try:
-                    async with asyncio.timeout(requests.TIMEOUT):
-                        await stack.enter_async_context(self._prepared.hold(numbers))
-                except TimeoutError:
-                    raise Overloaded from None
+            try:
+                async with asyncio.timeout(requests.TIMEOUT):
+                    await stack.enter_async_context(self._prepared.hold(numbers))
+            except TimeoutError:
+                raise Overloaded from None
             yield
 
     async def prepare(self, images: Sequence[bytes], steps: Sequence[str]) -> list[np.ndarray]:
