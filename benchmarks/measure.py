@@ -33,7 +33,8 @@ def train(data: Dataset, **options: Any) -> tuple[float, float]:
     from underhood.data.read import LoadedData
     from underhood.preparation import Preparation
     from underhood.training.config import TrainConfig
-    from underhood.training.setup import choose_for, make_learner
+    from underhood.training.recipe import choose_for
+    from underhood.training.setup import make_learner
 
     config = TrainConfig(data.name, **options)
     loaded = LoadedData(data, Preparation(*data.train.pixels.shape[1:]), notes=[], warnings=[], left_out={})

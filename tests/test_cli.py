@@ -272,7 +272,7 @@ def test_names_on_the_command_line_are_those_of_the_code() -> None:
     from underhood.data.named import NAMES
     from underhood.preparation import FITS
     from underhood.training.config import DATA_SETS, choices
-    from underhood.training.setup import optimizers
+    from underhood.training.recipe import optimizers
 
     assert choices("model") == tuple(MODELS)
     assert choices("schedule") == tuple(SCHEDULES)

@@ -125,7 +125,8 @@ def test_from_learner_equals_from_run(tmp_path: Path) -> None:
     from underhood.core.schedule import one_cycle
     from underhood.data.read import load_data
     from underhood.training.config import TrainConfig
-    from underhood.training.setup import choose_for, make_learner
+    from underhood.training.recipe import choose_for
+    from underhood.training.setup import make_learner
 
     config, loaded = TrainConfig("digits", model="linear", epochs=1), load_data("digits")
     recipe = choose_for(loaded.dataset, config, "linear")

@@ -21,7 +21,8 @@ from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.models import MODELS, Architecture, build_model
 from underhood.core.schedule import flat, one_cycle
-from underhood.training.setup import choose_recipe, count_parameters
+from underhood.training.recipe import choose_recipe
+from underhood.training.setup import count_parameters
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 5))

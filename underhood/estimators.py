@@ -39,7 +39,7 @@ from underhood.core.losses import cross_entropy
 from underhood.core.models import MODELS, Architecture, build_model
 from underhood.core.schedule import one_cycle
 from underhood.scratch.similarity import distances, mean_per_class
-from underhood.training.setup import LEARNING_RATE, choose_recipe
+from underhood.training.recipe import LEARNING_RATE, choose_recipe
 
 WITHOUT_SHAPE = ("linear", "net")  # the models for which an image is a row of numbers
 _torch_seed = threading.Lock()  # torch has one random state for all threads

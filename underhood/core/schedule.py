@@ -40,9 +40,9 @@ def _cosine(first: float, last: float, progress: float) -> float:
 
 
 def set_lr(optimizer: Optimizer, lr: float, momentum: float | None = None) -> None:
-    """Set the learning rate of the next step and, where the optimizer has one, its momentum (Adam's first beta)."""
+    """Set the learning rate of the next step, times a group's ``lr_scale``, and the momentum (Adam's first beta)."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
         if momentum is not None and group.get("momentum"):
             group["momentum"] = momentum
         elif momentum is not None and "betas" in group:

@@ -130,7 +130,8 @@ def _judge(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
     """Probabilities of images by a model that was trained on others: float32 [held out, classes]."""
     from underhood.analysis.inference import predict_proba
     from underhood.core.schedule import one_cycle
-    from underhood.training.setup import choose_for, make_learner
+    from underhood.training.recipe import choose_for
+    from underhood.training.setup import make_learner
 
     config = TrainConfig(effort="fast")
     loaded = LoadedData(Dataset(parts.name, train, held_out), parts.preparation, [], [], {})

@@ -11,7 +11,8 @@ from underhood.core.errors import DataError
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training import Reporter, RunLog
 from underhood.training.config import TrainConfig, TrainOptions
-from underhood.training.setup import choose_for, count_parameters, load_config_data, log_data, make_learner
+from underhood.training.recipe import choose_for
+from underhood.training.setup import count_parameters, load_config_data, log_data, make_learner
 from underhood.training.threads import cpu_threads, pinned_threads
 
 
@@ -78,9 +79,10 @@ def ladder(
                 reporter.on_step(step)
                 if step.epoch_end:
                     seconds += learn.end_epoch().seconds
-        before, predicted = right, predict_proba(learn.model, dataset.valid.pixels, learn.device).argmax(dim=1).numpy()
+        probabilities = predict_proba(setup.network, dataset.valid.pixels, learn.device)
+        before, predicted = right, probabilities.argmax(dim=1).numpy()
         right = predicted == labels
-        rungs.append(_rung(model, predicted, labels, before, count_parameters(learn.model), seconds))
+        rungs.append(_rung(model, predicted, labels, before, count_parameters(setup.network), seconds))
     return {"data": str(data), "images": len(dataset.valid), "rungs": rungs}
 
 

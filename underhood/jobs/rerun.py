@@ -6,11 +6,12 @@ from typing import Any, TypedDict
 
 from underhood.analysis import PREDICTION_COLUMNS
 from underhood.core.errors import RunError
-from underhood.jobs.train import recorded_threads, stored_config, train
+from underhood.jobs.train import train
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json, read_rows
 from underhood.runs.folder import changes, read_config
 from underhood.training import Reporter
+from underhood.training.record import recorded_threads, stored_config
 
 RESULTS = ("weights.safetensors", "metrics.csv", "predictions.csv")
 IGNORED = ("device", "threads", "track")  # of config.json: the environment says both, and tracking changes nothing

@@ -1,6 +1,5 @@
 """``train`` and ``train --resume``: from labelled images to a trained, measured model in a run folder."""
 
-import operator
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -29,9 +28,11 @@ from underhood.runs.folder import (
     write_record,
 )
 from underhood.training import Reporter, RunLog
-from underhood.training.config import MAX_THREADS, TrainConfig, TrainOptions
+from underhood.training.candidates import Candidate, choose_config, write_candidates
+from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
-from underhood.training.setup import Recipe, Setup, choose_recipe, make_setup
+from underhood.training.record import recorded_threads, require_same_request, stored_config
+from underhood.training.setup import Setup, make_setup
 from underhood.training.threads import cpu_threads
 from underhood.training.tracking import require_tracker
 
@@ -84,13 +85,14 @@ def train(
         if processes.is_main:  # refuse before the work, not after
             require_tracker(config.track)
             require_writable(free_folder(place, config.label))
+        config, candidates = choose_config(config, log, processes)
         setup = make_setup(config, log, processes)
         with cpu_threads(setup, config.threads):
             if not processes.is_main:
                 return _finish(None, config, setup, log, started)
             folder = create_folder(place, f"{config.label}-{setup.recipe.model}")
             with run_lock(folder):
-                _write_record(folder, config, setup)
+                _write_record(folder, config, setup, candidates)
                 return _finish(folder, config, setup, log, started)
 
 
@@ -104,14 +106,6 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> "TrainResult
     started = time.perf_counter()
     with init_distributed() as processes:
         return _resume(expanduser(run), processes, _reporter_here(reporter, processes), started)
-
-
-def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
-    """The options that a run was started with. config: its ``config.json``. Raises RunError where it is damaged."""
-    try:
-        return TrainConfig.from_dict(config)
-    except (TypeError, ValueError, UnderhoodError) as error:
-        raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
 
 
 def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> Path:
@@ -168,46 +162,13 @@ def _resume(
         setup = make_setup(config if state is None else replace(config, from_run=None), log, processes, preparation)
         with cpu_threads(setup, threads or config.threads):
             if processes.is_main and state is None:
-                _write_record(folder, config, setup)
+                _write_record(folder, config, setup, [])
             elif processes.is_main:
                 _check_unchanged(folder, setup, log)
                 log.log(f"resumes after step {state['global_step']:,}")
             if state is not None:
                 _restore(folder, setup, state)
             return _finish(folder if processes.is_main else None, config, setup, log, started, seconds)
-
-
-def recorded_threads(folder: Path, processes: int = 1) -> int | None:
-    """The number of CPU threads that a run was started with; None where it had another number of processes."""
-    environment = read_json(folder, "environment.json")
-    threads = environment.get("threads")
-    known = type(threads) is int and 0 < threads <= MAX_THREADS and environment.get("processes") == processes
-    return threads if known else None
-
-
-def _require_same_request(folder: Path, request: TrainConfig) -> None:
-    """Raise RunError unless a run was started with this request."""
-    config = read_config(folder)
-    stored = stored_config(folder, config).as_dict() | config
-    asked = request.as_dict()
-    if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
-        counts = read_json(folder, "data.json").get("counts")
-        try:
-            count = operator.index(sum(counts["train"].values()))  # type: ignore[index]
-        except (TypeError, KeyError, AttributeError):
-            count = 0
-        if count < 1:
-            raise RunError(f"{folder / 'data.json'} is damaged: it has no numbers of images")
-        model = request.model or (stored.get("model") if request.from_run else None)
-        recipe = choose_recipe(count, request.effort, model, request.epochs).as_dict()
-        asked |= {name: recipe[name] for name in ("model", "epochs", "batch_size", "lr") if asked[name] is None}
-    for name, value in asked.items():
-        left_open = value == "auto" or (value is None and name in Recipe.__annotations__)
-        if not left_open and stored.get(name) != value:
-            raise RunError(
-                f"{folder} holds a run with {name} {stored.get(name)}, not {value}: choose another folder with --out, "
-                f"or continue that run with underhood train --resume {folder}"
-            )
 
 
 def _finished(folder: Path, reporter: Reporter) -> FinishedRun:
@@ -222,7 +183,7 @@ def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -
     """What a run folder says; None for a run that is trained and measured. request: see ``_resume``."""
     config = read_config(folder)
     if request is not None:
-        _require_same_request(folder, request)
+        require_same_request(folder, request)
     if not missing_files(folder, report=False):
         return None
     stored = stored_config(folder, config)
@@ -269,10 +230,11 @@ def _restore(folder: Path, setup: Setup, state: dict[str, Any]) -> None:
         raise RunError(f"{folder / 'state.safetensors'} does not fit config.json ({reason})") from None
 
 
-def _write_record(folder: Path, config: TrainConfig, setup: Setup) -> None:
+def _write_record(folder: Path, config: TrainConfig, setup: Setup, candidates: list[Candidate]) -> None:
     learn, device = setup.learn, str(setup.learn.device)
     stored = config.as_dict() | setup.recipe.as_dict() | {"device": device}
     write_record(folder, stored, environment(device, learn.processes.world_size), setup.loaded)
+    write_candidates(folder, candidates, len(setup.loaded.dataset.train))
     if label_issues := cached_label_issues(stored["data"]):
         write_label_issues(folder / "suspects.csv", label_issues)
     if setup.recipe.augmentation:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from underhood.core.errors import DataError
-from underhood.core.models import MODELS, Architecture, Normalize, build_model
+from underhood.core.models import Architecture, Normalize, build_model
 from underhood.pretrained import efficientnet
 
 BACKBONES = ("efficientnet_lite0",)  # that are too large to be trained from scratch on a few thousand images
@@ -50,6 +50,3 @@ def create_model(architecture: Architecture, mean: Sequence[float] = (), std: Se
     layers: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize(efficientnet.MEAN, efficientnet.STD))
     network = Network(layers | efficientnet.efficientnet_lite0(architecture.classes))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-__all__ = ["BACKBONES", "MODELS", "SMALLEST", "Network", "create_model"]

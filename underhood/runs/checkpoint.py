@@ -41,11 +41,12 @@ class Run:
     classes: tuple[str, ...]
     preparation: Preparation
     threshold: float = 0.0  # predictions with a lower probability are rejected
+    pretrained: dict[str, str | None] | None = None  # where published weights come from; None: it started from none
 
 
 def save_weights(
     folder: Path, model: "nn.Module", architecture: "Architecture", classes: Sequence[str], preparation: Preparation,
-    threshold: float = 0.0,
+    threshold: float = 0.0, pretrained: dict[str, str | None] | None = None,
 ) -> None:  # fmt: skip
     """Write ``weights.safetensors``: equal weights give equal bytes. Raises RunError."""
     from safetensors.torch import save
@@ -56,7 +57,7 @@ def save_weights(
         "classes": list(classes),
         "preparation": preparation.as_dict(),
         "threshold": threshold,
-    }
+    } | ({"pretrained": pretrained} if pretrained else {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})
     atomic_write(folder / "weights.safetensors", content)
@@ -102,7 +103,8 @@ def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     """The model that a header describes. It takes memory once the file is known to hold all of its weights."""
     import torch
 
-    from underhood.core.models import Architecture, build_model
+    from underhood.core.models import Architecture
+    from underhood.pretrained import create_model
 
     architecture, preparation = Architecture(**header["architecture"]), Preparation(**header["preparation"])
     classes = check_classes(header["classes"])
@@ -110,7 +112,7 @@ def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     if (architecture.classes, *shapes[0]) != (len(classes), *shapes[1]) or type(architecture.classes) is not int:
         raise ValueError("classes or preparation do not fit the architecture")
     with torch.device("meta"):
-        model = build_model(architecture)
+        model = create_model(architecture)
     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
     found, wanted = ({n: (t.shape, t.dtype) for n, t in each.items()} for each in (tensors, model.state_dict()))
     if found != wanted:
@@ -118,11 +120,13 @@ def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     damaged = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if damaged:
         raise ValueError(f"{damaged[0]} holds NaN or infinity: train again")
-    # in the layout that build_model gives them: to_empty would import sympy, 20 MB, to find it out
+    # in the layout that create_model gives them: to_empty would import sympy, 20 MB, to find it out
     in_layout = {n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in tensors.items()}
     model.load_state_dict(in_layout, assign=True)
     threshold = check_threshold(header.get("threshold", 0.0))
-    return Run(folder, model.eval(), architecture, classes, preparation, threshold)
+    return Run(
+        folder, model.eval(), architecture, classes, preparation, threshold, check_record(header.get("pretrained"))
+    )
 
 
 def check_classes(names: Any) -> tuple[str, ...]:
@@ -130,6 +134,15 @@ def check_classes(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
         raise ValueError("classes is not a list of different names")
     return tuple(names)
+
+
+def check_record(value: Any) -> dict[str, str | None] | None:
+    """Where published weights come from, in a file's metadata. Raises ValueError unless it is texts by name."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(text, (str, type(None))) for text in value.values()):
+        raise ValueError("pretrained is not a record of texts")
+    return value
 
 
 def check_threshold(value: Any) -> float:

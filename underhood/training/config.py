@@ -12,7 +12,8 @@ from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from underhood.core.errors import UnknownNameError
 
-ModelName = Literal["linear", "net", "conv", "vgg", "resnet18"]
+ModelName = Literal["linear", "net", "conv", "vgg", "resnet18", "efficientnet_lite0"]
+Tune = Literal["none", "head", "all"]
 ScheduleName = Literal["onecycle", "flat"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 Effort = Literal["fast", "normal", "best"]
@@ -21,6 +22,8 @@ Precision = Literal["float32", "bfloat16"]
 FitName = Literal["pad", "crop", "stretch", "digit"]
 Device = Literal["auto", "cpu", "cuda"]
 Tracker = Literal["tensorboard"]  # needs the library of its name
+BACKBONES = ("efficientnet_lite0",)  # that are used with published weights, if nothing else is asked for
+WITH_WEIGHTS = ("efficientnet_lite0", "resnet18")  # that others have published weights for
 DATA_SETS = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
 MAX_LR = 1000.0
 MAX_THREADS = 1024
@@ -42,7 +45,15 @@ class TrainConfig:
     """The options of ``train``. None: chosen from the data. Raises ValueError or UnderhoodError."""
 
     data: str | Path = "digits"
-    model: ModelName | None = option(None, "linear, net, conv, vgg or resnet18. Chosen by effort, or as --from.")
+    model: ModelName | None = option(
+        None, "linear, net, conv, vgg, resnet18 or efficientnet_lite0. Chosen by cross-validation, or as --from."
+    )
+    tune: Tune | None = option(
+        None, "Of a model with published weights: train the head (the last layer), all layers, or none: from scratch."
+    )
+    weights: str | Path | None = option(
+        None, "Published weights: a file, a folder, or a repository on the Hugging Face hub. Chosen by model."
+    )
     epochs: int | None = option(None, "Passes over the training images. Chosen from their number.", least=1, most=10**6)
     batch_size: int | None = option(None, "Images per step. Chosen from their number.", least=1)
     lr: float | None = option(None, "Highest learning rate: 0.01.", above=0, most=MAX_LR)
@@ -107,6 +118,8 @@ class TrainOptions(TypedDict, total=False):
     """The options of ``train`` as keyword arguments: the fields of ``TrainConfig`` without ``data``."""
 
     model: ModelName | None
+    tune: Tune | None
+    weights: str | Path | None
     epochs: int | None
     batch_size: int | None
     lr: float | None

@@ -23,7 +23,7 @@ from underhood.runs.checkpoint import load_run, load_state, save_class_means, sa
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training import RunLog
 from underhood.training.config import TrainConfig
-from underhood.training.setup import Setup, count_parameters, make_learner, start_from
+from underhood.training.setup import Setup, count_parameters, make_learner
 
 if TYPE_CHECKING:
     from underhood.core.learner import Learner, Recorder, Step
@@ -231,12 +231,11 @@ def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str
     from underhood.training.layer_stats import first_nan_layer
 
     recipe = setup.recipe
-    learn = make_learner(setup.loaded, recipe, config).learn
+    earlier = None if config.from_run is None else load_run(expanduser(config.from_run))
+    learn = make_learner(setup.loaded, recipe, config, earlier=earlier).learn
     saved = load_state(folder)
     if saved is not None:
         learn.load_state_dict(saved[0])
-    elif config.from_run is not None:
-        start_from(learn.model, load_run(expanduser(config.from_run)), setup.loaded.dataset.classes)
     layer = first_nan_layer(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]), step)
     last = f"the last good state, of step {saved[0]['global_step']:,}, is kept" if saved else "no state was saved"
     return f"repeated, it first appears {layer}; {last}"
@@ -249,11 +248,11 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
     """
     from underhood.analysis.inference import predict_proba
 
-    loaded, learn = setup.loaded, setup.learn
+    loaded, learn, network = setup.loaded, setup.learn, setup.network
     dataset = loaded.dataset
-    probabilities = predict_proba(learn.model, dataset.valid.pixels, learn.device).numpy()  # [n, classes]
+    probabilities = predict_proba(network, dataset.valid.pixels, learn.device).numpy()  # [n, classes]
     threshold = choose_threshold(probabilities.max(axis=1), config.reject)
-    save_weights(folder, learn.model, setup.architecture, dataset.classes, loaded.preparation, threshold)
+    save_weights(folder, network, setup.architecture, dataset.classes, loaded.preparation, threshold, setup.published)
     similarity = PixelSimilarity().fit(dataset.train)
     save_class_means(folder, similarity.class_means)
     predicted = save_predictions(folder, probabilities, dataset.valid)
@@ -267,12 +266,12 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
         "interval": analysis.wilson_interval(int(right.sum()), len(right)),
         "balanced_accuracy": analysis.balanced_accuracy(predicted, dataset.valid.labels),
         "baseline_accuracy": float(baseline.mean()),
-        "parameters": count_parameters(learn.model),
+        "parameters": count_parameters(network),
         "threshold": threshold,
         "left_out": list(loaded.left_out),
     }
     if dataset.test is not None:
-        guesses = predict_proba(learn.model, dataset.test.pixels, learn.device).argmax(dim=1).numpy()
+        guesses = predict_proba(network, dataset.test.pixels, learn.device).argmax(dim=1).numpy()
         result["test_accuracy"] = float((guesses == dataset.test.labels).mean())
     return result
 

@@ -1,60 +1,35 @@
 """From a configuration to a learner that is ready to train: the data, the recipe, the model."""
 
-import inspect
-import math
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from underhood.core.errors import RunError, UnderhoodError
-from underhood.core.images import Dataset
+from underhood.core.errors import RunError
+from underhood.core.images import Images
 from underhood.data.read import LoadedData, load_data
 from underhood.data.split import digest
 from underhood.preparation import Preparation
 from underhood.preparation.files import expanduser
+from underhood.runs import sha256
 from underhood.runs.checkpoint import Run, load_run
 from underhood.training import Reporter, RunLog
-from underhood.training.config import TrainConfig
+from underhood.training.config import BACKBONES, WITH_WEIGHTS, TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
+from underhood.training.recipe import Recipe, choose_device, choose_for, optimizers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from underhood.core.augment import Augmentation
     from underhood.core.learner import Learner, OptFunc, SingleProcess
+    from underhood.core.loader import DataLoaders
     from underhood.core.models import Architecture
 
-LEARNING_RATE = 0.01  # suits AdamW, one cycle and every model here from 250 images to 60,000
-LEAST_EPOCHS_TO_AUGMENT = 4  # images that are seen fewer times need no variety
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What to train with: stored in ``config.json``."""
-
-    model: str
-    epochs: int
-    batch_size: int
-    lr: float
-    precision: str
-    augmentation: "Augmentation"
-    label_smoothing: float
-
-    def describe(self) -> str:
-        """One line, for the log."""
-        a = self.augmentation
-        words = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of batches of {self.batch_size}, lr {self.lr:g}"
-        if a:
-            words += f"; data augmentation: shift {a.shift:.0%}, rotation {a.rotation:g}°, scale {a.scale:.0%}"
-        words += "; matrix products in bfloat16" if self.precision == "bfloat16" else ""
-        return words + (f"; label smoothing {self.label_smoothing:g}" if self.label_smoothing else "")
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``config.json``."""
-        return asdict(self)
+BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 224}  # pixels a side, by effort
+Progress = Callable[[int, int], None]  # (done, total)
 
 
 @dataclass
@@ -63,8 +38,13 @@ class Setup:
 
     loaded: LoadedData
     recipe: Recipe
-    learn: "Learner"
     architecture: "Architecture"
+    network: "nn.Sequential"  # from pixels to logits: what is measured and saved
+    processes: Processes = SINGLE_PROCESS
+    learn: "Learner" = field(init=False)  # trains the network, or its last layer
+    weights: str | None = None  # SHA-256 of the file that they come from; None: random
+    published: dict[str, str | None] | None = None  # where published weights come from
+    note: str = ""  # where the weights come from, for the log
     layer_stats: "list[Tensor]" = field(default_factory=list)  # rows so far, of a resumed run: [layers, LAYER_COLUMNS]
 
 
@@ -86,10 +66,11 @@ def make_setup(
     recipe = choose_for(loaded.dataset, config, model)
     if processes.world_size > 1:
         processes.require_same(shared_facts(loaded, recipe, config, earlier))
-    setup = make_learner(loaded, recipe, config, processes)
-    if earlier is not None:
-        log.log(start_from(setup.learn.model, earlier, loaded.dataset.classes))
-    count = count_parameters(setup.learn.model)
+    progress = partial(log.reporter.progress, "computing features")
+    setup = make_learner(loaded, recipe, config, processes, earlier, progress)
+    if setup.note:
+        log.log(setup.note)
+    count = count_parameters(setup.network)
     where = f"{processes.world_size} processes, each on " if processes.world_size > 1 else "on "
     log.log(f"{setup.recipe.model}, {count:,} parameters, {where}{setup.learn.device}; effort {config.effort}")
     log.log(f"{setup.recipe.describe()} ({config.schedule}, {config.optimizer})")
@@ -116,6 +97,11 @@ def shared_facts(loaded: LoadedData, recipe: Recipe, config: TrainConfig, earlie
     }
 
 
+def has_published_weights(config: TrainConfig) -> bool:
+    """Whether the model that was asked for has weights that were trained on photographs."""
+    return config.model in BACKBONES or (config.model in WITH_WEIGHTS and config.tune not in (None, "none"))
+
+
 def load_config_data(
     config: TrainConfig, earlier: Run | None, reporter: Reporter, preparation: Preparation | None = None
 ) -> LoadedData:
@@ -123,10 +109,13 @@ def load_config_data(
 
     Raises UnderhoodError.
     """
-    if earlier is not None and config.size is None and config.channels is None:
-        preparation = replace(earlier.preparation, fit=config.fit or earlier.preparation.fit)
+    size, channels, fit = config.size, config.channels, config.fit
+    if earlier is not None and size is None and channels is None:
+        preparation = replace(earlier.preparation, fit=fit or earlier.preparation.fit)
+    elif has_published_weights(config):
+        size, channels, fit = size or BACKBONE_SIZES[config.effort], channels or 3, fit or "crop"
     return load_data(
-        config.data, size=config.size, channels=config.channels, fit=config.fit, preparation=preparation,
+        config.data, size=size, channels=channels, fit=fit, preparation=preparation,
         valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
         cache=config.cache, verify_cache=config.verify_cache, progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
@@ -138,125 +127,105 @@ def log_data(loaded: LoadedData, log: RunLog) -> None:
     log.log(f"{loaded.dataset.name}: {len(loaded.dataset.classes)} classes, {counts}")
     for note in loaded.notes:
         log.log(note)
+    first = loaded.dataset.train.pixels[:1000]
+    if first.shape[1] == 3 and (first == first[:, :1]).all():
+        log.log("the images are grey: repeated in three channels")
     for warning in loaded.warnings:
         log.warn(warning)
 
 
-def choose_recipe(
-    count: int,
-    effort: str = "normal",
-    model: str | None = None,
-    epochs: int | None = None,
-    fast_bfloat16: bool = False,
-) -> Recipe:
-    """The recipe for ``count`` training images: a pure function. ``model`` and ``epochs`` are kept where given.
-
-    fast_bfloat16: whether the device multiplies it faster than float32 (``has_fast_bfloat16``)
-    docs/recipes.md has the trials behind these numbers. Few images need many epochs and small batches.
-    """
-    from underhood.core.augment import Augmentation
-
-    model = model or ("vgg" if effort == "best" else "conv")
-    convolutional = model in ("conv", "vgg", "resnet18")
-    usual = min(60, max(3, round(15 * (1440 / count) ** 0.3)))
-    chosen = epochs or max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
-    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, count / 12)))))
-    # one matrix cannot recognise a 7 in all its places: only convolutions gain from augmentation
-    augmented = effort != "fast" and chosen >= LEAST_EPOCHS_TO_AUGMENT and convolutional
-    augmentation = Augmentation(shift=0.07, rotation=10.0, scale=0.1) if augmented else Augmentation()
-    # conv gains little from bfloat16, so only where time is what counts
-    halved = fast_bfloat16 and convolutional and (model != "conv" or effort == "fast")
-    precision = "bfloat16" if halved else "float32"
-    return Recipe(
-        model, chosen, batch_size, LEARNING_RATE, precision, augmentation, 0.1 if effort == "best" else 0.0
-    )  # fmt: skip
-
-
-def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Recipe:
-    """What was asked for and, for the rest, what suits the data, the effort and the device. Raises UnderhoodError."""
-    fast = has_fast_bfloat16(choose_device(config.device))
-    recipe = choose_recipe(len(dataset.train), config.effort, model, config.epochs, fast)
-    return replace(
-        recipe,
-        batch_size=config.batch_size or recipe.batch_size,
-        lr=config.lr or recipe.lr,
-        precision=config.precision or recipe.precision,
-    )
-
-
-def choose_device(device: str) -> str:
-    """``auto`` is a CUDA GPU where there is one, else the CPU. Raises UnderhoodError for a GPU that is not there."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UnderhoodError("no CUDA GPU is available here: omit --device or choose --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def has_fast_bfloat16(device: str) -> bool:
-    """Whether a device has instructions for bfloat16; without them it is slower than float32."""
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def optimizers() -> "dict[str, OptFunc]":
-    """torch's optimizers by name, fused: one pass over all parameters, in a tenth of the time."""
-    import torch
-
-    return {
-        "adamw": partial(_eager(torch.optim.AdamW), fused=True),
-        "adam": partial(_eager(torch.optim.Adam), fused=True),
-        "sgd": partial(_eager(torch.optim.SGD), momentum=0.9, nesterov=True, fused=True),
-    }
-
-
-def _eager(kind: "type[Optimizer]") -> Any:
-    """The same optimizer without its decorators for ``torch.compile``, which import 800 modules: 76 MB and 1.6 s."""
-    import torch
-
-    names = "add_param_group", "zero_grad", "state_dict", "load_state_dict"
-    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
-    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
-
-
-def make_learner(
-    loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes = SINGLE_PROCESS
+def make_network(
+    loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes, earlier: Run | None
 ) -> Setup:
-    """A learner with new weights, drawn from the seed. torch's global random state is restored. Raises DataError."""
+    """The network to train, without a learner. Raises UnderhoodError.
+
+    Its weights are random, drawn from the seed; published ones where ``tune`` is not ``none``; or another run's. Only
+    the main process needs to read them: the others get them from there.
+    """
     import torch
 
-    from underhood.core.learner import Learner
-    from underhood.core.loader import DataLoaders
-    from underhood.core.losses import cross_entropy
-    from underhood.core.models import Architecture, build_model
+    from underhood.core.models import Architecture
+    from underhood.pretrained import create_model
+    from underhood.training.tune import start_from_published
 
-    dataset, preparation, device = loaded.dataset, loaded.preparation, choose_device(config.device)
+    preparation, dataset = loaded.preparation, loaded.dataset
     shape = preparation.channels, preparation.height, preparation.width
     architecture = Architecture(recipe.model, *shape, len(dataset.classes))
-    mean = std = np.ones(preparation.channels)  # other processes get the main one's with its weights
+    mean = std = np.ones(preparation.channels)
     if processes.is_main:
         mean, std = dataset.train.pixel_statistics()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_model(architecture, mean.tolist(), std.tolist()).to(device)
-    labels = dataset.train.labels
-    rarity = len(labels) / (len(dataset.classes) * np.bincount(labels))  # 1 where all classes are equally frequent
+        network = create_model(architecture, mean.tolist(), std.tolist())
+    setup = Setup(loaded, recipe, architecture, network, processes)
+    if earlier is not None and processes.is_main:
+        setup.note = start_from(network, earlier, dataset.classes)
+        setup.weights = sha256(earlier.path / "weights.safetensors")
+    elif recipe.tune != "none":
+        start_from_published(setup, config)
+    network.to(choose_device(config.device))
+    return setup
+
+
+def make_learner(
+    loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes = SINGLE_PROCESS,
+    earlier: Run | None = None, progress: Progress | None = None,
+) -> Setup:  # fmt: skip
+    """A learner and its network. torch's global random state is restored. Raises UnderhoodError.
+
+    earlier: a run whose weights it starts from; progress: called while features are computed, see ``image_features``
+    """
+    from underhood.core.loader import DataLoaders
+    from underhood.training.tune import head_setup, train_head
+
+    setup = make_network(loaded, recipe, config, processes, earlier)
+    if recipe.tune == "head":
+        return head_setup(setup, config, progress)
+    if recipe.tune == "all" and processes.is_main:
+        train_head(setup, config, progress)
     dls = DataLoaders.from_dataset(
-        dataset, recipe.batch_size, config.seed, device=device, augmentation=recipe.augmentation,
-        weights=rarity[labels] if config.balance == "sampler" else None,
+        loaded.dataset, recipe.batch_size, config.seed, device=choose_device(config.device),
+        augmentation=recipe.augmentation, weights=sampling_weights(loaded.dataset.train, config),
     )  # fmt: skip
-    processes.shard_loader(dls.train)
-    weight = torch.tensor(rarity, dtype=torch.float32, device=device) if config.balance == "weights" else None
+    setup.learn = learner_on(dls, setup.network, setup, config)
+    return setup
+
+
+def sampling_weights(images: Images, config: TrainConfig) -> np.ndarray | None:
+    """How often to draw each image, float [n], with ``--balance sampler``; None otherwise."""
+    return _rarity(images)[images.labels] if config.balance == "sampler" else None
+
+
+def _rarity(images: Images) -> np.ndarray:
+    """How rare each class is, float [classes]: 1 where all are equally frequent."""
+    return len(images) / (len(images.classes) * np.bincount(images.labels, minlength=len(images.classes)))
+
+
+def learner_on(dls: "DataLoaders", model: "nn.Module", setup: Setup, config: TrainConfig) -> "Learner":
+    """A learner of a model, all of the network or its last layer, on batches of what the model takes."""
+    import torch
+
+    from underhood.core.learner import Learner
+    from underhood.core.losses import cross_entropy
+    from underhood.training.tune import layer_groups
+
+    device, recipe = choose_device(config.device), setup.recipe
+    weight = None
+    if config.balance == "weights":
+        weight = torch.tensor(_rarity(setup.loaded.dataset.train), dtype=torch.float32, device=device)
     loss_func = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
     optimizer = optimizers()[config.optimizer]
-    learn = Learner(dls, network, loss_func, optimizer, processes=cast("SingleProcess", processes))
+    if recipe.tune == "all":  # of a network, whose parameters come in groups
+        optimizer = partial(_of_groups, optimizer, layer_groups(setup.network))
+    setup.processes.shard_loader(dls.train)
+    learn = Learner(dls, model, loss_func, optimizer, processes=cast("SingleProcess", setup.processes))
     learn.valid_loss_func = cross_entropy
-    learn.forward = autocast(processes.wrap(network), device, recipe.precision)
-    return Setup(loaded, recipe, learn, architecture)
+    learn.forward = autocast(setup.processes.wrap(model), device, recipe.precision)
+    return learn
+
+
+def _of_groups(optimizer: "OptFunc", groups: list[dict[str, Any]], _: Any, lr: float) -> "Optimizer":
+    return optimizer(groups, lr=lr)
 
 
 def autocast(model: "nn.Module", device: str, precision: str) -> Any:
@@ -278,7 +247,7 @@ def start_from(model: "nn.Module", earlier: Run, classes: tuple[str, ...]) -> st
     Returns a line for the log. Raises RunError where the networks differ otherwise.
     """
     own, theirs = model.state_dict(), earlier.model.state_dict()
-    last = f"{max(int(name.split('.')[0]) for name in own)}."
+    last = f"{[name for name, _ in model.named_children()][-1]}."
     head = {name for name in own if name.startswith(last)} if earlier.classes != classes else set()
     for name, tensor in own.items():
         if name not in head and (name not in theirs or theirs[name].shape != tensor.shape):

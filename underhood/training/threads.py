@@ -29,7 +29,7 @@ def cpu_threads(setup: "Setup", threads: int | None = None) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    if threads is None and setup.learn.device.type == "cpu":
+    if threads is None and next(setup.network.parameters()).device.type == "cpu":
         threads = choose_threads(_step_work(setup), before, os.environ)
     torch.set_num_threads(threads or before)
     try:
@@ -56,9 +56,9 @@ def _step_work(setup: "Setup") -> int:
     """Multiply-adds of a step, forwards."""
     from underhood.analysis.inference import multiply_adds
 
-    learn, a = setup.learn, setup.architecture
-    images = min(setup.recipe.batch_size, learn.dls.train.count) // learn.processes.world_size
-    return images * multiply_adds(learn.model, np.zeros((a.channels, a.height, a.width), np.uint8))
+    a, images = setup.architecture, min(setup.recipe.batch_size, len(setup.loaded.dataset.train))
+    images //= setup.processes.world_size
+    return images * multiply_adds(setup.network, np.zeros((a.channels, a.height, a.width), np.uint8))
 
 
 @contextmanager

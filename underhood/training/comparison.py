@@ -1,0 +1,123 @@
+"""Cross-validation of candidates on the same folds of the training images, at two numbers of images."""
+
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedGroupKFold
+
+from underhood.core.images import Dataset, Images
+from underhood.core.schedule import SCHEDULES
+from underhood.data.split import hash_images, sample
+from underhood.training import RunLog
+from underhood.training.candidates import Candidate, operations
+from underhood.training.config import TrainConfig
+from underhood.training.distributed import SINGLE_PROCESS
+from underhood.training.recipe import choose_for
+from underhood.training.setup import Setup, load_config_data, make_learner, make_network
+from underhood.training.threads import cpu_threads
+from underhood.training.tune import features_of, head_on, reset_head
+
+FOLDS = 5
+MOST_COMPARED = 4000  # training images that take part
+SURE = 3.29  # z of the intervals (99.9 %) by which a candidate is given up after a fold
+
+
+@dataclass
+class _Entry:
+    """A candidate with its training images."""
+
+    candidate: Candidate
+    images: Images
+    frozen: Setup | None = None  # the backbone, where only its head is trained,
+    features: torch.Tensor | None = None  # and what it says of the images [n, features]
+
+
+def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log: RunLog) -> None:
+    """Fill in which test images each candidate predicts right, fold by fold.
+
+    A candidate that is surely worse than another is given up. After the first fold there are further ones while the
+    multiply-adds stay within the budget.
+    """
+    for one in candidates:
+        one.loaded = one.loaded or load_config_data(one.config, None, log.reporter)
+    entries = _entries(candidates, config, log)
+    images = entries[0].images
+    for fold, (train, test) in enumerate(_folds(images, config.seed), start=1):
+        log.reporter.progress("comparing models", fold - 1, FOLDS)
+        small = train[sample(images.labels[train], max(len(images.classes), len(train) // 2), config.seed)]
+        for entry in entries:
+            for rows, size in ((small, len(images) * 2 // 5), (train, len(images) * 4 // 5)):
+                started = time.perf_counter()
+                entry.candidate.right.setdefault(size, []).extend(_evaluate(entry, rows, test))
+                entry.candidate.seconds += time.perf_counter() - started
+                entry.candidate.done += operations(entry.candidate, len(rows))
+        best = max(entry.candidate.interval(SURE)[0] for entry in entries)
+        for entry in entries:
+            if entry.candidate.interval(SURE)[1] < best:
+                entry.candidate.reason = f"given up after {fold} of {FOLDS} folds: a lower accuracy"
+        entries = [entry for entry in entries if not entry.candidate.reason]
+        spent = sum(entry.candidate.done for entry in entries if entry.frozen is None)
+        if len(entries) == 1 or spent * (fold + 1) / fold > budget:
+            break
+    log.reporter.progress("comparing models", FOLDS, FOLDS)
+
+
+def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> list[_Entry]:
+    """The candidates with the same images in the same order, and with features where the backbone is frozen."""
+    parts = [one.loaded.dataset.train for one in candidates if one.loaded is not None]
+    known = set.intersection(*(set(part.names) for part in parts))  # held out by content, which depends on the size
+    names = [name for name in parts[0].names if name in known]
+    if len(names) > MOST_COMPARED:
+        labels = dict(zip(parts[0].names, parts[0].labels.tolist(), strict=True))
+        names = [names[i] for i in sample(np.array([labels[name] for name in names]), MOST_COMPARED, config.seed)]
+    entries = []
+    for one, part in zip(candidates, parts, strict=True):
+        row = {name: i for i, name in enumerate(part.names)}
+        entry = _Entry(one, part.take(np.array([row[name] for name in names])))
+        if one.config.tune == "head" and one.loaded is not None:
+            started = time.perf_counter()
+            recipe = choose_for(one.loaded.dataset, one.config, one.config.model)
+            entry.frozen = make_network(one.loaded, recipe, one.config, SINGLE_PROCESS, None)
+            progress = lambda done, total: log.reporter.progress("computing features", done, total)  # noqa: E731
+            of_all, _ = features_of(entry.frozen, part, one.config, progress)
+            entry.features = of_all[[row[name] for name in names]]
+            one.seconds += time.perf_counter() - started
+        entries.append(entry)
+    return entries
+
+
+def _folds(images: Images, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train and to test on, int64 each. Equal images are in the same fold."""
+    hashes = hash_images(images.pixels) if images.precomputed_hashes is None else images.precomputed_hashes
+    most = int(np.bincount(images.labels).max())
+    split = StratifiedGroupKFold(max(2, min(FOLDS, most)), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a class has fewer images than there are folds
+        yield from split.split(images.labels, images.labels, hashes)
+
+
+def _evaluate(entry: _Entry, rows: np.ndarray, test: np.ndarray) -> list[bool]:
+    """Train on these rows; which of the test images are then predicted right."""
+    one, images = entry.candidate, entry.images
+    assert one.loaded is not None
+    dataset = Dataset(one.loaded.dataset.name, images.take(rows), images.take(test))
+    loaded = replace(one.loaded, dataset=dataset)
+    config = replace(one.config, cache=False)
+    recipe = choose_for(dataset, config, config.model)
+    if entry.frozen is not None and entry.features is not None:
+        labels = torch.from_numpy(images.labels)
+        setup = replace(entry.frozen, loaded=loaded, recipe=recipe)
+        reset_head(setup)
+        train, valid = ((entry.features[part], labels[part]) for part in (rows, test))
+        setup = head_on(setup, train, valid, config)
+    else:
+        setup = make_learner(loaded, recipe, config)
+    with cpu_threads(setup, config.threads):
+        for _ in setup.learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
+            pass
+        outputs, targets = setup.learn.get_preds()
+    return (outputs.argmax(dim=1) == targets).tolist()

@@ -1,0 +1,162 @@
+"""What to train with: the recipe, chosen from the number of images, the effort, the model and the device.
+
+docs/recipes.md has the trials behind the numbers.
+"""
+
+import inspect
+import math
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from underhood.core.errors import UnderhoodError
+from underhood.core.images import Dataset
+from underhood.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from underhood.core.augment import Augmentation
+    from underhood.core.learner import OptFunc
+
+LEARNING_RATE = 0.01  # suits AdamW, one cycle and every model here from 250 images to 60,000
+LEAST_EPOCHS_TO_AUGMENT = 4  # images that are seen fewer times need no variety
+HEAD_LEARNING_RATE, HEAD_BATCH, HEAD_STEPS = 0.003, 64, 200  # of a last layer on features; at least so many steps
+TUNE_LEARNING_RATE, TUNE_BATCH, TUNE_EPOCHS = 0.0005, 16, 6  # of all layers; those near the input learn more slowly
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train with: stored in ``config.json``."""
+
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float
+    precision: str
+    augmentation: "Augmentation"
+    label_smoothing: float
+    tune: str = "none"  # which layers of a network with published weights are trained; none: it has none
+
+    def describe(self) -> str:
+        """One line, for the log."""
+        a = self.augmentation
+        words = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of batches of {self.batch_size}, lr {self.lr:g}"
+        if a:
+            words += f"; data augmentation: shift {a.shift:.0%}, rotation {a.rotation:g}°, scale {a.scale:.0%}"
+        words += ", mirrored" if a.flip else ""
+        words += "; matrix products in bfloat16" if self.precision == "bfloat16" else ""
+        return words + (f"; label smoothing {self.label_smoothing:g}" if self.label_smoothing else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``config.json``."""
+        return asdict(self)
+
+
+def choose_recipe(
+    count: int,
+    effort: str = "normal",
+    model: str | None = None,
+    epochs: int | None = None,
+    fast_bfloat16: bool = False,
+    tune: str = "none",
+) -> Recipe:
+    """The recipe for ``count`` training images: a pure function. ``model`` and ``epochs`` are kept where given.
+
+    fast_bfloat16: whether the device multiplies it faster than float32 (``has_fast_bfloat16``)
+    docs/recipes.md has the trials behind these numbers. Few images need many epochs and small batches.
+    """
+    from underhood.core.augment import Augmentation
+
+    if model and tune != "none":
+        return choose_tuning(count, model, tune, epochs, fast_bfloat16)
+    model = model or ("vgg" if effort == "best" else "conv")
+    convolutional = model in ("conv", "vgg", "resnet18")
+    usual = min(60, max(3, round(15 * (1440 / count) ** 0.3)))
+    chosen = epochs or max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
+    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, count / 12)))))
+    # one matrix cannot recognise a 7 in all its places: only convolutions gain from augmentation
+    augmented = effort != "fast" and chosen >= LEAST_EPOCHS_TO_AUGMENT and convolutional
+    augmentation = Augmentation(shift=0.07, rotation=10.0, scale=0.1) if augmented else Augmentation()
+    # conv gains little from bfloat16, so only where time is what counts
+    halved = fast_bfloat16 and convolutional and (model != "conv" or effort == "fast")
+    precision = "bfloat16" if halved else "float32"
+    return Recipe(
+        model, chosen, batch_size, LEARNING_RATE, precision, augmentation, 0.1 if effort == "best" else 0.0
+    )  # fmt: skip
+
+
+def choose_tuning(count: int, model: str, tune: str, epochs: int | None = None, fast_bfloat16: bool = False) -> Recipe:
+    """The recipe for a network with published weights. tune: ``head`` trains the last layer alone, ``all`` all layers.
+
+    A head sees features, of which an epoch takes milliseconds. All layers start with a head that is trained already.
+    """
+    from underhood.core.augment import Augmentation
+
+    if tune == "head":
+        batches = math.ceil(count / HEAD_BATCH)
+        epochs = epochs or min(30, max(10, math.ceil(HEAD_STEPS / batches)))
+        return Recipe(model, epochs, HEAD_BATCH, HEAD_LEARNING_RATE, "float32", Augmentation(), 0.1, tune)
+    precision = "bfloat16" if fast_bfloat16 else "float32"
+    augmentation = Augmentation(shift=0.07, rotation=10.0, scale=0.1, flip=True)
+    return Recipe(model, epochs or TUNE_EPOCHS, TUNE_BATCH, TUNE_LEARNING_RATE, precision, augmentation, 0.1, tune)
+
+
+def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Recipe:
+    """What was asked for and, for the rest, what suits the data, the effort and the device. Raises UnderhoodError."""
+    fast = has_fast_bfloat16(choose_device(config.device))
+    recipe = choose_recipe(len(dataset.train), config.effort, model, config.epochs, fast, choose_tune(model, config))
+    return replace(
+        recipe,
+        batch_size=config.batch_size or recipe.batch_size,
+        lr=config.lr or recipe.lr,
+        precision=config.precision or recipe.precision,
+    )
+
+
+def choose_tune(model: str | None, config: TrainConfig) -> str:
+    """Which layers are trained: of a backbone the last one, if nothing else was asked for. Raises UnderhoodError."""
+    from underhood.training.config import BACKBONES, WITH_WEIGHTS
+
+    if config.tune not in (None, "none") and model not in WITH_WEIGHTS:
+        raise UnderhoodError(f"--tune {config.tune} needs --model {' or '.join(WITH_WEIGHTS)}: others have no weights")
+    return config.tune or ("head" if model in BACKBONES and config.from_run is None else "none")
+
+
+def choose_device(device: str) -> str:
+    """``auto`` is a CUDA GPU where there is one, else the CPU. Raises UnderhoodError for a GPU that is not there."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UnderhoodError("no CUDA GPU is available here: omit --device or choose --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether a device has instructions for bfloat16; without them it is slower than float32."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def optimizers() -> "dict[str, OptFunc]":
+    """torch's optimizers by name, fused: one pass over all parameters, in a tenth of the time."""
+    import torch
+
+    return {
+        "adamw": partial(_eager(torch.optim.AdamW), fused=True),
+        "adam": partial(_eager(torch.optim.Adam), fused=True),
+        "sgd": partial(_eager(torch.optim.SGD), momentum=0.9, nesterov=True, fused=True),
+    }
+
+
+def _eager(kind: "type[Optimizer]") -> Any:
+    """The same optimizer without its decorators for ``torch.compile``, which import 800 modules: 76 MB and 1.6 s."""
+    import torch
+
+    names = "add_param_group", "zero_grad", "state_dict", "load_state_dict"
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})

@@ -1,0 +1,56 @@
+"""What a run was started with, read back from its folder."""
+
+import operator
+from pathlib import Path
+from typing import Any
+
+from underhood.core.errors import RunError, UnderhoodError
+from underhood.runs import read_json
+from underhood.runs.folder import read_config
+from underhood.training.candidates import CANDIDATES_FILE, is_open
+from underhood.training.config import MAX_THREADS, TrainConfig
+from underhood.training.recipe import Recipe, choose_recipe
+
+OPEN = ("model", "epochs", "batch_size", "lr")  # that a recipe chooses where a request leaves them open
+
+
+def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
+    """The options that a run was started with. config: its ``config.json``. Raises RunError where it is damaged."""
+    try:
+        return TrainConfig.from_dict(config)
+    except (TypeError, ValueError, UnderhoodError) as error:
+        raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
+
+
+def recorded_threads(folder: Path, processes: int = 1) -> int | None:
+    """The number of CPU threads that a run was started with; None where it had another number of processes."""
+    environment = read_json(folder, "environment.json")
+    threads = environment.get("threads")
+    known = type(threads) is int and 0 < threads <= MAX_THREADS and environment.get("processes") == processes
+    return threads if known else None
+
+
+def require_same_request(folder: Path, request: TrainConfig) -> None:
+    """Raise RunError unless a run was started with this request."""
+    config = read_config(folder)
+    stored = stored_config(folder, config).as_dict() | config
+    asked = request.as_dict()
+    if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
+        counts = read_json(folder, "data.json").get("counts")
+        try:
+            count = operator.index(sum(counts["train"].values()))  # type: ignore[index]
+        except (TypeError, KeyError, AttributeError):
+            count = 0
+        if count < 1:
+            raise RunError(f"{folder / 'data.json'} is damaged: it has no numbers of images")
+        if request.from_run or (is_open(request) and (request.tune or (folder / CANDIDATES_FILE).exists())):
+            asked |= {name: stored.get(name) for name in ("model", "tune", "size") if asked[name] is None}
+        recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=asked["tune"] or "none")
+        asked |= {name: value for name, value in recipe.as_dict().items() if name in OPEN and asked[name] is None}
+    for name, value in asked.items():
+        left_open = value == "auto" or (value is None and name in Recipe.__annotations__)
+        if not left_open and stored.get(name) != value:
+            raise RunError(
+                f"{folder} holds a run with {name} {stored.get(name)}, not {value}: choose another folder with --out, "
+                f"or continue that run with underhood train --resume {folder}"
+            )

@@ -1,0 +1,103 @@
+"""Training on published weights: the last layer alone, on features that are computed once, or then all layers.
+
+A last layer with random weights would spoil the layers before it by its first steps. So it is trained alone first.
+Layers near the input see edges and colours, which are the same in all photographs: they learn the most slowly.
+"""
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from underhood.core.images import Images
+from underhood.core.loader import DataLoader, DataLoaders
+from underhood.core.schedule import SCHEDULES
+from underhood.pretrained import Network
+from underhood.pretrained.features import image_features
+from underhood.pretrained.weights import copy_weights, find_weights
+from underhood.training.config import TrainConfig
+from underhood.training.distributed import SINGLE_PROCESS
+from underhood.training.recipe import choose_device, choose_tuning
+from underhood.training.setup import Progress, Setup, learner_on, sampling_weights
+from underhood.training.threads import cpu_threads
+
+if TYPE_CHECKING:
+    from underhood.training.recipe import Recipe
+
+LAYER_DECAY = 0.7  # of the learning rate, from each group of layers to the one before it
+
+
+def start_from_published(setup: Setup, config: TrainConfig) -> None:
+    """Copy published weights into the network, but for the last layer, which starts at zero. Raises UnderhoodError."""
+    assert isinstance(setup.network, Network)
+    setup.network.keep_statistics = True
+    if setup.processes.is_main:
+        weights = find_weights(setup.recipe.model, config.weights and str(config.weights))
+        copy_weights(setup.network, weights)
+        setup.weights, setup.published = weights.sha256, weights.record()
+        setup.note = f"starts from the weights of {weights.source}"
+    reset_head(setup)
+
+
+def reset_head(setup: Setup) -> None:
+    """Set the last layer to zero: every class is then equally probable."""
+    for parameter in last_layer(setup.network).parameters():
+        nn.init.zeros_(parameter)
+
+
+def last_layer(network: nn.Sequential) -> nn.Sequential:
+    """The linear layer that gives the logits, under its own name. It is shared with the network."""
+    name, layer = list(network.named_children())[-1]
+    return nn.Sequential(OrderedDict({name: layer}))
+
+
+def layer_groups(network: nn.Sequential) -> list[dict[str, Any]]:
+    """The parameters as an optimizer's groups, in their order, each with ``lr_scale``: 1 for the last layer."""
+    units: list[nn.Module] = []
+    for child in network.children():
+        units += child.children() if isinstance(child, nn.Sequential) else [child]
+    groups = [{"params": list(unit.parameters())} for unit in units]
+    groups = [group for group in groups if group["params"]]
+    return [group | {"lr_scale": LAYER_DECAY ** (len(groups) - 1 - i)} for i, group in enumerate(groups)]
+
+
+def features_of(
+    setup: Setup, images: Images, config: TrainConfig, progress: Progress | None = None
+) -> tuple[Tensor, Tensor]:
+    """(features float32 [n, features], labels [n]) of images. The main process computes them for all."""
+    found = None
+    if setup.processes.is_main:
+        with cpu_threads(setup, config.threads):
+            weights = setup.weights if config.cache else None
+            found = image_features(setup.network, images, weights, choose_device(config.device), progress)
+    return setup.processes.broadcast(found), torch.from_numpy(images.labels)
+
+
+def head_setup(setup: Setup, config: TrainConfig, progress: Progress | None = None) -> Setup:
+    """A setup whose learner trains the last layer on features."""
+    dataset = setup.loaded.dataset
+    train = features_of(setup, dataset.train, config, progress)
+    valid = features_of(setup, dataset.valid, config, progress)
+    return head_on(setup, train, valid, config)
+
+
+def head_on(setup: Setup, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], config: TrainConfig) -> Setup:
+    """``head_setup`` for features that are computed already, with their labels."""
+    device = choose_device(config.device)
+    weights = sampling_weights(setup.loaded.dataset.train, config)
+    loader = DataLoader(train, setup.recipe.batch_size, shuffle=True, seed=config.seed, device=device, weights=weights)
+    dls = DataLoaders(loader, DataLoader(valid, 256, device=device), setup.loaded.dataset.classes)
+    setup.learn = learner_on(dls, last_layer(setup.network), setup, config)
+    return setup
+
+
+def train_head(setup: Setup, config: TrainConfig, progress: Progress | None = None) -> None:
+    """Train the last layer alone, before all layers are trained."""
+    train = setup.loaded.dataset.train
+    recipe: Recipe = choose_tuning(len(train), setup.recipe.model, "head")
+    known = features_of(setup, train, config, progress)
+    head = head_on(replace(setup, recipe=recipe, processes=SINGLE_PROCESS), known, known, config)
+    for _ in head.learn.steps(recipe.epochs, recipe.lr, SCHEDULES["onecycle"]):
+        pass
