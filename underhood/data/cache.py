@@ -95,7 +95,7 @@ def refusal(path: Path) -> str | None:
     """Why an entry or a file of the cache is not used: others may have written it. None if it is safe or not there."""
     if not hasattr(os, "geteuid"):
         return None
-    for place in (cache_folder(), path, *path.glob("*")):
+    for place in (path.parent, path, *path.glob("*")):
         try:
             status = place.stat()
         except OSError:
@@ -103,7 +103,7 @@ def refusal(path: Path) -> str | None:
         if status.st_uid not in (os.geteuid(), 0):
             return f"{place} belongs to another user and is not used (set XDG_CACHE_HOME to a folder of your own)"
         if status.st_mode & 0o022:
-            return f"{place} may be written by other users and is not used (chmod -R go-w {cache_folder()})"
+            return f"{place} may be written by other users and is not used (chmod -R go-w {path.parent})"
         if stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o011:  # no other user can reach what is in it
             break
     return None

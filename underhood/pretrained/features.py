@@ -83,7 +83,7 @@ def _name(images: Images, weights: str) -> str:
 
 def _load(place: Path, count: int) -> Tensor | None:
     """Kept features. None if there are none, if they are damaged, or if other users may have written them."""
-    if refusal(place.parent) or not place.is_file():
+    if refusal(place) or not place.is_file():
         return None
     try:
         kept = np.load(place)

@@ -13,7 +13,7 @@ from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.split import hash_images, sample
 from underhood.training import RunLog
-from underhood.training.candidates import Candidate, operations
+from underhood.training.candidates import SHARES, Candidate, operations
 from underhood.training.config import TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS
 from underhood.training.recipe import choose_for
@@ -50,7 +50,7 @@ def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log
         log.reporter.progress("comparing models", fold - 1, FOLDS)
         small = train[sample(images.labels[train], max(len(images.classes), len(train) // 2), config.seed)]
         for entry in entries:
-            for rows, size in ((small, len(images) * 2 // 5), (train, len(images) * 4 // 5)):
+            for rows, size in zip((small, train), (int(share * len(images)) for share in SHARES), strict=True):
                 started = time.perf_counter()
                 entry.candidate.right.setdefault(size, []).extend(_evaluate(entry, rows, test))
                 entry.candidate.seconds += time.perf_counter() - started
@@ -107,6 +107,8 @@ def _evaluate(entry: _Entry, rows: np.ndarray, test: np.ndarray) -> list[bool]:
     dataset = Dataset(one.loaded.dataset.name, images.take(rows), images.take(test))
     loaded = replace(one.loaded, dataset=dataset)
     config = replace(one.config, cache=False)
+    if one.name == "scratch" and config.effort == "best":  # stands for the wider network, at a fraction of its time
+        config = replace(config, effort="normal", model="conv")
     recipe = choose_for(dataset, config, config.model)
     if entry.frozen is not None and entry.features is not None:
         labels = torch.from_numpy(images.labels)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEARNING_RATE = 0.01  # suits AdamW, one cycle and every model here from 250 images to 60,000
 LEAST_EPOCHS_TO_AUGMENT = 4  # images that are seen fewer times need no variety
-HEAD_LEARNING_RATE, HEAD_BATCH, HEAD_STEPS = 0.003, 64, 200  # of a last layer on features; at least so many steps
+HEAD_LEARNING_RATE, HEAD_BATCH, HEAD_STEPS = 0.002, 64, 200  # of a last layer on features; at least so many steps
 TUNE_LEARNING_RATE, TUNE_BATCH, TUNE_EPOCHS = 0.0005, 16, 6  # of all layers; those near the input learn more slowly
 
 

@@ -114,11 +114,14 @@ def load_config_data(
         preparation = replace(earlier.preparation, fit=fit or earlier.preparation.fit)
     elif has_published_weights(config):
         size, channels, fit = size or BACKBONE_SIZES[config.effort], channels or 3, fit or "crop"
-    return load_data(
+    loaded = load_data(
         config.data, size=size, channels=channels, fit=fit, preparation=preparation,
         valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
         cache=config.cache, verify_cache=config.verify_cache, progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
+    if size != config.size:
+        loaded.notes[0] = f"{loaded.preparation.describe()} (the size for {config.model}, {fit})"
+    return loaded
 
 
 def log_data(loaded: LoadedData, log: RunLog) -> None:

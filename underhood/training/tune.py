@@ -34,7 +34,7 @@ def start_from_published(setup: Setup, config: TrainConfig) -> None:
     assert isinstance(setup.network, Network)
     setup.network.keep_statistics = True
     if setup.processes.is_main:
-        weights = find_weights(setup.recipe.model, config.weights and str(config.weights))
+        weights = find_weights(setup.recipe.model, None if config.weights is None else str(config.weights))
         copy_weights(setup.network, weights)
         setup.weights, setup.published = weights.sha256, weights.record()
         setup.note = f"starts from the weights of {weights.source}"
