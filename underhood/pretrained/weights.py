@@ -76,7 +76,7 @@ class PretrainedWeights:
 
 
 def find_weights(model: str, source: str | None = None, timeout: float = TIMEOUT) -> PretrainedWeights:
-    """Published weights of a model, trained on ImageNet. What is random elsewhere stays as it was.
+    """Published weights of a model, trained on ImageNet. Draws no random numbers.
 
     model: efficientnet_lite0 or resnet18
     source: a file (.safetensors, .pth, .pt, .bin), a folder with model.safetensors or pytorch_model.bin, or a
@@ -91,13 +91,14 @@ def find_weights(model: str, source: str | None = None, timeout: float = TIMEOUT
     if source is None:
         return _from_package()
     try:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return _from_folder(model, path.absolute())
-        if path.exists() or not re.fullmatch(REPOSITORY, source):
-            return _from_file(model, path.absolute())
-    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, or ~ of an unknown user
-        raise UnderhoodError(f"{shown(source)} is no path that can be opened ({error}): check --weights") from None
+        path = Path(source).expanduser().absolute()
+        is_folder, is_there = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long, or ~ of an unknown user
+        raise UnderhoodError(f"{shown(source)} is no path ({shown(error)}): check --weights") from None
+    if is_folder:
+        return _from_folder(model, path)
+    if is_there or not re.fullmatch(REPOSITORY, source):
+        return _from_file(model, path)
     return _from_hub(model, source, timeout)
 
 
