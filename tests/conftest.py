@@ -32,9 +32,10 @@ def shared_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Decoded pixels of a test's images are not kept in the user's cache."""
+    """Decoded pixels of a test's images are not kept in the user's cache, nor are a backbone's features."""
     folder = tmp_path_factory.mktemp("cache") / "decoded"
     monkeypatch.setattr(cache, "cache_folder", lambda: folder)
+    monkeypatch.setattr("underhood.pretrained.features.features_folder", lambda: folder.parent / "features")
     return folder
 
 

@@ -222,9 +222,9 @@ def test_clear_cache_empties_it(small_folder: Path, cache_folder: Path, underhoo
 
 
 def test_no_cache_keeps_nothing(small_folder: Path, cache_folder: Path, underhood) -> None:
-    assert underhood("train", small_folder, "--epochs", 1, "--no-cache").code == 0
+    assert underhood("train", small_folder, "--model", "conv", "--epochs", 1, "--no-cache").code == 0
     assert not cache_folder.exists()
-    assert underhood("train", small_folder, "--epochs", 1).code == 0
+    assert underhood("train", small_folder, "--model", "conv", "--epochs", 1).code == 0
     assert cache_folder.exists()
 
 
@@ -270,7 +270,7 @@ class TestLargerThanMemory:
 
     def test_training_gives_the_same_bytes(self, small_folder: Path, tmp_path: Path) -> None:
         for name, kept in (("mapped", True), ("plain", False)):
-            train(small_folder, out=tmp_path / name, epochs=4, cache=kept)
+            train(small_folder, out=tmp_path / name, model="conv", epochs=4, cache=kept)
         for file in ("weights.safetensors", "metrics.csv", "predictions.csv"):
             assert (tmp_path / "mapped" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
 

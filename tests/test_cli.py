@@ -97,7 +97,7 @@ def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, 
     i = next(i for i, name in enumerate(turned.train.names) if name.endswith("IMG_7.JPG"))
     rows = turned.train.pixels[i, 0].std(axis=1)  # 141 × 386, turned, lies: the padding is above and below
     assert rows[0] == rows[-1] == 0 < rows[32]
-    done = underhood("train", root, "--skip-bad", "--json")
+    done = underhood("train", root, "--model", "conv", "--skip-bad", "--json")
     assert done.code == 0, done.err
     assert [Path(path).name for path in done.json["left_out"]] == ["IMG_5.JPG"]
     assert "64 × 64 colour" in done.err
@@ -120,7 +120,7 @@ def test_test_is_scored_once_at_the_end_where_all_three_parts_are(underhood: Com
     parts = {"train": digits.train.take(rows[:900]), "valid": digits.train.take(rows[900:1200]), "test": digits.valid}
     for part, images in parts.items():
         write_folder({part: images}, tmp_path / "D" / part)
-    done = underhood("train", tmp_path / "D", "--json", "--epochs", 8)
+    done = underhood("train", tmp_path / "D", "--model", "conv", "--json", "--epochs", 8)
     assert 0.9 < done.json["test_accuracy"] <= 1
     measured = underhood("evaluate", done.json["run"], "--json").json
     assert (measured["part"], measured["images"]) == ("valid", 300)
@@ -128,7 +128,7 @@ def test_test_is_scored_once_at_the_end_where_all_three_parts_are(underhood: Com
 
 
 def test_predict_on_a_folder_of_its_own_data_equals_evaluate(underhood: Command, small_folder: Path) -> None:
-    run = underhood("train", small_folder, "--json", "--epochs", 20).json["run"]
+    run = underhood("train", small_folder, "--model", "conv", "--json", "--epochs", 20).json["run"]
     both = underhood("predict", run, small_folder, "--json").json["predictions"]
     right = [row["label"] == Path(row["path"]).parent.name for row in both]
     assert underhood("evaluate", run, shutil.copytree(small_folder, "elsewhere/other"), "--json").json["images"] == 4
@@ -271,10 +271,13 @@ def test_names_on_the_command_line_are_those_of_the_code() -> None:
     from underhood.core.schedule import SCHEDULES
     from underhood.data.named import NAMES
     from underhood.preparation import FITS
-    from underhood.training.config import DATA_SETS, choices
+    from underhood.pretrained import BACKBONES
+    from underhood.training.config import BACKBONES as ASKED_BACKBONES, DATA_SETS, WITH_WEIGHTS, choices
     from underhood.training.recipe import optimizers
 
-    assert choices("model") == tuple(MODELS)
+    assert choices("model") == (*MODELS, *BACKBONES)
+    assert BACKBONES == ASKED_BACKBONES
+    assert set(WITH_WEIGHTS) <= set(choices("model"))
     assert choices("schedule") == tuple(SCHEDULES)
     assert choices("optimizer") == tuple(optimizers())
     assert choices("fit") == FITS
@@ -303,7 +306,7 @@ def test_test_accuracy_is_that_of_the_test_part(underhood: Command, tmp_path: Pa
 
 
 def test_evaluate_refuses_pictures_that_were_trained_on(underhood: Command, small_folder: Path) -> None:
-    run = underhood("train", small_folder, "--json", "--epochs", 2, "--seed", 3).json["run"]
+    run = underhood("train", small_folder, "--model", "conv", "--json", "--epochs", 2, "--seed", 3).json["run"]
     own = underhood("evaluate", run, "--json").json
     small_folder.rename(small_folder.parent / "moved")
     gone = underhood("evaluate", run)
@@ -321,7 +324,8 @@ def test_evaluate_refuses_pictures_that_were_trained_on(underhood: Command, smal
 def test_a_folder_with_odd_names_trains_twice(underhood: Command, small_folder: Path) -> None:
     odd = small_folder.rename(small_folder.parent / "pics[1]**")
     for n in (1, 2):
-        assert underhood("train", odd, "--epochs", 1, "--json").json["run"] == f"runs/pics[1]**-conv-{n}"
+        done = underhood("train", odd, "--model", "conv", "--epochs", 1, "--json")
+        assert done.json["run"] == f"runs/pics[1]**-conv-{n}"
 
 
 def test_a_run_folder_among_the_classes_is_not_a_class(
@@ -329,7 +333,7 @@ def test_a_run_folder_among_the_classes_is_not_a_class(
 ) -> None:
     monkeypatch.chdir(small_folder)
     for _ in range(2):
-        assert underhood("train", ".", "--epochs", 1, "--json").code == 0
+        assert underhood("train", ".", "--model", "conv", "--epochs", 1, "--json").code == 0
     assert underhood("check", ".", "--json").json["classes"] == {"dark": 10, "light": 10}
 
 

@@ -35,12 +35,12 @@ from underhood.data.idx import read_idx
 from underhood.data.listing import list_table
 from underhood.data.read import LoadedData, load_data, read_parts
 from underhood.data.split import digest
-from underhood.training.record import stored_config
 from underhood.preparation import Preparation, prepare_image
 from underhood.preparation.files import BadImageError, header_pixels, open_image
 from underhood.runs.checkpoint import load_run, load_state
 from underhood.runs.folder import changes, read_config
 from underhood.training.config import TrainConfig
+from underhood.training.record import stored_config
 
 TRIES = int(os.environ.get("FUZZ", "200"))
 TIMEOUT = 5  # seconds for each

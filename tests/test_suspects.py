@@ -16,7 +16,7 @@ from underhood.data.split import folds, group_copies, image_hashes, join
 from underhood.jobs.check import cache_label_issues, cached_label_issues, find_label_issues
 from underhood.jobs.get import write_folder
 from underhood.runs.folder import LabelIssue
-from underhood.training import Reporter, setup
+from underhood.training import Reporter, recipe
 
 Command = Callable[..., Outcome]
 
@@ -82,7 +82,7 @@ def test_flipped_digits_are_found_and_the_report_shows_them(underhood: Command, 
 
 
 def test_a_fold_that_diverges_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "LEARNING_RATE", 1e30)
+    monkeypatch.setattr(recipe, "LEARNING_RATE", 1e30)
     parts = read_parts("digits", ReadOptions())
     with pytest.raises(DivergedError, match=r"fold 1 of 5 diverged \(NaN or infinite loss at step \d+\)") as error:
         find_label_issues(parts, Reporter())

@@ -22,8 +22,8 @@ from underhood.core.losses import cross_entropy
 from underhood.core.models import MODELS, Architecture, build_model
 from underhood.data import decode
 from underhood.data.decode import available_cpus
-from underhood.training.record import recorded_threads
 from underhood.training import threads
+from underhood.training.record import recorded_threads
 from underhood.training.threads import WORK_PER_THREAD, choose_threads, pinned_threads
 
 MUCH = 10**12  # multiply-adds of a step

@@ -68,8 +68,8 @@ def choose_recipe(
     """
     from underhood.core.augment import Augmentation
 
-    if model and tune != "none":
-        return choose_tuning(count, model, tune, epochs, fast_bfloat16)
+    if tune != "none":
+        return choose_tuning(count, str(model), tune, epochs, fast_bfloat16)
     model = model or ("vgg" if effort == "best" else "conv")
     convolutional = model in ("conv", "vgg", "resnet18")
     usual = min(60, max(3, round(15 * (1440 / count) ** 0.3)))

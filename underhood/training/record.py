@@ -30,19 +30,25 @@ def recorded_threads(folder: Path, processes: int = 1) -> int | None:
     return threads if known else None
 
 
+def _recorded_count(folder: Path) -> int:
+    """The number of training images of a run. Raises RunError where its ``data.json`` does not say."""
+    counts = read_json(folder, "data.json").get("counts")
+    try:
+        count = operator.index(sum(counts["train"].values()))  # type: ignore[index]
+    except (TypeError, KeyError, AttributeError):
+        count = 0
+    if count < 1:
+        raise RunError(f"{folder / 'data.json'} is damaged: it has no numbers of images")
+    return count
+
+
 def require_same_request(folder: Path, request: TrainConfig) -> None:
     """Raise RunError unless a run was started with this request."""
     config = read_config(folder)
     stored = stored_config(folder, config).as_dict() | config
     asked = request.as_dict()
     if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
-        counts = read_json(folder, "data.json").get("counts")
-        try:
-            count = operator.index(sum(counts["train"].values()))  # type: ignore[index]
-        except (TypeError, KeyError, AttributeError):
-            count = 0
-        if count < 1:
-            raise RunError(f"{folder / 'data.json'} is damaged: it has no numbers of images")
+        count = _recorded_count(folder)
         if request.from_run or (is_open(request) and (request.tune or (folder / CANDIDATES_FILE).exists())):
             asked |= {name: stored.get(name) for name in ("model", "tune", "size") if asked[name] is None}
         recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=asked["tune"] or "none")

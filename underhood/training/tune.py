@@ -84,7 +84,7 @@ def head_setup(setup: Setup, config: TrainConfig, progress: Progress | None = No
 
 
 def head_on(setup: Setup, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], config: TrainConfig) -> Setup:
-    """``head_setup`` for features that are computed already, with their labels."""
+    """``head_setup`` for features that are computed already [n, features], with their labels [n]."""
     device = choose_device(config.device)
     weights = sampling_weights(setup.loaded.dataset.train, config)
     loader = DataLoader(train, setup.recipe.batch_size, shuffle=True, seed=config.seed, device=device, weights=weights)
