@@ -201,7 +201,7 @@ def largest_file(model: str) -> int:
 
 
 def _some(names: list[str]) -> str:
-    return short_list([name[:60] for name in names], 1, ", ")
+    return short_list([printable(name[:60]) for name in names], 1, ", ")
 
 
 def _numbers(shape: tuple[int, ...]) -> str:
