@@ -110,7 +110,10 @@ def read_file(path: Path, largest: int) -> bytes:
 
 
 def load_tensors(model: str, path: Path, content: bytes) -> dict[str, Tensor]:
-    """The tensors of a weight file by our names, checked. Raises UnderhoodError."""
+    """The tensors of a weight file by our names: each has the shape that the network's has.
+
+    content: of the file at ``path``. Raises UnderhoodError.
+    """
     try:
         found = _parse(path, content)
         layers = resnet18_layers() if model == "resnet18" else efficientnet_layers() if "_fc.weight" in found else {}
@@ -214,7 +217,7 @@ def shown(source: object) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What config.json says of the weights, in timm's form; {} where there is none."""
+    """What config.json says of the weights, in timm's form; {} where there is none. Raises UnderhoodError."""
     if not path.exists():
         return {}
     try:
