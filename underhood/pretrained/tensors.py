@@ -110,7 +110,7 @@ def read_file(path: Path, largest: int) -> bytes:
 
 
 def load_tensors(model: str, path: Path, content: bytes) -> dict[str, Tensor]:
-    """The tensors of a weight file by our names: each has the shape that the network's has.
+    """The tensors of a weight file by our names, each [features, …] as in the network.
 
     content: of the file at ``path``. Raises UnderhoodError.
     """
