@@ -31,7 +31,8 @@ from underhood.data.read import read
 from underhood.training import lr_finder as find
 from underhood.training.lr_finder import lr_find
 from underhood.training.recipe import choose_recipe, optimizers
-from underhood.training.setup import autocast, count_parameters
+from underhood.training.learners import autocast
+from underhood.training.setup import count_parameters
 
 Command = Callable[..., Outcome]
 MOVED = Augmentation(shift=0.1, rotation=15, scale=0.2)

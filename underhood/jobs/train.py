@@ -28,7 +28,8 @@ from underhood.runs.folder import (
     write_record,
 )
 from underhood.training import Reporter, RunLog
-from underhood.training.candidates import Candidate, choose_config, write_candidates
+from underhood.training.candidates import Candidate, write_candidates
+from underhood.training.choice import choose_config
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
 from underhood.training.record import recorded_threads, require_same_request, stored_config

@@ -7,7 +7,8 @@ from typing import Any
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.runs import read_json
 from underhood.runs.folder import read_config
-from underhood.training.candidates import CANDIDATES_FILE, is_open
+from underhood.training.candidates import CANDIDATES_FILE
+from underhood.training.choice import is_open
 from underhood.training.config import MAX_THREADS, TrainConfig
 from underhood.training.recipe import Recipe, choose_recipe
 

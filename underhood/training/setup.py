@@ -1,14 +1,12 @@
 """From a configuration to a learner that is ready to train: the data, the recipe, the model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from underhood.core.errors import RunError
-from underhood.core.images import Images
 from underhood.data.read import LoadedData, load_data
 from underhood.data.split import digest
 from underhood.preparation import Preparation
@@ -18,34 +16,14 @@ from underhood.runs.checkpoint import Run, load_run
 from underhood.training import Reporter, RunLog
 from underhood.training.config import BACKBONES, WITH_WEIGHTS, TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
-from underhood.training.recipe import Recipe, choose_device, choose_for, optimizers
+from underhood.training.learners import Progress, Setup, learner_on, sampling_weights
+from underhood.training.recipe import Recipe, choose_device, choose_for
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-    from torch.optim import Optimizer
+    from torch import nn
 
-    from underhood.core.learner import Learner, OptFunc, SingleProcess
-    from underhood.core.loader import DataLoaders
-    from underhood.core.models import Architecture
 
 BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 224}  # pixels a side, by effort
-Progress = Callable[[int, int], None]  # (done, total)
-
-
-@dataclass
-class Setup:
-    """Everything that a training needs."""
-
-    loaded: LoadedData
-    recipe: Recipe
-    architecture: "Architecture"
-    network: "nn.Sequential"  # from pixels to logits: what is measured and saved
-    processes: Processes = SINGLE_PROCESS
-    learn: "Learner" = field(init=False)  # trains the network, or its last layer
-    weights: str | None = None  # SHA-256 of the file that they come from; None: random
-    published: dict[str, str | None] | None = None  # where published weights come from
-    note: str = ""  # where the weights come from, for the log
-    layer_stats: "list[Tensor]" = field(default_factory=list)  # rows so far, of a resumed run: [layers, LAYER_COLUMNS]
 
 
 def make_setup(
@@ -192,56 +170,6 @@ def make_learner(
     )  # fmt: skip
     setup.learn = learner_on(dls, setup.network, setup, config)
     return setup
-
-
-def sampling_weights(images: Images, config: TrainConfig) -> np.ndarray | None:
-    """How often to draw each image, float [n], with ``--balance sampler``; None otherwise."""
-    return _rarity(images)[images.labels] if config.balance == "sampler" else None
-
-
-def _rarity(images: Images) -> np.ndarray:
-    """How rare each class is, float [classes]: 1 where all are equally frequent."""
-    return len(images) / (len(images.classes) * np.bincount(images.labels, minlength=len(images.classes)))
-
-
-def learner_on(dls: "DataLoaders", model: "nn.Module", setup: Setup, config: TrainConfig) -> "Learner":
-    """A learner of a model, all of the network or its last layer, on batches of what the model takes."""
-    import torch
-
-    from underhood.core.learner import Learner
-    from underhood.core.losses import cross_entropy
-    from underhood.training.tune import layer_groups
-
-    device, recipe = choose_device(config.device), setup.recipe
-    weight = None
-    if config.balance == "weights":
-        weight = torch.tensor(_rarity(setup.loaded.dataset.train), dtype=torch.float32, device=device)
-    loss_func = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
-    optimizer = optimizers()[config.optimizer]
-    if recipe.tune == "all":  # of a network, whose parameters come in groups
-        optimizer = partial(_of_groups, optimizer, layer_groups(setup.network))
-    setup.processes.shard_loader(dls.train)
-    learn = Learner(dls, model, loss_func, optimizer, processes=cast("SingleProcess", setup.processes))
-    learn.valid_loss_func = cross_entropy
-    learn.forward = autocast(setup.processes.wrap(model), device, recipe.precision)
-    return learn
-
-
-def _of_groups(optimizer: "OptFunc", groups: list[dict[str, Any]], _: Any, lr: float) -> "Optimizer":
-    return optimizer(groups, lr=lr)
-
-
-def autocast(model: "nn.Module", device: str, precision: str) -> Any:
-    """The model as a function of images [n, c, h, w], its matrix products at this precision: float32 [n, classes]."""
-    if precision == "float32":
-        return model
-    import torch
-
-    def forward(x: "Tensor") -> "Tensor":
-        with torch.autocast(device, torch.bfloat16):
-            return model(x).float()
-
-    return forward
 
 
 def start_from(model: "nn.Module", earlier: Run, classes: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from underhood.data.decode import available_cpus
 
 if TYPE_CHECKING:
     from underhood.core.learner import Learner
-    from underhood.training.setup import Setup
+    from underhood.training.learners import Setup
 
 WORK_PER_THREAD = 10_000_000  # multiply-adds of a step: with fewer, waiting for each other costs more than it saves
 PLACED_BY_USER = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")

@@ -6,7 +6,7 @@ Layers near the input see edges and colours, which are the same in all photograp
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,12 @@ from underhood.pretrained.features import image_features
 from underhood.pretrained.weights import copy_weights, find_weights
 from underhood.training.config import TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS
+from underhood.training.learners import Progress, Setup, learner_on, sampling_weights
 from underhood.training.recipe import choose_device, choose_tuning
-from underhood.training.setup import Progress, Setup, learner_on, sampling_weights
 from underhood.training.threads import cpu_threads
 
 if TYPE_CHECKING:
     from underhood.training.recipe import Recipe
-
-LAYER_DECAY = 0.7  # of the learning rate, from each group of layers to the one before it
 
 
 def start_from_published(setup: Setup, config: TrainConfig) -> None:
@@ -51,16 +49,6 @@ def last_layer(network: nn.Sequential) -> nn.Sequential:
     """The linear layer that gives the logits, under its own name. It is shared with the network."""
     name, layer = list(network.named_children())[-1]
     return nn.Sequential(OrderedDict({name: layer}))
-
-
-def layer_groups(network: nn.Sequential) -> list[dict[str, Any]]:
-    """The parameters as an optimizer's groups, in their order, each with ``lr_scale``: 1 for the last layer."""
-    units: list[nn.Module] = []
-    for child in network.children():
-        units += child.children() if isinstance(child, nn.Sequential) else [child]
-    groups = [{"params": list(unit.parameters())} for unit in units]
-    groups = [group for group in groups if group["params"]]
-    return [group | {"lr_scale": LAYER_DECAY ** (len(groups) - 1 - i)} for i, group in enumerate(groups)]
 
 
 def features_of(
