@@ -59,8 +59,9 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
         compare(left, config, budget, log)
     best = max(left, key=lambda one: (one.extrapolated(count), -one.operations) if one.right else (0.0, 0.0))
     for one in left:
-        one.reason = one.reason or "a lower accuracy is expected"
-    best.reason = "chosen: the highest accuracy is expected" if len(left) > 1 else "chosen: the only one in the budget"
+        one.reason = one.reason or ("a lower accuracy is expected" if one.right else "not compared")
+    why = "the highest accuracy is expected" if best.right else "no class has two images to compare models with"
+    best.reason = "chosen: " + (why if len(left) > 1 else "the only one in the budget")
     _report(candidates, best, count, log)
     return best.config, candidates
 

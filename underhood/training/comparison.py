@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
+from underhood.core.errors import DivergedError, UnderhoodError
 from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.split import hash_images, sample
@@ -50,11 +51,10 @@ def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log
         log.reporter.progress("comparing models", fold - 1, FOLDS)
         small = train[sample(images.labels[train], max(len(images.classes), len(train) // 2), config.seed)]
         for entry in entries:
-            for rows, size in zip((small, train), (int(share * len(images)) for share in SHARES), strict=True):
-                started = time.perf_counter()
-                entry.candidate.right.setdefault(size, []).extend(_evaluate(entry, rows, test))
-                entry.candidate.seconds += time.perf_counter() - started
-                entry.candidate.done += operations(entry.candidate, len(rows))
+            _compare_on(entry, (small, train), test)
+        if all(entry.candidate.reason for entry in entries):
+            raise UnderhoodError(entries[0].candidate.reason)
+        entries = [entry for entry in entries if not entry.candidate.reason]
         best = max(entry.candidate.interval(SURE)[0] for entry in entries)
         for entry in entries:
             if entry.candidate.interval(SURE)[1] < best:
@@ -64,6 +64,21 @@ def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log
         if len(entries) == 1 or spent * (fold + 1) / fold > budget:
             break
     log.reporter.progress("comparing models", FOLDS, FOLDS)
+
+
+def _compare_on(entry: _Entry, parts: tuple[np.ndarray, ...], test: np.ndarray) -> None:
+    """Train on the smaller and the larger part of the images, and test. A candidate that diverges is left out."""
+    one = entry.candidate
+    for rows, share in zip(parts, SHARES, strict=True):
+        started = time.perf_counter()
+        try:
+            right = _evaluate(entry, rows, test)
+        except DivergedError as error:
+            one.right, one.reason = {}, f"left out: {error}"
+            return
+        one.right.setdefault(int(share * len(entry.images)), []).extend(right)
+        one.seconds += time.perf_counter() - started
+        one.done += operations(one, len(rows))
 
 
 def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> list[_Entry]:
@@ -91,10 +106,12 @@ def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> l
 
 
 def _folds(images: Images, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to train and to test on, int64 each. Equal images are in the same fold."""
+    """Rows to train and to test on, int64 each. Equal images are in the same fold. None where each class has one."""
     hashes = hash_images(images.pixels) if images.precomputed_hashes is None else images.precomputed_hashes
-    most = int(np.bincount(images.labels).max())
-    split = StratifiedGroupKFold(max(2, min(FOLDS, most)), shuffle=True, random_state=seed)
+    most = max(len(np.unique(hashes[images.labels == label])) for label in range(len(images.classes)))
+    if most < 2:
+        return
+    split = StratifiedGroupKFold(min(FOLDS, most), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a class has fewer images than there are folds
         yield from split.split(images.labels, images.labels, hashes)

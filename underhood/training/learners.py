@@ -48,7 +48,8 @@ def sampling_weights(images: Images, config: TrainConfig) -> np.ndarray | None:
 
 def _rarity(images: Images) -> np.ndarray:
     """How rare each class is, float [classes]: 1 where all are equally frequent."""
-    return len(images) / (len(images.classes) * np.bincount(images.labels, minlength=len(images.classes)))
+    counts = np.bincount(images.labels, minlength=len(images.classes))
+    return len(images) / (len(images.classes) * np.maximum(counts, 1))  # a fold may have none of a rare class
 
 
 def learner_on(dls: "DataLoaders", model: "nn.Module", setup: Setup, config: TrainConfig) -> "Learner":
