@@ -41,7 +41,7 @@ def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log
     """Fill in which test images each candidate predicts right, fold by fold.
 
     A candidate that is surely worse than another is given up. After the first fold there are further ones while the
-    multiply-adds stay within the budget.
+    multiply-adds stay within the budget. Raises UnderhoodError where every candidate diverges.
     """
     for one in candidates:
         one.loaded = one.loaded or load_config_data(one.config, None, log.reporter)
