@@ -480,3 +480,26 @@ def test_a_chosen_run_that_was_killed_before_its_first_state_keeps_its_choice(tm
 
 def _die(*_: object) -> None:
     raise Killed
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--model", "conv", "--tune", "head"), "--tune head needs --model efficientnet_lite0 or resnet18"),
+        (("--model", "efficientnet_lite0", "--size", 8), "use --size 32 or more, 224 at best"),
+        (("--model", "efficientnet_lite0", "--channels", 1), "takes colour images: leave --channels out"),
+        (("--tune", "all", "--size", 8), "use --size 32 or more, 224 at best"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_on_one_line(
+    flags: tuple[object, ...], words: str, small_folder: Path, underhood: Command
+) -> None:
+    failed = underhood("train", small_folder, *flags, "--epochs", 1, "--no-report", "--out", "run", "--json")
+    assert failed.code == 1
+    (line,) = [line for line in failed.err.splitlines() if line.startswith("error: ")]
+    assert words in line
+    assert failed.out == ""
+    assert not Path("run").exists()
