@@ -85,7 +85,8 @@ def train_head(setup: Setup, config: TrainConfig, progress: Progress | None = No
     """Train the last layer alone, before all layers are trained."""
     train = setup.loaded.dataset.train
     recipe: Recipe = choose_tuning(len(train), setup.recipe.model, "head")
-    known = features_of(setup, train, config, progress)
-    head = head_on(replace(setup, recipe=recipe, processes=SINGLE_PROCESS), known, known, config)
+    alone = replace(setup, recipe=recipe, processes=SINGLE_PROCESS)  # the other processes wait for the result
+    known = features_of(alone, train, config, progress)
+    head = head_on(alone, known, known, config)
     for _ in head.learn.steps(recipe.epochs, recipe.lr, SCHEDULES["onecycle"]):
         pass
