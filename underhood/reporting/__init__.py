@@ -23,6 +23,7 @@ from underhood.runs import atomic_write, read_json
 from underhood.runs.checkpoint import Run, load_run
 from underhood.runs.folder import read_config, read_label_issues
 from underhood.scratch.similarity import PixelSimilarity
+from underhood.training.candidates import read_candidates
 
 STRIP_LENGTH, MISTAKES, PAIRS, IMAGES_PER_PAIR = 12, 24, 6, 6  # how many are shown, at most
 
@@ -62,6 +63,8 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         **_verdict(it, float(baseline.mean())),
         "warnings": _lines(recorded, "warnings"),
         **_training_data(folder, dataset, similarity, _lines(recorded, "notes")),
+        "candidates": _candidates(folder),
+        "published": _published(run),
         **_training(folder, config, len(dataset.train)),
         **_classes(it, dataset.valid),
         **_calibration(run, it),
@@ -169,6 +172,33 @@ def _training(folder: Path, config: dict[str, Any], images: int) -> dict[str, An
     lrs, momenta = [config["lr"] * value.lr_factor for value in values], [value.momentum for value in values]
     curves.append(("Learning rate and momentum", figures.schedule_curve(shown, lrs, momenta)))
     return {"recipe": recipe + ".", "curves": curves}
+
+
+def _candidates(folder: Path) -> list[dict[str, str]]:
+    """The models that were compared before the training, as the page shows them."""
+    shown = []
+    for row in read_candidates(folder):
+        layers = {"head": ", frozen, with a new head", "all": ", all layers tuned"}.get(row["tune"], " from scratch")
+        figures = {name: float(row[name] or 0) for name in ("accuracy", "low", "high", "extrapolated")}
+        found = "{accuracy:.1%} ({low:.1%} to {high:.1%})".format(**figures) if row["accuracy"] else "–"
+        shown.append({
+            "model": row["model"] + layers,
+            "size": row["size"] or "–",
+            "work": f"{float(row['gigaoperations'] or 0) / 1000:.2f}",
+            "accuracy": found,
+            "expected": f"{figures['extrapolated']:.1%}" if row["accuracy"] else "–",
+            "reason": row["reason"],
+        })  # fmt: skip
+    return shown
+
+
+def _published(run: Run) -> str:
+    """Where published weights come from, in words; empty where there are none."""
+    if not run.pretrained:
+        return ""
+    record = {name: text for name, text in run.pretrained.items() if text and name != "source"}
+    more = ", ".join(f"{name} {text[:12] if name in ('sha256', 'revision') else text}" for name, text in record.items())
+    return f"It started from published weights: {run.pretrained.get('source')} ({more})."
 
 
 def _numbers(path: Path, *columns: str) -> list[dict[str, float]]:

@@ -94,7 +94,7 @@ def write_onnx(run: "Run", path: Path) -> None:
         "threshold": run.threshold,
         "metrics": read_metrics(run.path),
         "ideals": _packed(load_class_means(run.path, run)),
-    }
+    } | ({"pretrained": run.pretrained} if run.pretrained else {})
     onnx.helper.set_model_props(proto, {"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})
     try:  # without the exporter's notes, which have paths of this machine in them
         path.write_bytes(check_graph(proto.SerializeToString()).content)

@@ -1,13 +1,15 @@
 """A model that may suit the data, what training it would cost, and what was found out about it."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from underhood.analysis import wilson_interval
+from underhood.core.errors import RunError
 from underhood.data.read import LoadedData
-from underhood.runs import write_csv
+from underhood.runs import read_rows, write_csv
 from underhood.training.config import TrainConfig
 from underhood.training.recipe import choose_recipe
 
@@ -58,9 +60,9 @@ class Candidate:
         errors = {n: (len(right) - sum(right) + 0.5) / (len(right) + 1) for n, right in self.right.items()}
         small, large = min(errors), max(errors)
         if small == large:
-            return 1 - errors[large]
+            return self.accuracy
         power = np.log(errors[small] / errors[large]) / np.log(large / small)
-        return float(1 - errors[large] * (large / count) ** np.clip(power, 0.0, 1.0))
+        return float(1 - (1 - self.accuracy) * (large / count) ** np.clip(power, 0.0, 1.0))
 
 
 def write_candidates(folder: Path, candidates: list[Candidate], count: int) -> None:
@@ -77,18 +79,38 @@ def write_candidates(folder: Path, candidates: list[Candidate], count: int) -> N
         write_csv(folder / CANDIDATES_FILE, CANDIDATE_COLUMNS, rows)
 
 
+def read_candidates(folder: Path) -> list[dict[str, str]]:
+    """The rows of ``candidates.csv``; [] where no models were compared. Raises RunError if it is damaged."""
+    path = folder / CANDIDATES_FILE
+    if not path.is_file():
+        return []
+    try:
+        rows = read_rows(path, CANDIDATE_COLUMNS)
+        for name in ("accuracy", "low", "high", "extrapolated", "gigaoperations"):
+            if not all(abs(float(row[name] or 0)) < 1e12 for row in rows):
+                raise ValueError(f"{name} is no number")
+        return rows
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}): remove it, and the report leaves this section out") from None
+
+
 def operations(one: Candidate, count: int) -> float:
     """Multiply-adds of a training on so many images."""
-    from underhood.analysis.inference import multiply_adds
-    from underhood.core.models import Architecture
-    from underhood.pretrained import create_model
-
     config, shape = one.config, (3, one.config.size or 0, one.config.size or 0)
     if one.loaded is not None:
         shape = one.loaded.preparation.channels, one.loaded.preparation.height, one.loaded.preparation.width
     recipe = choose_recipe(count, config.effort, config.model, config.epochs, tune=config.tune or "none")
-    network = create_model(Architecture(str(config.model), *shape, 2))
-    work = multiply_adds(network, np.zeros(shape, np.uint8)) * count
+    work = _multiply_adds(str(config.model), shape) * count
     if config.tune == "head":
         return work
     return work * recipe.epochs * TRAINING if config.tune == "none" else work * (1 + recipe.epochs * TUNING)
+
+
+@lru_cache
+def _multiply_adds(model: str, shape: tuple[int, int, int]) -> int:
+    """Of one image [c, h, w], forwards."""
+    from underhood.analysis.inference import multiply_adds
+    from underhood.core.models import Architecture
+    from underhood.pretrained import create_model
+
+    return multiply_adds(create_model(Architecture(model, *shape, 2)), np.zeros(shape, np.uint8))

@@ -97,8 +97,8 @@ def load_config_data(
         valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
         cache=config.cache, verify_cache=config.verify_cache, progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
-    if size != config.size:
-        loaded.notes[0] = f"{loaded.preparation.describe()} (the size for {config.model}, {fit})"
+    if earlier is None and has_published_weights(config):
+        loaded.notes[0] = f"{loaded.preparation.describe()} (for {config.model}, {fit})"
     return loaded
 
 
