@@ -29,9 +29,9 @@ from underhood.core.models import Architecture, build_model
 from underhood.core.schedule import flat, one_cycle
 from underhood.data.read import read
 from underhood.training import lr_finder as find
+from underhood.training.learners import autocast
 from underhood.training.lr_finder import lr_find
 from underhood.training.recipe import choose_recipe, optimizers
-from underhood.training.learners import autocast
 from underhood.training.setup import count_parameters
 
 Command = Callable[..., Outcome]

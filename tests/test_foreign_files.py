@@ -26,10 +26,11 @@ from safetensors.torch import load_file, save_file
 
 from underhood import ImageClassifier, Predictor, RunError, evaluate, export, predict, report, rerun, resume, train
 from underhood.core.errors import UnderhoodError
-from underhood.core.models import Architecture, build_model
+from underhood.core.models import Architecture
 from underhood.data.files import FORMULA, csv_text, printable, read_csv
 from underhood.jobs.serve import _load
 from underhood.preparation import Preparation
+from underhood.pretrained import create_model
 from underhood.runs.checkpoint import Run, load_class_means, load_run
 from underhood.serving.graph import RULES, check_graph
 from underhood.serving.onnx import write_onnx
@@ -87,7 +88,7 @@ main()
 def exported_model(model: str, channels: int, side: int, path: Path) -> Path:
     torch.manual_seed(0)
     architecture = Architecture(model, channels, side, side, 3)
-    network = build_model(architecture).eval()
+    network = create_model(architecture).eval()
     write_onnx(Run(path.parent, network, architecture, tuple("abc"), Preparation(channels, side, side)), path)
     return path
 
@@ -96,7 +97,7 @@ def test_the_operators_that_may_run_are_those_that_export_writes(tmp_path: Path)
     found = set()
     for model, channels, side in (
         ("linear", 1, 8), ("net", 1, 28), ("conv", 1, 8), ("conv", 3, 67), ("vgg", 3, 31), ("vgg", 1, 1),
-        ("resnet18", 1, 8), ("resnet18", 3, 64),
+        ("resnet18", 1, 8), ("resnet18", 3, 64), ("efficientnet_lite0", 3, 65),
     ):  # fmt: skip
         path = exported_model(model, channels, side, tmp_path / "model.onnx")
         found |= {node.op_type for node in onnx.load(path).graph.node}

@@ -26,6 +26,7 @@ class Value(NamedTuple):
 
 
 def require(holds: bool, reason: str) -> None:
+    """Raise ValueError with the reason unless it holds."""
     if not holds:
         raise ValueError(reason)
 

@@ -88,7 +88,7 @@ def read_candidates(folder: Path) -> list[dict[str, str]]:
         rows = read_rows(path, CANDIDATE_COLUMNS)
         for name in ("accuracy", "low", "high", "extrapolated", "gigaoperations"):
             if not all(abs(float(row[name] or 0)) < 1e12 for row in rows):
-                raise ValueError(f"{name} is no number")
+                raise ValueError(f"its {name} cannot be read")
         return rows
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}): remove it, and the report leaves this section out") from None

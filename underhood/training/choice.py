@@ -59,12 +59,16 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
     if len(left) > 1:
         compare(left, config, budget, log)
     best = max(left, key=lambda one: (one.extrapolated(count), -one.operations) if one.right else (0.0, 0.0))
+    _give_reasons(left, best)
+    _report(candidates, best, count, log)
+    return best.config, candidates
+
+
+def _give_reasons(left: list[Candidate], best: Candidate) -> None:
     for one in left:
         one.reason = one.reason or ("a lower accuracy is expected" if one.right else "not compared")
     why = "the highest accuracy is expected" if best.right else "no class has two images to compare models with"
     best.reason = "chosen: " + (why if len(left) > 1 else "the only one in the budget")
-    _report(candidates, best, count, log)
-    return best.config, candidates
 
 
 def _report(candidates: list[Candidate], best: Candidate, count: int, log: RunLog) -> None:
