@@ -110,10 +110,11 @@ def refusal(path: Path) -> str | None:
 
 
 def clear_cache() -> int:
-    """Remove all entries. Returns their size in bytes."""
-    folder = cache_folder()
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    shutil.rmtree(folder, ignore_errors=not folder.exists())
+    """Remove all entries, and what backbones keep: features and weights. Returns their size in bytes."""
+    size = 0
+    for folder in (cache_folder(), user_cache() / "features", user_cache() / "weights"):
+        size += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
     return size
 
 

@@ -49,6 +49,7 @@ class Recorded(NamedTuple):
     seconds: float = 0.0  # of training, before the state
     preparation: Preparation | None = None  # where the options and the data do not give it
     threads: int | None = None
+    published: dict[str, str | None] | None = None  # where published weights came from
 
 
 class FinishedRun(TypedDict):
@@ -158,10 +159,10 @@ def _resume(
         recorded = processes.broadcast(_recorded(folder, processes, request) if processes.is_main else None)
         if recorded is None:
             return _finished(folder, reporter) if processes.is_main else None
-        config, state, seconds, preparation, threads = recorded
+        config, state, seconds = recorded.config, recorded.state, recorded.seconds
         log = RunLog(reporter)
-        setup = make_setup(config if state is None else replace(config, from_run=None), log, processes, preparation)
-        with cpu_threads(setup, threads or config.threads):
+        setup = _setup_again(recorded, log, processes)
+        with cpu_threads(setup, recorded.threads or config.threads):
             if processes.is_main and state is None:
                 _write_record(folder, config, setup, [])
             elif processes.is_main:
@@ -180,6 +181,17 @@ def _finished(folder: Path, reporter: Reporter) -> FinishedRun:
     return {"run": str(folder), "finished": True}
 
 
+def _setup_again(recorded: Recorded, log: RunLog, processes: Processes) -> Setup:
+    """The setup of a run that goes on. Raises UnderhoodError."""
+    config = replace(recorded.config, threads=recorded.threads or recorded.config.threads)
+    restored = recorded.state is not None
+    if restored and config.tune != "head":  # the state has all weights: the run that it started from may be gone
+        config = replace(config, from_run=None)
+    setup = make_setup(config, log, processes, recorded.preparation, restored)
+    setup.published = setup.published or recorded.published
+    return setup
+
+
 def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -> Recorded | None:
     """What a run folder says; None for a run that is trained and measured. request: see ``_resume``."""
     config = read_config(folder)
@@ -194,13 +206,15 @@ def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -
     saved = load_state(folder)
     if saved is None:  # it starts again, and chooses again
         return Recorded(stored)
+    published = config.get("pretrained")
+    published = published if isinstance(published, dict) else None
     preparation = None
     if stored.from_run is not None:  # which may be gone
         try:
             preparation = Preparation(**read_json(folder, "data.json")["preparation"])
         except (TypeError, KeyError, ValueError, UnderhoodError) as error:
             raise RunError(f"{folder / 'data.json'} is damaged ({error})") from None
-    return Recorded(stored, *saved, preparation, recorded_threads(folder, processes.world_size))
+    return Recorded(stored, *saved, preparation, recorded_threads(folder, processes.world_size), published)
 
 
 def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:
@@ -233,7 +247,12 @@ def _restore(folder: Path, setup: Setup, state: dict[str, Any]) -> None:
 
 def _write_record(folder: Path, config: TrainConfig, setup: Setup, candidates: list[Candidate]) -> None:
     learn, device = setup.learn, str(setup.learn.device)
-    stored = config.as_dict() | setup.recipe.as_dict() | {"device": device}
+    stored = (
+        config.as_dict()
+        | setup.recipe.as_dict()
+        | {"device": device}
+        | ({"pretrained": setup.published} if setup.published else {})
+    )
     write_record(folder, stored, environment(device, learn.processes.world_size), setup.loaded)
     write_candidates(folder, candidates, len(setup.loaded.dataset.train))
     if label_issues := cached_label_issues(stored["data"]):

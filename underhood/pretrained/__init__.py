@@ -33,14 +33,14 @@ class Network(nn.Sequential):
         return self
 
 
-def create_model(architecture: Architecture, mean: Sequence[float] = (), std: Sequence[float] = ()) -> nn.Sequential:
+def create_model(architecture: Architecture, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Network:
     """A network with new random weights, drawn from torch's global generator. It takes uint8 [n, c, h, w].
 
     mean, std: see ``build_model``; a backbone has those of the pixels that its published weights were trained on
     Raises UnknownNameError for an unknown model, DataError where the images are too small for it or not in colour.
     """
     if architecture.model not in BACKBONES:
-        return build_model(architecture, mean, std)
+        return Network(OrderedDict(build_model(architecture, mean, std).named_children()))
     side = min(architecture.height, architecture.width)
     if side < SMALLEST:
         size = f"images of {architecture.width} × {architecture.height} are too small for {architecture.model}"

@@ -6,7 +6,7 @@ The features of the same images, by the same weights, are read again the next ti
 import copy
 import hashlib
 import itertools
-import shutil
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def _store(place: Path, found: Tensor) -> None:
             if size > MAX_KEPT:
                 size -= oldest.stat().st_size
                 oldest.unlink()
-        part = place.with_suffix(".part")
+        part = place.with_suffix(f".{secrets.token_hex(8)}.part")  # not shared with another process
         with part.open("wb") as file:
             np.save(file, values)
         place.with_suffix(".sha256").write_text(_digest(values))
@@ -116,11 +116,3 @@ def _store(place: Path, found: Tensor) -> None:
 
 def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
-
-
-def clear_features() -> int:
-    """Remove all kept features. Returns their size in bytes."""
-    folder = features_folder()
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    shutil.rmtree(folder, ignore_errors=True)
-    return size

@@ -106,7 +106,10 @@ class TrainConfig:
         """For ``config.json``: with absolute paths, so that it holds wherever it is read."""
         data = str(self.data) if str(self.data) in DATA_SETS else str(_absolute(self.data))
         from_run = None if self.from_run is None else str(_absolute(self.from_run))
-        return asdict(self) | {"data": data, "from_run": from_run}
+        weights = None if self.weights is None else str(self.weights)
+        if weights and _absolute(weights).exists():  # else it is a name on the hub
+            weights = str(_absolute(weights))
+        return asdict(self) | {"data": data, "from_run": from_run, "weights": weights}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "TrainConfig":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from underhood.core.learner import Learner, OptFunc, SingleProcess
     from underhood.core.loader import DataLoaders
     from underhood.core.models import Architecture
+    from underhood.pretrained import Network
 
 LAYER_DECAY = 0.7  # of the learning rate, from each group of layers to the one before it
 Progress = Callable[[int, int], None]  # (done, total)
@@ -32,7 +33,7 @@ class Setup:
     loaded: LoadedData
     recipe: Recipe
     architecture: "Architecture"
-    network: "nn.Sequential"  # from pixels to logits: what is measured and saved
+    network: "Network"  # from pixels to logits: what is measured and saved
     processes: Processes = SINGLE_PROCESS
     learn: "Learner" = field(init=False)  # trains the network, or its last layer
     weights: str | None = None  # SHA-256 of the file that they come from; None: random

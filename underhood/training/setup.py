@@ -27,11 +27,13 @@ BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 224}  # pixels a side, by 
 
 
 def make_setup(
-    config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS, preparation: Preparation | None = None
-) -> Setup:
+    config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS, preparation: Preparation | None = None,
+    restored: bool = False,
+) -> Setup:  # fmt: skip
     """Read the data, choose what was not asked for, build the learner. Raises UnderhoodError.
 
     preparation: of a resumed run, where it is another than the data and the options give
+    restored: whether a state of what the learner trains will be loaded, so that its weights need not be found
     torch is imported after the images are read, so that bad input is refused at once.
     """
     if config.device == "cuda":
@@ -45,7 +47,7 @@ def make_setup(
     if processes.world_size > 1:
         processes.require_same(shared_facts(loaded, recipe, config, earlier))
     progress = partial(log.reporter.progress, "computing features")
-    setup = make_learner(loaded, recipe, config, processes, earlier, progress)
+    setup = make_learner(loaded, recipe, config, processes, earlier, progress, restored)
     if setup.note:
         log.log(setup.note)
     count = count_parameters(setup.network)
@@ -116,8 +118,9 @@ def log_data(loaded: LoadedData, log: RunLog) -> None:
 
 
 def make_network(
-    loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes, earlier: Run | None
-) -> Setup:
+    loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes, earlier: Run | None,
+    restored: bool = False,
+) -> Setup:  # fmt: skip
     """The network to train, without a learner. Raises UnderhoodError.
 
     Its weights are random, drawn from the seed; published ones where ``tune`` is not ``none``; or another run's. Only
@@ -131,18 +134,21 @@ def make_network(
 
     preparation, dataset = loaded.preparation, loaded.dataset
     shape = preparation.channels, preparation.height, preparation.width
-    architecture = Architecture(recipe.model, *shape, len(dataset.classes))
+    stem = "published" if recipe.model == "resnet18" and recipe.tune != "none" else None
+    architecture = Architecture(recipe.model, *shape, len(dataset.classes), stem)
     mean = std = np.ones(preparation.channels)
     if processes.is_main:
         mean, std = dataset.train.pixel_statistics()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create_model(architecture, mean.tolist(), std.tolist())
+    network.keep_statistics = recipe.tune != "none"
     setup = Setup(loaded, recipe, architecture, network, processes)
     if earlier is not None and processes.is_main:
         setup.note = start_from(network, earlier, dataset.classes)
         setup.weights = sha256(earlier.path / "weights.safetensors")
-    elif recipe.tune != "none":
+        setup.published = earlier.pretrained
+    elif recipe.tune == "head" or (recipe.tune == "all" and not restored):
         start_from_published(setup, config)
     network.to(choose_device(config.device))
     return setup
@@ -150,19 +156,20 @@ def make_network(
 
 def make_learner(
     loaded: LoadedData, recipe: Recipe, config: TrainConfig, processes: Processes = SINGLE_PROCESS,
-    earlier: Run | None = None, progress: Progress | None = None,
+    earlier: Run | None = None, progress: Progress | None = None, restored: bool = False,
 ) -> Setup:  # fmt: skip
     """A learner and its network. torch's global random state is restored. Raises UnderhoodError.
 
-    earlier: a run whose weights it starts from; progress: called while features are computed, see ``image_features``
+    earlier: a run whose weights it starts from; restored: see ``make_setup``; progress: called while features are
+    computed, see ``image_features``
     """
     from underhood.core.loader import DataLoaders
     from underhood.training.tune import head_setup, train_head
 
-    setup = make_network(loaded, recipe, config, processes, earlier)
+    setup = make_network(loaded, recipe, config, processes, earlier, restored)
     if recipe.tune == "head":
         return head_setup(setup, config, progress)
-    if recipe.tune == "all" and processes.is_main:
+    if recipe.tune == "all" and processes.is_main and not restored:
         train_head(setup, config, progress)
     dls = DataLoaders.from_dataset(
         loaded.dataset, recipe.batch_size, config.seed, device=choose_device(config.device),

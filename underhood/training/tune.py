@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from underhood.core.images import Images
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.schedule import SCHEDULES
-from underhood.pretrained import Network
 from underhood.pretrained.features import image_features
 from underhood.pretrained.weights import copy_weights, find_weights
 from underhood.training.config import TrainConfig
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 def start_from_published(setup: Setup, config: TrainConfig) -> None:
     """Copy published weights into the network, but for the last layer, which starts at zero. Raises UnderhoodError."""
-    assert isinstance(setup.network, Network)
-    setup.network.keep_statistics = True
     if setup.processes.is_main:
         weights = find_weights(setup.recipe.model, None if config.weights is None else str(config.weights))
         copy_weights(setup.network, weights)
