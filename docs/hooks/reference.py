@@ -21,6 +21,7 @@ PAGES = {  # page → its heading, and what it documents: modules, or packages w
     "preparation": ("Preparation: from an image file to pixels", ["preparation"]),
     "training": ("Training: options, the run, layer statistics", ["training"]),
     "scratch": ("From scratch: the books' functions", ["scratch"]),
+    "pretrained": ("Pretrained: backbones and their weights", ["pretrained"]),
     "runs": ("Runs: the folder and the checkpoint", ["runs"]),
     "analysis": ("Analysis: what predictions say", ["analysis"]),
     "reporting": ("Reporting: report.html", ["reporting"]),
