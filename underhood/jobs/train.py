@@ -88,6 +88,8 @@ def train(
             require_tracker(config.track)
             require_writable(free_folder(place, config.label))
         config, candidates = choose_config(config, log, processes)
+        for one in candidates:
+            one.loaded = None  # its pixels are not needed any more
         setup = make_setup(config, log, processes)
         with cpu_threads(setup, config.threads):
             if not processes.is_main:
@@ -188,7 +190,10 @@ def _setup_again(recorded: Recorded, log: RunLog, processes: Processes) -> Setup
     if restored and config.tune != "head":  # the state has all weights: the run that it started from may be gone
         config = replace(config, from_run=None)
     setup = make_setup(config, log, processes, recorded.preparation, restored)
-    setup.published = setup.published or recorded.published
+    own, before = setup.published, recorded.published
+    if own and before and own["sha256"] != before.get("sha256"):
+        raise RunError(f"{own['source']} is not the file that the run was started with: restore it, or train a new run")
+    setup.published = own or before
     return setup
 
 
@@ -204,7 +209,7 @@ def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -
     from underhood.runs.checkpoint import load_state  # imports torch, which bad input need not wait for
 
     saved = load_state(folder)
-    if saved is None:  # it starts again, and chooses again
+    if saved is None:  # it starts again, with the model that was chosen
         return Recorded(stored)
     published = config.get("pretrained")
     published = published if isinstance(published, dict) else None

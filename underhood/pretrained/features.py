@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from underhood.core.images import Images
+from underhood.core.loader import DataLoader
 from underhood.data.cache import refusal
 from underhood.data.files import user_cache
 from underhood.data.split import hash_images
@@ -40,7 +41,7 @@ def image_features(
     weights: identifies the network's weights (their SHA-256): features are kept under this name; None keeps nothing
     progress: called with the numbers of images done and in total
     """
-    place = None if weights is None else features_folder() / f"{_name(images, weights)}.npy"
+    place = None if weights is None else features_folder() / f"{_name(images, network, weights, device)}.npy"
     kept = None if place is None else _load(place, len(images))
     if kept is not None:
         return kept
@@ -55,10 +56,10 @@ def _compute(network: nn.Sequential, pixels: np.ndarray, device: str, progress: 
     body = fold_batch_norm(nn.Sequential(*list(network.children())[:-1])).to(device)
     size = BATCH if device == "cpu" else BATCH_GPU
     rows: list[Tensor] = []
-    for start in range(0, len(pixels), size):
-        rows.append(body(torch.from_numpy(pixels[start : start + size]).to(device)).cpu())
+    for number, x in enumerate(DataLoader(pixels, size).batches(), start=1):
+        rows.append(body(x.to(device)).cpu())
         if progress:
-            progress(min(start + size, len(pixels)), len(pixels))
+            progress(min(number * size, len(pixels)), len(pixels))
     return torch.cat(rows).clone()
 
 
@@ -74,10 +75,11 @@ def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
     return folded
 
 
-def _name(images: Images, weights: str) -> str:
+def _name(images: Images, network: nn.Sequential, weights: str, device: str) -> str:
     hashes = images.precomputed_hashes if images.precomputed_hashes is not None else hash_images(images.pixels)
     threads = torch.get_num_threads()  # the last digits depend on it
-    content = f"{FORMAT} {weights} {images.pixels.shape} {threads}".encode() + hashes.tobytes()
+    statistics = [values.flatten().tolist() for values in network[0].buffers()]  # a file may be used with others
+    content = f"{FORMAT} {weights} {statistics} {device} {images.pixels.shape} {threads}".encode() + hashes.tobytes()
     return hashlib.sha256(content).hexdigest()[:40]
 
 
@@ -105,6 +107,7 @@ def _store(place: Path, found: Tensor) -> None:
             if size > MAX_KEPT:
                 size -= oldest.stat().st_size
                 oldest.unlink()
+                oldest.with_suffix(".sha256").unlink(missing_ok=True)
         part = place.with_suffix(f".{secrets.token_hex(8)}.part")  # not shared with another process
         with part.open("wb") as file:
             np.save(file, values)

@@ -44,7 +44,7 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
     if config.tune in ("head", "all"):
         return replace(config, model="efficientnet_lite0"), []
     model = cast("ModelName", choose_recipe(1, config.effort).model)
-    scratch = Candidate("scratch", replace(config, model=model, tune="none"))
+    scratch = Candidate("scratch", replace(config, model=model, tune="none", weights=None))
     if config.tune == "none" or not _fits_backbone(config):
         return scratch.config, []
     scratch.loaded = load_config_data(scratch.config, None, log.reporter)
@@ -58,7 +58,10 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
     left = [one for one in candidates if not one.reason]
     if len(left) > 1:
         compare(left, config, budget, log)
-    best = max(left, key=lambda one: (one.extrapolated(count), -one.operations) if one.right else (0.0, 0.0))
+    best = max(
+        [one for one in left if not one.reason] or left,
+        key=lambda one: (one.extrapolated(count), -one.operations) if one.right else (0.0, 0.0),
+    )
     _give_reasons(left, best)
     _report(candidates, best, count, log)
     return best.config, candidates

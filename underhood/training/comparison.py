@@ -14,7 +14,7 @@ from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.split import hash_images, sample
 from underhood.training import RunLog
-from underhood.training.candidates import SHARES, Candidate, operations
+from underhood.training.candidates import Candidate, operations
 from underhood.training.config import TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS
 from underhood.training.recipe import choose_for
@@ -46,12 +46,13 @@ def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log
     for one in candidates:
         one.loaded = one.loaded or load_config_data(one.config, None, log.reporter)
     entries = _entries(candidates, config, log)
-    images = entries[0].images
+    images, sizes = entries[0].images, (0, 0)
     for fold, (train, test) in enumerate(_folds(images, config.seed), start=1):
         log.reporter.progress("comparing models", fold - 1, FOLDS)
         small = train[sample(images.labels[train], max(len(images.classes), len(train) // 2), config.seed)]
+        sizes = (len(small), len(train)) if fold == 1 else sizes  # of all folds, whose sizes differ by an image
         for entry in entries:
-            _compare_on(entry, (small, train), test)
+            _compare_on(entry, dict(zip(sizes, (small, train), strict=True)), test)
         if all(entry.candidate.reason for entry in entries):
             raise UnderhoodError(entries[0].candidate.reason)
         entries = [entry for entry in entries if not entry.candidate.reason]
@@ -66,19 +67,22 @@ def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log
     log.reporter.progress("comparing models", FOLDS, FOLDS)
 
 
-def _compare_on(entry: _Entry, parts: tuple[np.ndarray, ...], test: np.ndarray) -> None:
-    """Train on the smaller and the larger part of the images, and test. A candidate that diverges is left out."""
+def _compare_on(entry: _Entry, parts: dict[int, np.ndarray], test: np.ndarray) -> None:
+    """Train on the smaller and the larger part of the images, and test. A candidate that diverges is left out.
+
+    parts: number of images → rows
+    """
     one = entry.candidate
-    for rows, share in zip(parts, SHARES, strict=True):
+    for size, rows in parts.items():
         started = time.perf_counter()
         try:
             right = _evaluate(entry, rows, test)
         except DivergedError as error:
             one.right, one.reason = {}, f"left out: {error}"
             return
-        one.right.setdefault(int(share * len(entry.images)), []).extend(right)
+        one.right.setdefault(size, []).extend(right)
         one.seconds += time.perf_counter() - started
-        one.done += operations(one, len(rows))
+        one.done += operations(replace(one, config=_config(one)), len(rows))
 
 
 def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> list[_Entry]:
@@ -117,15 +121,20 @@ def _folds(images: Images, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
         yield from split.split(images.labels, images.labels, hashes)
 
 
+def _config(one: Candidate) -> TrainConfig:
+    """How a candidate is trained to compare it: ``conv`` stands for the wider network, at a fraction of its time."""
+    config = replace(one.config, cache=False)
+    stand_in = one.name == "scratch" and config.effort == "best"
+    return replace(config, effort="normal", model="conv") if stand_in else config
+
+
 def _evaluate(entry: _Entry, rows: np.ndarray, test: np.ndarray) -> list[bool]:
     """Train on these rows; which of the test images are then predicted right."""
     one, images = entry.candidate, entry.images
     assert one.loaded is not None
     dataset = Dataset(one.loaded.dataset.name, images.take(rows), images.take(test))
     loaded = replace(one.loaded, dataset=dataset)
-    config = replace(one.config, cache=False)
-    if one.name == "scratch" and config.effort == "best":  # stands for the wider network, at a fraction of its time
-        config = replace(config, effort="normal", model="conv")
+    config = _config(one)
     recipe = choose_for(dataset, config, config.model)
     if entry.frozen is not None and entry.features is not None:
         labels = torch.from_numpy(images.labels)

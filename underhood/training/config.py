@@ -56,7 +56,12 @@ class TrainConfig:
     )
     epochs: int | None = option(None, "Passes over the training images. Chosen from their number.", least=1, most=10**6)
     batch_size: int | None = option(None, "Images per step. Chosen from their number.", least=1)
-    lr: float | None = option(None, "Highest learning rate: 0.01.", above=0, most=MAX_LR)
+    lr: float | None = option(
+        None,
+        "Highest learning rate. Chosen by model: 0.01 from scratch, 0.002 for a head, 0.0005 for all layers.",
+        above=0,
+        most=MAX_LR,
+    )
     schedule: ScheduleName = option("onecycle", "Learning-rate schedule: onecycle or flat.")
     optimizer: OptimizerName = option("adamw", "adamw, adam, or sgd with Nesterov momentum.")
     effort: Effort = option("normal", "fast, normal or best: how much time may be spent on accuracy.")

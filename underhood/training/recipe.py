@@ -120,7 +120,11 @@ def choose_tune(model: str | None, config: TrainConfig) -> str:
 
     if config.tune not in (None, "none") and model not in WITH_WEIGHTS:
         raise UnderhoodError(f"--tune {config.tune} needs --model {' or '.join(WITH_WEIGHTS)}: others have no weights")
-    return config.tune or ("head" if model in BACKBONES and config.from_run is None else "none")
+    tune = config.tune or ("head" if model in BACKBONES or config.weights is not None else "none")
+    if config.weights is not None and (tune == "none" or model not in WITH_WEIGHTS or config.from_run is not None):
+        needed = f"--model {' or '.join(WITH_WEIGHTS)}"
+        raise UnderhoodError(f"--weights needs {needed}, with --tune head or all and without --from: omit it")
+    return tune
 
 
 def choose_device(device: str) -> str:

@@ -10,7 +10,7 @@ from underhood.runs.folder import read_config
 from underhood.training.candidates import CANDIDATES_FILE
 from underhood.training.choice import is_open
 from underhood.training.config import MAX_THREADS, TrainConfig
-from underhood.training.recipe import Recipe, choose_recipe
+from underhood.training.recipe import Recipe, choose_recipe, choose_tune
 
 OPEN = ("model", "epochs", "batch_size", "lr")  # that a recipe chooses where a request leaves them open
 
@@ -52,7 +52,8 @@ def require_same_request(folder: Path, request: TrainConfig) -> None:
         count = _recorded_count(folder)
         if request.from_run or (is_open(request) and (request.tune or (folder / CANDIDATES_FILE).exists())):
             asked |= {name: stored.get(name) for name in ("model", "tune", "size") if asked[name] is None}
-        recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=asked["tune"] or "none")
+        tune = asked["tune"] or choose_tune(asked["model"], request)
+        recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=tune)
         asked |= {name: value for name, value in recipe.as_dict().items() if name in OPEN and asked[name] is None}
     for name, value in asked.items():
         left_open = value == "auto" or (value is None and name in Recipe.__annotations__)

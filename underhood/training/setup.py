@@ -137,7 +137,7 @@ def make_network(
     stem = "published" if recipe.model == "resnet18" and recipe.tune != "none" else None
     architecture = Architecture(recipe.model, *shape, len(dataset.classes), stem)
     mean = std = np.ones(preparation.channels)
-    if processes.is_main:
+    if processes.is_main and recipe.tune == "none":  # published weights come with theirs
         mean, std = dataset.train.pixel_statistics()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
