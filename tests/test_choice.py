@@ -222,7 +222,7 @@ def test_a_run_without_a_comparison_has_no_table(
     assert "compared" not in done.out + done.err
 
 
-# What is told of it
+# What is reported
 
 
 def test_a_run_keeps_what_was_compared_and_why(tmp_path: Path, underhood: Command) -> None:

@@ -178,7 +178,7 @@ def _candidates(folder: Path) -> list[dict[str, str]]:
     """The models that were compared before the training, as the page shows them."""
     shown = []
     for row in read_candidates(folder):
-        layers = {"head": ", frozen, with a new head", "all": ", all layers tuned"}.get(row["tune"], " from scratch")
+        layers = {"head": ", frozen", "all": ", all layers tuned"}.get(row["tune"], " from scratch")
         figures = {name: float(row[name] or 0) for name in ("accuracy", "low", "high", "extrapolated")}
         found = "{accuracy:.1%} ({low:.1%} to {high:.1%})".format(**figures) if row["accuracy"] else "–"
         shown.append({

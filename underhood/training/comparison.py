@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> l
             started = time.perf_counter()
             recipe = choose_for(one.loaded.dataset, one.config, one.config.model)
             entry.frozen = make_network(one.loaded, recipe, one.config, SINGLE_PROCESS, None)
-            progress = lambda done, total: log.reporter.progress("computing features", done, total)  # noqa: E731
+            progress = partial(log.reporter.progress, "computing features")
             of_all, _ = features_of(entry.frozen, part, one.config, progress)
             entry.features = of_all[[row[name] for name in names]]
             one.seconds += time.perf_counter() - started
