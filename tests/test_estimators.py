@@ -1,8 +1,10 @@
 """The models as scikit-learn estimators."""
 
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from underhood import PixelSimilarity
 from underhood.core.images import Dataset
+from underhood.data.read import read
 from underhood.estimators import ImageClassifier, PixelSimilarityClassifier
 
 
@@ -190,7 +193,7 @@ def test_conv_vgg_and_resnet18_on_rows(parts: list[np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("parameters", "features", "message"),
     [
-        ({"model": "convv"}, 64, "model must be one of linear, net, conv, vgg, resnet18, not 'convv'"),
+        ({"model": "convv"}, 64, "one of linear, net, conv, vgg, resnet18, efficientnet_lite0, not 'convv'"),
         ({"epochs": 0}, 64, "epochs must be a whole number from 1 on"),
         ({"batch_size": 1.5}, 64, "batch_size must be a whole number"),
         ({"lr": -1}, 64, "lr must be a number above 0"),
@@ -202,6 +205,7 @@ def test_conv_vgg_and_resnet18_on_rows(parts: list[np.ndarray]) -> None:
         ({"image_shape": (-8, -8)}, 64, "does not hold the 64 features"),
         ({"image_shape": 8}, 64, r"image_shape must be \(height, width\) or"),
         ({"image_shape": (8.0, 8.0)}, 64, r"image_shape must be \(height, width\) or"),
+        ({"model": "efficientnet_lite0"}, 64, "X has numbers from -"),
         ({"model": "conv", "image_shape": (8, 8, 3)}, 192, r"image_shape=\(8, 8, 3\) has its channels last"),
     ],
 )
@@ -241,3 +245,90 @@ def test_a_failed_fit_keeps_the_earlier_model(rows: tuple[np.ndarray, np.ndarray
     with pytest.raises(ValueError, match="lr=1e\\+30 may be too high"):
         model.set_params(lr=1e30).fit(x, y % 2)
     assert (model.predict(x) == before).all()
+
+
+PHOTOS = Path(os.environ.get("UNDERHOOD_DATA", "."), "panel/hymenoptera")
+
+
+@pytest.fixture(scope="module")
+def photos() -> tuple[np.ndarray, np.ndarray]:
+    """60 photographs of ants and bees, uint8 [60, 3, 128, 128], and their labels."""
+    if not PHOTOS.is_dir():
+        pytest.skip("the photographs are not here: set UNDERHOOD_DATA")
+    images = read(PHOTOS, size=128, channels=3, fit="crop", limit=60).train
+    return images.pixels, np.array(images.classes)[images.labels]
+
+
+BACKBONE = ImageClassifier("efficientnet_lite0", random_state=0)
+
+
+def test_a_backbone_is_right_on_photographs_where_a_network_from_scratch_is_not(
+    photos: tuple[np.ndarray, np.ndarray],
+) -> None:
+    ten_epochs = ImageClassifier("efficientnet_lite0", epochs=10, random_state=0)
+    found = GridSearchCV(ten_epochs, {"model": ["conv", "efficientnet_lite0"]}, cv=2).fit(*photos)
+    assert found.best_params_ == {"model": "efficientnet_lite0"}
+    scratch, backbone = found.cv_results_["mean_test_score"]
+    assert scratch + 0.05 < backbone
+    assert backbone > 0.7
+    assert cross_val_score(ten_epochs, *photos, cv=2).mean() == pytest.approx(backbone)
+
+
+@pytest.fixture
+def small_photos(photos: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A third of them, at half the size: uint8 [20, 3, 64, 64]."""
+    return np.ascontiguousarray(photos[0][::3, :, ::2, ::2]), photos[1][::3]
+
+
+def test_a_fitted_backbone_survives_pickling_and_only_its_last_layer_was_trained(
+    small_photos: tuple[np.ndarray, np.ndarray],
+) -> None:
+    pixels, labels = small_photos
+    one, other = (clone(BACKBONE).set_params(random_state=seed).fit(pixels, labels) for seed in (0, 1))
+    assert clone(one).get_params() == one.get_params() == BACKBONE.get_params()
+    assert (one.architecture_.model, one.architecture_.channels, one.architecture_.height) == (
+        "efficientnet_lite0", 3, 64,
+    )  # fmt: skip
+    assert one.n_features_in_ == 3 * 64 * 64
+    state, others = one.model_.state_dict(), other.model_.state_dict()
+    differ = {name for name, tensor in state.items() if not torch.equal(tensor, others[name])}
+    assert differ == {"classifier.weight", "classifier.bias"}
+    assert one.loss_curve_[-1] < one.loss_curve_[0]
+    expected = one.predict_proba(pixels)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(one)).predict_proba(pixels), expected)
+    np.testing.assert_array_equal(clone(BACKBONE).fit(pixels, labels).predict_proba(pixels), expected)
+    rows = pixels.reshape(len(pixels), -1).astype(float)  # as scikit-learn keeps images
+    flat = clone(BACKBONE).set_params(image_shape=(3, 64, 64)).fit(rows, labels)
+    np.testing.assert_array_equal(flat.predict_proba(rows), expected)
+
+
+def test_another_fit_of_a_backbone_on_the_same_images_uses_the_features_in_the_cache(
+    small_photos: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone(BACKBONE).fit(*small_photos)
+    monkeypatch.setattr("underhood.pretrained.features._compute", None)  # would raise TypeError
+    assert len(clone(BACKBONE).set_params(epochs=3, lr=0.01).fit(*small_photos).loss_curve_) == 3
+
+
+def test_grey_images_are_repeated_for_a_backbone(small_photos: tuple[np.ndarray, np.ndarray]) -> None:
+    pixels, labels = small_photos[0][:12, 0], small_photos[1][:12]
+    grey = clone(BACKBONE).set_params(epochs=2).fit(pixels[:, :48], labels)  # images need not be square
+    colour = clone(BACKBONE).set_params(epochs=2).fit(np.repeat(pixels[:, None, :48], 3, axis=1), labels)
+    assert (grey.architecture_.channels, grey.architecture_.height, grey.architecture_.width) == (3, 48, 64)
+    np.testing.assert_array_equal(grey.predict_proba(pixels[:, :48]), colour.predict_proba(
+        np.repeat(pixels[:, None, :48], 3, axis=1)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.full((4, 3, 28, 40), 7, np.uint8), "images of 40 × 28 pixels are too small for efficientnet_lite0: resize"),
+        (np.full((4, 4, 40, 40), 7, np.uint8), "takes images with 1 or 3 channels, not 4"),
+        (np.full((4, 40, 40), 0.5), r"numbers up to 0.5: efficientnet_lite0 takes pixels from 0 to 255, X \* 255"),
+        (np.full((4, 40, 40), 256.0), "numbers from 256 to 256: efficientnet_lite0 takes pixels, 0 to 255"),
+        (np.full((4, 40, 40, 3), 7, np.uint8), "channels last"),
+    ],
+)
+def test_images_that_a_backbone_cannot_use_are_errors(images: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        clone(BACKBONE).fit(images, ["a", "a", "b", "b"])
