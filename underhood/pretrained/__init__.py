@@ -21,7 +21,8 @@ SMALLEST = 32  # pixels a side: the last stage then has one position
 class Network(nn.Sequential):
     """Layers one after the other, by name: ``normalize`` first, the linear layer that gives the logits last."""
 
-    keep_statistics = False  # of batch normalisation, while training: a few images say less than a million did
+    # of batch normalisation, from the next ``train()`` on: a few images say less than a million did
+    keep_statistics = False
 
     def train(self, mode: bool = True) -> "Network":
         """Training or evaluation mode, as in torch."""
