@@ -134,6 +134,7 @@ def test_lightning_trains_a_model_from_the_loader(model: nn.Module, digits: Data
 
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Found 49 module.s. in eval mode")  # batch normalisation: this is intended
 def test_lightning_trains_the_last_layer_of_a_backbone(
     backbone: nn.Module, photographs: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
