@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def test_ladder_compares_the_rungs_on_one_split(underhood: Command) -> None:
         low, high = after["interval"]
         assert low < after["valid_accuracy"] < high
     assert rungs[0]["fixed"] is None
+    assert rungs[0]["p_value"] is None
     assert rungs[-1]["valid_accuracy"] > rungs[0]["valid_accuracy"]
     assert rungs[0]["parameters"] == 640
 
@@ -66,7 +68,11 @@ def test_ladder_compares_the_rungs_on_one_split(underhood: Command) -> None:
 def test_a_ladder_on_the_terminal_is_a_table(underhood: Command) -> None:
     lines = underhood("ladder", "--epochs", 1, "--limit", 100).out.splitlines()
     names = ["model", "similarity", "linear", "net", "conv", "vgg", "resnet18"]
-    assert [line.split()[0] for line in lines[-7:]] == names
+    assert [line.split()[0] for line in lines[-9:-2]] == names
+    assert max(map(len, lines[-9:])) <= 100
+    assert "frozen and tuned are left out: digits shows no photographs" in lines
+    assert re.fullmatch(r"\w+: [\d.]+ % with 20 images, [\d.]+ % with 40 images, [\d.]+ % with 80 images", lines[-2])
+    assert "more images" in lines[-1]
 
 
 def test_photographs_of_all_kinds_train_with_skip_bad_alone(underhood: Command, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def report(run: RunFolder, as_json: Json = False) -> None:
 @app.command()
 @train_flags("epochs", *READING)
 def ladder(data: Data = "digits", as_json: Json = False, **options: Any) -> None:
-    """Train pixel similarity, linear, net, conv, vgg and resnet18 on one split, and compare them."""
+    """Train models from pixel similarity to a backbone on one split, compare them, and say what more images gain."""
     from underhood.display.tables import ladder_table
     from underhood.jobs.ladder import ladder as job
 

@@ -60,6 +60,31 @@ def metric_curve(values: Sequence[float]) -> str:
     return svg()
 
 
+def learning_curve_figure(
+    measured: Sequence[tuple[int, float, float, float]], more: int, gain: float, gain_interval: Sequence[float]
+) -> str:
+    """Accuracy against the number of training images, as SVG. measured: (images, accuracy, low, high).
+
+    more: a number of images for which the accuracy is expected to be higher by ``gain``, and that by ``gain_interval``
+    """
+    from matplotlib import ticker
+
+    sizes = [images for images, *_ in measured]
+    accuracy, low, high = 100 * np.array([figures for _, *figures in measured]).T
+    expected, least, most = (min(100.0, accuracy[-1] + 100 * value) for value in (gain, *gain_interval))
+    with _svg_axes(5.2, 3.2) as (axes, svg):
+        axes.errorbar(sizes, accuracy, [accuracy - low, high - accuracy], color=BLUE, marker="o", markersize=4,
+                      capsize=3, label="measured")  # fmt: skip
+        axes.plot([sizes[-1], more], [accuracy[-1], expected], color=ORANGE, linestyle="--")
+        axes.errorbar([more], [expected], [[expected - least], [most - expected]], color=ORANGE, marker="o",
+                      markersize=4, capsize=3, linestyle="--", label="expected")  # fmt: skip
+        axes.set(xscale="log", xlabel="training images", ylabel="accuracy, %")
+        axes.set_xticks([*sizes, more], [f"{size:,}" for size in (*sizes, more)])
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
+    return svg()
+
+
 def schedule_curve(steps: Sequence[int], lrs: Sequence[float], momenta: Sequence[float | None]) -> str:
     """Learning rate and momentum over the steps, as SVG."""
     with _svg_axes(5.2, 3.2) as (axes, svg):

@@ -49,18 +49,22 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def ladder_table(result: dict[str, Any]) -> str:
-    """The models of ``ladder``, one line each."""
+    """The models of ``ladder``, one line each, and the learning curve of the most accurate one."""
     lines = [
         f"{'model':<12}{'accuracy':>10}   {'95 % interval':<20}"
-        f"{'fixed':>7}{'broken':>8}{'parameters':>12}{'seconds':>9}"
+        f"{'fixed':>7}{'broken':>8}{'p':>9}{'parameters':>12}{'seconds':>9}"
     ]
     for rung in result["rungs"]:
         low, high = (percent(end) for end in rung["interval"])
         fixed, broken = ("–" if rung[key] is None else rung[key] for key in ("fixed", "broken"))
+        p = "–" if rung["p_value"] is None else f"{rung['p_value']:.2g}"
         lines.append(
             f"{rung['model']:<12}{percent(rung['valid_accuracy']):>10}   {f'{low} to {high}':<20}"
-            f"{fixed:>7}{broken:>8}{rung['parameters']:>12,}{rung['seconds']:>9.1f}"
+            f"{fixed:>7}{broken:>8}{p:>9}{rung['parameters']:>12,}{rung['seconds']:>9.1f}"
         )
+    if curve := result["learning_curve"]:
+        found = (f"{percent(one['valid_accuracy'])} with {one['images']:,} images" for one in curve["points"])
+        lines += [f"{curve['model']}: {', '.join(found)}", curve["sentence"]]
     return "\n".join(lines)
 
 

@@ -1,32 +1,46 @@
-"""``ladder``: one model after the other on one split, from pixel similarity to ResNet-18."""
+"""``ladder``: one model after the other on one split, from pixel similarity to a backbone."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 
-from underhood.analysis import balanced_accuracy, fixed_and_broken, wilson_interval
-from underhood.core.errors import DataError
+from underhood.analysis import balanced_accuracy, fixed_and_broken, mcnemar, wilson_interval
+from underhood.core.errors import DataError, DivergedError
+from underhood.core.images import Dataset
+from underhood.data.read import LoadedData
+from underhood.data.split import join
+from underhood.preparation import get_fit
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training import Reporter, RunLog
-from underhood.training.config import TrainConfig, TrainOptions
+from underhood.training.config import DATA_SETS, ModelName, TrainConfig, TrainOptions
+from underhood.training.learning_curve import LearningCurve, curve_operations, learning_curve, measure_counts
 from underhood.training.recipe import choose_for
 from underhood.training.setup import count_parameters, load_config_data, log_data, make_learner
 from underhood.training.threads import cpu_threads, pinned_threads
+
+if TYPE_CHECKING:
+    from underhood.training.learners import Setup
+
+BACKBONE: ModelName = "efficientnet_lite0"
+MOST_FOR_BACKBONE = 5000  # training images
 
 
 class Rung(TypedDict):
     """A model of the ladder. fixed, broken: images newly right and newly wrong against the rung before."""
 
-    model: str
+    model: str  # its name; frozen, tuned: the backbone
     valid_accuracy: float
     balanced_accuracy: float
     interval: tuple[float, float]  # 95 %
     parameters: int
-    seconds: float  # of training
+    seconds: float  # of training, with the features of a backbone
     fixed: int | None  # None on the first rung
     broken: int | None
+    p_value: float | None  # of McNemar's exact test: are this model and the one before equally accurate?
 
 
 class LadderResult(TypedDict):
@@ -35,6 +49,7 @@ class LadderResult(TypedDict):
     data: str
     images: int  # that validate
     rungs: list[Rung]
+    learning_curve: LearningCurve | None  # of the most accurate model
 
 
 def ladder(
@@ -43,9 +58,12 @@ def ladder(
     """Train pixel similarity and each model, from plain to deep, on one split. Leaves no run folder.
 
     options: the fields of ``TrainConfig``; each model is trained with effort ``fast`` unless another is asked for
-    Returns data, images (how many validate) and rungs, each with model, valid_accuracy, balanced_accuracy, interval
-    (95 %), parameters, seconds (of training), fixed and broken (None on the first). A model that needs larger images
-    is left out. Raises UnderhoodError.
+    The last rungs are a backbone, frozen and tuned, where there are at most 5,000 training images that it can take.
+    A model that needs larger images is left out.
+    Returns data, images (how many validate), rungs, each with model, valid_accuracy, balanced_accuracy, interval
+    (95 %), parameters, seconds (of training), fixed, broken and p_value (of McNemar's exact test; None on the first),
+    and learning_curve, of the most accurate model: model, points (images, valid_accuracy, interval), more_per_class,
+    gain, gain_interval (95 %) and sentence; None where there are too few images. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
     defaults: TrainOptions = {"effort": "fast"}
@@ -56,34 +74,107 @@ def ladder(
     start = time.perf_counter()
     baseline = PixelSimilarity().fit(dataset.train)
     seconds = time.perf_counter() - start
-    labels = dataset.valid.labels
     predicted = baseline.predict(dataset.valid.pixels)
-    right = predicted == labels
-    rungs = [_rung("similarity", predicted, labels, None, baseline.class_means.size, seconds)]
+    right = predicted == dataset.valid.labels
+    rungs = [_rung("similarity", predicted, dataset.valid.labels, None, baseline.class_means.size, seconds)]
+    best: tuple[tuple[int, float], str, Setup, TrainConfig] | None = None  # with the number right, and minus its cost
+    for name, these, asked in _models(loaded, config, reporter):
+        reporter.log(f"training {name} …")
+        start = time.perf_counter()
+        try:
+            setup = make_learner(these, choose_for(these.dataset, asked, asked.model), asked)
+        except DataError as error:  # the images are too small for this model
+            reporter.warn(f"{name} is left out: {error}")
+            continue
+        seconds = time.perf_counter() - start if these is not loaded else 0.0
+        predicted, trained = _train(setup, asked, reporter)
+        before, right = right, predicted == dataset.valid.labels
+        parameters = count_parameters(setup.network)
+        rungs.append(_rung(name, predicted, dataset.valid.labels, before, parameters, seconds + trained))
+        score = int(right.sum()), -curve_operations(setup, asked)
+        if best is None or score > best[0]:
+            best = score, name, setup, asked
+    curve = None if best is None else _learning_curve(best[1], best[2], best[3], best[0][0], reporter)
+    return {"data": str(data), "images": len(dataset.valid), "rungs": rungs, "learning_curve": curve}
 
-    from underhood.analysis.inference import predict_proba
+
+def _models(
+    loaded: LoadedData, config: TrainConfig, reporter: Reporter
+) -> Iterator[tuple[str, LoadedData, TrainConfig]]:
+    """Each model's name, its images and its options. A backbone has the same images, at a size of its own."""
     from underhood.core.models import MODELS
-    from underhood.core.schedule import SCHEDULES
 
     for model in MODELS:
-        recipe = choose_for(dataset, config, model)
-        try:
-            setup = make_learner(loaded, recipe, config)
-        except DataError as error:  # the images are too small for this model
-            reporter.warn(f"{model} is left out: {error}")
-            continue
-        reporter.log(f"training {model} …")
-        learn, seconds = setup.learn, 0.0
-        with cpu_threads(setup, config.threads), pinned_threads(learn):
-            for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
-                reporter.on_step(step)
-                if step.epoch_end:
-                    seconds += learn.end_epoch().seconds
-        probabilities = predict_proba(setup.network, dataset.valid.pixels, learn.device)
-        before, predicted = right, probabilities.argmax(dim=1).numpy()
-        right = predicted == labels
-        rungs.append(_rung(model, predicted, labels, before, count_parameters(setup.network), seconds))
-    return {"data": str(data), "images": len(dataset.valid), "rungs": rungs}
+        yield model, loaded, replace(config, model=cast("ModelName", model), tune="none", weights=None)
+    reason = _no_backbone(config, len(loaded.dataset.train))
+    if reason:
+        reporter.log(f"frozen and tuned are left out: {reason}")
+        return
+    frozen = replace(config, model=BACKBONE, tune="head")
+    these = _split_like(load_config_data(frozen, None, reporter), loaded.dataset)
+    reporter.log(f"{BACKBONE}, frozen and tuned: {these.preparation.describe()}")
+    yield "frozen", these, frozen
+    yield "tuned", these, replace(frozen, tune="all")
+
+
+def _no_backbone(config: TrainConfig, count: int) -> str:
+    """Why the ladder has no backbone; empty where it has one. count: training images."""
+    from underhood.pretrained import SMALLEST
+
+    if str(config.data) in DATA_SETS:
+        return f"{config.data} shows no photographs"
+    if config.tune == "none":
+        return "--tune none trains from scratch"
+    if config.channels == 1:
+        return f"--channels 1, and {BACKBONE} takes colour images"
+    if config.size is not None and config.size < SMALLEST:
+        return f"--size {config.size}, and {BACKBONE} takes {SMALLEST} pixels or more"
+    if config.fit is not None and get_fit(config.fit).reads_digits:
+        return f"--fit {config.fit} prepares digits"
+    if count > MOST_FOR_BACKBONE:
+        return f"{count:,} training images would take long, {MOST_FOR_BACKBONE:,} are the most (--limit)"
+    return ""
+
+
+def _split_like(loaded: LoadedData, dataset: Dataset) -> LoadedData:
+    """The same images, held out as in a data set of another size: copies, which stay together, depend on the pixels."""
+    own = loaded.dataset
+    parts = {"train": dataset.train.names, "valid": dataset.valid.names}
+    if all(list(own.parts[part].names) == list(names) for part, names in parts.items()):
+        return loaded
+    images = join([own.train, own.valid])
+    row = {name: i for i, name in enumerate(images.names)}
+    train, valid = (images.take(np.array([row[name] for name in names])) for names in parts.values())
+    return replace(loaded, dataset=replace(own, train=train, valid=valid))
+
+
+def _train(setup: "Setup", config: TrainConfig, reporter: Reporter) -> tuple[np.ndarray, float]:
+    """Train; returns the predicted labels of the validation images, int64 [n], and the seconds of training."""
+    from underhood.core.schedule import SCHEDULES
+
+    learn, recipe, seconds = setup.learn, setup.recipe, 0.0
+    with cpu_threads(setup, config.threads), pinned_threads(learn):
+        for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
+            reporter.on_step(step)
+            if step.epoch_end:
+                seconds += learn.end_epoch().seconds
+    outputs, _ = learn.get_preds()
+    return outputs.argmax(dim=1).numpy(), seconds
+
+
+def _learning_curve(
+    name: str, setup: "Setup", config: TrainConfig, correct: int, reporter: Reporter
+) -> LearningCurve | None:
+    """The learning curve of a trained model. correct: validation images that it predicts right."""
+    reporter.log(f"training {name} on a quarter and on a half of the images …")
+    dataset = setup.loaded.dataset
+    try:
+        with cpu_threads(setup, config.threads):
+            counts = measure_counts(setup, config, correct, reporter)
+    except DivergedError as error:
+        reporter.warn(f"no learning curve: with fewer images, {error}")
+        return None
+    return learning_curve(name, counts, len(dataset.valid), len(dataset.classes))
 
 
 def _rung(
@@ -100,4 +191,5 @@ def _rung(
         "seconds": round(seconds, 3),
         "fixed": fixed,
         "broken": broken,
+        "p_value": None if fixed is None or broken is None else mcnemar(fixed, broken),
     }

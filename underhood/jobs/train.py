@@ -32,6 +32,7 @@ from underhood.training.candidates import Candidate, write_candidates
 from underhood.training.choice import choose_config
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
+from underhood.training.learning_curve import CURVE_FILE, complete_curve, write_curve
 from underhood.training.record import recorded_threads, require_same_request, stored_config
 from underhood.training.setup import Setup, make_setup
 from underhood.training.threads import cpu_threads
@@ -113,7 +114,9 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> "TrainResult
 
 
 def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> Path:
-    """Write ``report.html`` of a trained run, and its ``ood.csv`` where that is missing. Returns the page's path.
+    """Write ``report.html`` of a trained run, and what it shows and is missing. Returns the page's path.
+
+    These are ``ood.csv`` and, where it takes seconds, ``learning_curve.csv``.
 
     other_data_sets: see ``count_ood``
     Raises UnderhoodError, also where the images, which are read again, have changed.
@@ -137,6 +140,8 @@ def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> 
         raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
     if not (folder / OOD_FILE).exists():
         write_ood(folder, count_ood(run, data.dataset.name, other_data_sets))
+    if not (folder / CURVE_FILE).exists():
+        complete_curve(run, data, config, recorded_threads(folder), reporter)
     return write_report(folder, data.dataset)
 
 
@@ -280,6 +285,7 @@ def _finish(
             from underhood.runs.checkpoint import load_run
 
             write_ood(folder, count_ood(load_run(folder), setup.loaded.dataset.name))
+            write_curve(folder, setup, config, result["valid_accuracy"], log.reporter)
             result["report"] = str(write_report(folder, setup.loaded.dataset))
         log.write(f"everything took {time.perf_counter() - started:.1f} s")
     return result

@@ -24,6 +24,7 @@ from underhood.runs.checkpoint import Run, load_run
 from underhood.runs.folder import read_config, read_label_issues
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training.candidates import read_candidates
+from underhood.training.learning_curve import read_curve
 
 STRIP_LENGTH, MISTAKES, PAIRS, IMAGES_PER_PAIR = 12, 24, 6, 6  # how many are shown, at most
 
@@ -66,6 +67,7 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         "candidates": _candidates(folder),
         "published": _published(run),
         **_training(folder, config, len(dataset.train)),
+        "learning_curve": _learning_curve(folder, config["model"], dataset),
         **_classes(it, dataset.valid),
         **_calibration(run, it),
         "ood": [{"kind": kind, "images": f"{n:,}", "rejected": f"{m:,}"} for kind, n, m in read_ood(folder)],
@@ -190,6 +192,18 @@ def _candidates(folder: Path) -> list[dict[str, str]]:
             "reason": row["reason"],
         })  # fmt: skip
     return shown
+
+
+def _learning_curve(folder: Path, model: str, dataset: Dataset) -> dict[str, Any] | None:
+    """The accuracy with fewer images and with more, in words and as a figure."""
+    curve = read_curve(folder, model, len(dataset.valid), len(dataset.classes))
+    if curve is None:
+        return None
+    measured = [(one["images"], one["valid_accuracy"], *one["interval"]) for one in curve["points"]]
+    more = measured[-1][0] + curve["more_per_class"] * len(dataset.classes)
+    sentence = curve["sentence"][0].upper() + curve["sentence"][1:]
+    figure = figures.learning_curve_figure(measured, more, curve["gain"], curve["gain_interval"])
+    return {"sentence": sentence, "figure": [("Accuracy by number of training images", figure)]}
 
 
 def _published(run: Run) -> str:

@@ -16,6 +16,7 @@
     ideals.npy           the class means: the mean training image of each class
     predictions.csv      label, prediction, probability and loss of each validation image
     ood.csv              how many out-of-distribution images are rejected
+    learning_curve.csv   accuracy after training on a quarter, a half and all of the images
     report.html          all of it on one page
 
 Each file is written next to its place, synced and renamed: it is there whole, or not at all.
