@@ -15,6 +15,7 @@ from test_resume import killed_after, same_bytes
 
 from underhood import Predictor, resume, train
 from underhood.core.models import Architecture
+from underhood.jobs.lr_find import lr_find
 from underhood.pretrained import create_model, features
 from underhood.runs.checkpoint import load_run
 from underhood.training import Reporter
@@ -131,6 +132,25 @@ def test_resnet18_trains_on_weights_from_a_file(tune: str, colours: Path, resnet
     assert torch.equal(run.model[1].weight, theirs) == (tune == "head")
     labels, _ = Predictor.load(run.path).predict([colours / "a/0.png"])
     assert labels[0] in ("a", "b")
+
+
+@pytest.mark.parametrize(("tune", "layers"), [("head", "the last layer"), ("all", "all layers")])
+def test_lr_find_looks_at_the_layers_that_are_trained(tune: str, layers: str, colours: Path, tmp_path: Path) -> None:
+    reporter = Lines()
+    asked: dict[str, Any] = {"model": "efficientnet_lite0", "tune": tune, "size": 32, "figure": tmp_path / "lr.png"}
+    found = lr_find(colours, reporter=reporter, **asked)
+    assert reporter.lines[-1] == f"looking for the learning rate of {layers} of efficientnet_lite0"
+    assert found["model"] == "efficientnet_lite0"
+    assert len(found["lrs"]) == len(found["losses"]) > 20
+    assert (tmp_path / "lr.png").exists()
+
+
+def test_lr_find_without_a_model_says_that_train_may_choose_another(colours: Path, tmp_path: Path) -> None:
+    reporter = Lines()
+    assert lr_find(colours, figure=tmp_path / "lr.png", reporter=reporter)["model"] == "conv"
+    assert reporter.lines[-1] == (
+        "looking for the learning rate of conv; train may choose another model: --model names it"
+    )
 
 
 def test_grey_images_are_repeated_in_three_channels_and_this_is_said(small_folder: Path, tmp_path: Path) -> None:

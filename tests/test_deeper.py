@@ -344,6 +344,8 @@ def test_lr_find_draws_its_curve(underhood: Command) -> None:
     assert len(done.json["lrs"]) == len(done.json["losses"])
     shown = underhood("lr-find", "digits", "--out", "curve.png").out
     assert "suggested --lr" in shown
+    assert "looking for the learning rate of conv" in shown
+    assert "--model names it" not in shown  # train has no choice for this data set
     assert Path("curve.png").exists()
     assert not Path("runs").exists()
 

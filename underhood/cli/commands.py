@@ -127,7 +127,7 @@ def ladder(data: Data = "digits", as_json: Json = False, **options: Any) -> None
 
 
 @app.command("lr-find")
-@train_flags("model", "batch_size", "optimizer", "effort", "precision", *READING)
+@train_flags("model", "tune", "weights", "batch_size", "optimizer", "effort", "precision", *READING)
 def lr_find(
     data: Data = "digits",
     out: Annotated[Path, typer.Option(help="Where the curve is drawn.")] = Path("lr-find.png"),

@@ -8,6 +8,7 @@ from underhood.preparation.files import expanduser
 from underhood.runs import atomic_write
 from underhood.runs.folder import require_writable
 from underhood.training import Reporter, RunLog
+from underhood.training.choice import is_open
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.setup import make_setup
 from underhood.training.threads import cpu_threads
@@ -34,6 +35,9 @@ def lr_find(
 ) -> LRFindResult:
     """Look for a learning rate by a short training at growing learning rates, and draw the curve.
 
+    Models are not compared here: without ``model`` it is the one that ``train`` trains from scratch. Of a backbone, the
+    layers that ``tune`` names are trained, the last one by default.
+
     options: the fields of ``TrainConfig``; figure: where the curve is drawn, as PNG
     Returns data, model, suggestion (None where there is no clear minimum), verdict (a line that explains it), lrs and
     losses (smoothed), figure. Raises UnderhoodError.
@@ -46,7 +50,11 @@ def lr_find(
     if not figure.parent.is_dir():
         raise RunError(f"there is no folder {figure.parent}: create it, or draw elsewhere with --out")
     config = TrainConfig(data, **options)
-    setup = make_setup(config, RunLog(reporter))
+    log = RunLog(reporter)
+    setup = make_setup(config, log)
+    layers = {"none": "", "head": "the last layer of ", "all": "all layers of "}[setup.recipe.tune]
+    advice = "; train may choose another model: --model names it" if is_open(config) else ""
+    log.log(f"looking for the learning rate of {layers}{setup.recipe.model}{advice}")
 
     from underhood.display.figures import lr_curve
     from underhood.training.lr_finder import lr_find as find
