@@ -14,6 +14,7 @@ from underhood.core.images import Dataset
 from underhood.core.learner import Learner
 from underhood.core.loader import DataLoaders
 from underhood.core.models import Architecture, build_model
+from underhood.pretrained import create_model
 from underhood.runs.checkpoint import load_run
 from underhood.training.layer_stats import LAYER_COLUMNS, watch_layers
 
@@ -44,6 +45,22 @@ def test_layer_statistics_equal_torchs_and_no_hook_remains() -> None:
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
     assert all(not parameter._post_accumulate_grad_hooks for parameter in model.parameters())
+
+
+def test_a_backbones_dead_units_are_found() -> None:
+    torch.manual_seed(0)
+    model = create_model(Architecture("efficientnet_lite0", 3, 32, 32, 2)).eval()
+    with torch.no_grad():
+        model.get_parameter("bn2.weight")[[3, 7]] = 0  # of the last ReLU6
+        model.get_parameter("bn2.bias")[:8] = -1e-6
+    pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    with watch_layers(model, every=1) as stats, torch.no_grad():
+        output = model(pixels)
+        before_pooling = model[: list(dict(model.named_children())).index("global_pool")](pixels)
+    assert torch.isfinite(output).all()
+    never = torch.flatten(torch.nonzero(before_pooling.amax(dim=(0, 2, 3)) == 0)).tolist()
+    assert {3, 7} <= set(never) < set(range(1280))
+    assert stats.dead()["act2"] == never
 
 
 def test_hooks_are_removed_after_an_error_and_do_not_change_training(digits: object) -> None:

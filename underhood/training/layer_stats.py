@@ -38,8 +38,8 @@ class LayerStats:
     updates: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
 
     def dead(self) -> dict[str, list[int]]:
-        """The dead units: ReLU layer → the features that never were above 0, where there are any."""
-        relus = (name for name, kind in self.kinds.items() if kind == "ReLU" and name in self.alive)
+        """The dead units: ReLU or ReLU6 layer → the features that never were above 0, where there are any."""
+        relus = (name for name, kind in self.kinds.items() if kind in ("ReLU", "ReLU6") and name in self.alive)
         found = {name: torch.flatten(torch.nonzero(~self.alive[name])).tolist() for name in relus}
         return {name: features for name, features in found.items() if features}
 
