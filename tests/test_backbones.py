@@ -14,6 +14,7 @@ from test_ranks import train as train_in_processes
 from test_resume import killed_after, same_bytes
 
 from underhood import Predictor, resume, train
+from underhood.core.errors import DataError
 from underhood.core.models import Architecture
 from underhood.jobs.lr_find import lr_find
 from underhood.pretrained import create_model, features
@@ -151,6 +152,14 @@ def test_lr_find_without_a_model_says_that_train_may_choose_another(colours: Pat
     assert reporter.lines[-1] == (
         "looking for the learning rate of conv; train may choose another model: --model names it"
     )
+
+
+def test_the_fit_for_digits_is_refused_with_one_line_that_names_the_others(colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="--fit digit, which is grey and for digits, use crop, pad or stretch"
+    ) as failed:
+        train(colours, model="efficientnet_lite0", fit="digit", out=tmp_path / "run", **ASKED)
+    assert "\n" not in str(failed.value)
 
 
 def test_grey_images_are_repeated_in_three_channels_and_this_is_said(small_folder: Path, tmp_path: Path) -> None:

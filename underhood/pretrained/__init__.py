@@ -47,7 +47,10 @@ def create_model(architecture: Architecture, mean: Sequence[float] = (), std: Se
         size = f"images of {architecture.width} × {architecture.height} are too small for {architecture.model}"
         raise DataError(f"{size}: use --size {SMALLEST} or more, 224 at best")
     if architecture.channels != 3:
-        raise DataError(f"{architecture.model} takes colour images: leave --channels out, grey is then repeated")
+        raise DataError(
+            f"{architecture.model} takes colour images: leave --channels out, grey is then repeated; and in place of "
+            "--fit digit, which is grey and for digits, use crop, pad or stretch"
+        )
     layers: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize(efficientnet.MEAN, efficientnet.STD))
     network = Network(layers | efficientnet.efficientnet_lite0(architecture.classes))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
