@@ -592,7 +592,7 @@ def test_json_nested_a_hundred_thousand_deep_is_one_line(name: str, run: Path, t
 FILES = [
     "config.json", "data.json", "environment.json", "parity.json", "model.onnx", "weights.safetensors",
     "state.safetensors", "metrics.csv", "steps.csv", "layers.csv", "predictions.csv", "pictures.csv", "ood.csv",
-    "suspects.csv", "ideals.npy", "augmented.png", "log.txt",
+    "suspects.csv", "ideals.npy", "augmented.png", "log.txt", "learning_curve.csv",
 ]  # fmt: skip
 
 

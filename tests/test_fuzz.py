@@ -527,7 +527,7 @@ def test_what_a_report_reads(what: st.DataObject, run: Path) -> None:
 
     name = what.draw(
         st.sampled_from(["config.json", "data.json", "environment.json", "predictions.csv", "metrics.csv", "steps.csv",
-                         "layers.csv", "ood.csv", "ideals.npy"])
+                         "layers.csv", "ood.csv", "ideals.npy", "learning_curve.csv"])
     )  # fmt: skip
     kept = (run / name).read_bytes()
     content = what.draw(damaged(kept))

@@ -251,8 +251,9 @@ def test_a_run_on_a_frozen_backbone_has_the_same_curve_from_its_record(
     assert (made / CURVE_FILE).read_bytes() == whole
 
 
-def test_a_curve_that_takes_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves, "MAX_OPERATIONS", 1e6)
+@pytest.mark.parametrize("limit", ["MAX_OPERATIONS", "MAX_STEPS"])
+def test_a_curve_that_takes_long_is_left_out(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, limit, 5)
     made = Path(train("digits", out=tmp_path / "run", **ASKED)["run"])
     assert not (made / CURVE_FILE).exists()
     assert "Learning curve" not in Page((made / "report.html").read_text()).headings

@@ -26,6 +26,7 @@ FILES = [
     "environment.json",
     "ideals.npy",
     "layers.csv",
+    "learning_curve.csv",
     "log.txt",
     "metrics.csv",
     "ood.csv",

@@ -5,6 +5,7 @@ curve goes no further than twice as many images as there are, and its interval b
 """
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -35,6 +36,7 @@ CURVE_FILE = "learning_curve.csv"
 CURVE_COLUMNS = ("images", "valid_accuracy", "low", "high")
 PARTS = (0.25, 0.5)  # of the training images, on which the model is trained again
 MAX_OPERATIONS = 0.3e12  # multiply-adds of a curve for a report: about four seconds on two cores
+MAX_STEPS = 10_000  # of a curve for a report: a step of a small model takes half a millisecond
 MAX_IMAGES = 10**9  # that a file may name
 LEAST_GAIN = 0.005  # half a point: a smaller gain is none
 DRAWS = 4000  # of the errors, for the interval of the gain
@@ -140,7 +142,7 @@ def measure_counts(setup: Setup, config: TrainConfig, correct: int, reporter: Re
     for size in _sizes(train):
         part = _on_part(setup, config, sample(train.labels, size, config.seed))
         for step in part.learn.steps(part.recipe.epochs, part.recipe.lr, SCHEDULES[config.schedule]):
-            reporter.on_step(step)
+            reporter.progress(f"learning curve, {size:,} images", step.number, step.total)
         outputs, targets = part.learn.get_preds()
         counts[size] = int((outputs.argmax(dim=1) == targets).sum())
     return counts | {len(train): correct}
@@ -164,7 +166,7 @@ def write_curve(folder: Path, setup: Setup, config: TrainConfig, accuracy: float
     Left out are runs that started from another one, whose images may be the same, and tuned backbones.
     accuracy: on the validation images, of the model trained on all images. Raises RunError.
     """
-    if config.from_run is not None or setup.recipe.tune == "all" or curve_operations(setup, config) > MAX_OPERATIONS:
+    if config.from_run is not None or setup.recipe.tune == "all" or _takes_long(setup, config):
         return
     total = len(setup.loaded.dataset.valid)
     try:
@@ -219,6 +221,13 @@ def complete_curve(
 
             head_setup(setup, config)
         write_curve(run.path, setup, config, accuracy, reporter)
+
+
+def _takes_long(setup: Setup, config: TrainConfig) -> bool:
+    """Whether the curve is none for a report. Counted, not timed: equal runs have equal files."""
+    recipes = {size: _recipe(setup, config, size) for size in _sizes(setup.loaded.dataset.train)}
+    steps = sum(recipe.epochs * math.ceil(size / recipe.batch_size) for size, recipe in recipes.items())
+    return steps > MAX_STEPS or curve_operations(setup, config) > MAX_OPERATIONS
 
 
 def _sizes(train: Images) -> list[int]:
