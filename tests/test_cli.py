@@ -1,5 +1,6 @@
 """The command line, as people call it."""
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from conftest import Outcome, fill, picture
 from PIL import Image
 
 import underhood as package
+from underhood.display.terminal import Terminal
 
 Command = Callable[..., Outcome]
 
@@ -458,3 +460,21 @@ def test_a_terminated_process_says_so_and_leaves_no_children(small_folder: Path,
     assert err.splitlines()[-1] == "error: terminated"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_the_time_left_is_that_of_the_work_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a long training, images are read: the first message comes when 25 of them are done."""
+    clock, out = [0.0], io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    terminal = Terminal(out)
+    for seconds, done in ((1000, 25), (1015, 75), (1016, 80), (1026, 100)):
+        clock[0] = seconds
+        terminal.progress("reading images", done, 125)
+    for seconds, done in ((2000, 25), (2015, 50)):  # again, in the same job
+        clock[0] = seconds
+        terminal.progress("reading images", done, 125)
+    assert out.getvalue().splitlines() == [
+        "reading images: 75 of 125, about 15 s left",
+        "reading images: 100 of 125, about 9 s left",
+        "reading images: 50 of 125, about 45 s left",
+    ]

@@ -23,6 +23,7 @@ class Terminal(Reporter):
         self._bar: Progress | None = None
         self._bar_of = ""  # what the bar shows
         self._began = self._reported = time.monotonic()
+        self._doing, self._first, self._done = "", 0, 0  # of ``progress``: what, and how many at first and last
         self._last_epoch: int | None = None
 
     def log(self, line: str) -> None:
@@ -39,11 +40,12 @@ class Terminal(Reporter):
             self._show_bar(what, done, total)
             return
         now = time.monotonic()
-        if done <= 1:
-            self._began = now
-        if now - self._reported > PROGRESS_INTERVAL:
+        if what != self._doing or done <= self._done:  # it has begun just now, with the first items done
+            self._doing, self._began, self._first = what, now, done
+        self._done = done
+        if now - self._reported > PROGRESS_INTERVAL and done > self._first:
             self._reported = now
-            left = (now - self._began) / done * (total - done)
+            left = (now - self._began) / (done - self._first) * (total - done)
             self.log(f"{what}: {done:,} of {total:,}, about {duration(left)} left")
 
     def download(self, file: str) -> "DownloadBar":
