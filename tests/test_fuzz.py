@@ -269,6 +269,134 @@ class Planted:
         return open, (self.path, "w")
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backbone's published weights in each form that is read: a folder with three files."""
+    import torch
+    from safetensors.torch import save_file
+
+    from underhood.pretrained.weights import find_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    tensors = find_weights("efficientnet_lite0").tensors
+    save_file(tensors, folder / "w.safetensors")
+    torch.save(tensors, folder / "w.pth")
+    torch.save(tensors, folder / "w.bin", _use_new_zipfile_serialization=False)
+    for name in WEIGHT_FILES:
+        refused_or_loaded(folder / name)  # Hypothesis draws other examples once a test has imported more modules
+    return folder
+
+
+WEIGHT_FILES = ["w.safetensors", "w.pth", "w.bin"]
+
+
+def refused_or_loaded(path: Path) -> None:
+    """Read a weight file: an error of one line that names it, or the tensors of the network, all finite."""
+    from underhood.core.models import Architecture
+    from underhood.pretrained import create_model
+    from underhood.pretrained.weights import copy_weights, find_weights
+
+    with soon():
+        try:
+            found = find_weights("efficientnet_lite0", str(path))
+        except UnderhoodError as error:
+            assert str(path) in str(error)
+            assert len(str(error).splitlines()) == 1
+            return
+        network = create_model(Architecture("efficientnet_lite0", 3, 32, 32, 2))
+        copy_weights(network, found)
+        assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+few = settings(many, max_examples=max(15, TRIES // 10))  # a tenth of a second each: 14 MB
+
+
+@few
+@given(what=st.data())
+@pytest.mark.filterwarnings("ignore")  # torch's, of what it finds in a damaged file
+def test_weight_files(what: st.DataObject, weights: Path, tmp_path_factory: Any) -> None:
+    """Bytes are replaced, removed or inserted, or the file ends early."""
+    name = what.draw(st.sampled_from(WEIGHT_FILES))
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(what.draw(damaged((weights / name).read_bytes())))
+    refused_or_loaded(path)
+
+
+@few
+@given(what=st.data())
+def test_headers_of_weight_files(what: st.DataObject, weights: Path, tmp_path_factory: Any) -> None:
+    """A field in the header of a safetensors file is replaced, or the header is damaged."""
+    kept = (weights / "w.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", kept[:8])
+    header = json.loads(kept[8 : 8 + length])
+    tensor = header[what.draw(st.sampled_from(sorted(header)))]
+    tensor[what.draw(st.sampled_from(["dtype", "shape", "data_offsets"]))] = what.draw(VALUES)
+    text = json.dumps(header).encode()
+    if what.draw(st.booleans()):
+        text = what.draw(damaged(text))
+    path = tmp_path_factory.getbasetemp() / "w.safetensors"
+    path.write_bytes(with_header(kept, text))
+    refused_or_loaded(path)
+
+
+@few
+@given(what=st.data())
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_of_weight_files(what: st.DataObject, weights: Path, tmp_path_factory: Any) -> None:
+    """Tensors have other names, shapes, types or values, are missing, or are none; others are added."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors: dict[Any, Any] = dict(load_file(weights / "w.safetensors"))
+    for _ in range(what.draw(st.integers(1, 3))):
+        name = what.draw(st.sampled_from(sorted(map(str, tensors))))
+        shape = what.draw(st.lists(st.integers(0, 5), max_size=5))
+        dtype = what.draw(st.sampled_from([torch.float32, torch.float16, torch.int64, torch.bool, torch.complex64]))
+        other = torch.zeros(shape, dtype=dtype)
+        how = what.draw(st.sampled_from(["replace", "add", "remove", "rename", "value", "object"]))
+        if how == "replace":
+            tensors[name] = other
+        elif how == "add":
+            tensors[what.draw(st.text(max_size=80))] = other
+        elif how == "remove":
+            tensors.pop(name, None)
+        elif how == "rename":
+            tensors[what.draw(st.text(max_size=80))] = tensors.pop(name, other)
+        elif how == "value":
+            value = what.draw(st.floats() | st.floats(width=32))
+            tensors[name] = torch.full((tensors[name].shape if hasattr(tensors.get(name), "shape") else ()), value)
+        else:
+            tensors[what.draw(st.sampled_from([name, 3, "more"]))] = what.draw(VALUES)
+    folder = tmp_path_factory.getbasetemp()
+    if what.draw(st.booleans()) and all(isinstance(one, torch.Tensor) for one in tensors.values()):
+        path = folder / "w.safetensors"
+        save_file({str(name): one.contiguous().clone() for name, one in tensors.items()}, path)
+    else:
+        path = folder / "w.pth"
+        torch.save(tensors, path, _use_new_zipfile_serialization=what.draw(st.booleans()))
+    refused_or_loaded(path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.safetensors"])
+@pytest.mark.parametrize("save", ["pickle", "torch", "old torch"])
+def test_a_pickle_among_weights_is_refused_and_never_run(name: str, save: str, tmp_path: Path) -> None:
+    import torch
+
+    from underhood.pretrained.weights import find_weights
+
+    mark, path = tmp_path / "mark", tmp_path / name
+    planted = Planted(mark)
+    if save == "pickle":
+        path.write_bytes(pickle.dumps(planted))
+    else:
+        tensors = {**find_weights("efficientnet_lite0").tensors, "classifier.bias": planted}
+        torch.save(tensors, path, _use_new_zipfile_serialization=save == "torch")
+    with pytest.raises(UnderhoodError, match="does not hold weights of efficientnet_lite0") as failed:
+        find_weights("efficientnet_lite0", str(path))
+    assert len(str(failed.value).splitlines()) == 1
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("name", [*NAMES, "environment.json", "metrics.csv", "predictions.csv"])
 def test_a_pickle_under_any_name_is_refused_and_never_run(name: str, run: Path, tmp_path: Path) -> None:
     stranger, mark = tmp_path / "stranger", tmp_path / "mark"
