@@ -194,14 +194,8 @@ def test_a_named_set_has_scratch_models_alone(data: str) -> None:
         ({"model": "linear"}, "linear", None),
         ({"model": "efficientnet_lite0"}, "efficientnet_lite0", None),
         ({"from_run": "runs/one"}, None, None),
-        ({"tune": "none"}, "conv", "none"),
-        ({"tune": "none", "effort": "best"}, "vgg", "none"),
+        ({"model": "vgg", "tune": "none"}, "vgg", "none"),
         ({"tune": "head"}, "efficientnet_lite0", "head"),
-        ({"tune": "all"}, "efficientnet_lite0", "all"),
-        ({"size": 8}, "conv", "none"),
-        ({"size": 31}, "conv", "none"),
-        ({"channels": 1}, "conv", "none"),
-        ({"fit": "digit"}, "conv", "none"),
     ],
 )
 def test_options_that_leave_one_candidate_compare_nothing(
@@ -212,7 +206,23 @@ def test_options_that_leave_one_candidate_compare_nothing(
     assert (config.model, config.tune) == (model, tune)
 
 
-@pytest.mark.parametrize("flags", [("--model", "conv"), ("--tune", "none"), ("--size", 8), ("--channels", 1)])
+@pytest.mark.parametrize(
+    "options", [{"tune": "none"}, {"size": 8}, {"size": 31}, {"channels": 1}, {"fit": "digit"}], ids=str
+)
+def test_options_that_leave_no_room_for_a_backbone_compare_networks_from_scratch(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    config, candidates = choose(textures(tmp_path / "data"), epochs=1, **options)
+    assert [(one.name, one.config.model) for one in candidates] == [("scratch", "conv"), ("wide", "vgg")]
+    assert config.tune == "none"
+
+
+def test_the_best_effort_trains_the_wider_network_if_it_trains_from_scratch(tmp_path: Path) -> None:
+    config, [only] = choose(textures(tmp_path / "data"), epochs=1, tune="none", effort="best")
+    assert (config.model, only.name, only.reason) == ("vgg", "wide", "chosen: the only one in the budget")
+
+
+@pytest.mark.parametrize("flags", [("--model", "conv"), ("--tune", "head", "--size", 32)])
 def test_a_run_without_a_comparison_has_no_table(
     flags: tuple[object, ...], small_folder: Path, underhood: Command
 ) -> None:
@@ -231,11 +241,11 @@ def test_a_run_keeps_what_was_compared_and_why(tmp_path: Path, underhood: Comman
     assert done.code == 0, done.err
     rows = table(Path("run"))
     assert tuple(rows[0]) == CANDIDATE_COLUMNS == (
-        "candidate", "model", "tune", "size", "gigaoperations", "images", "accuracy", "low", "high", "extrapolated",
-        "chosen", "reason",
+        "candidate", "model", "tune", "size", "augment", "flip", "gigaoperations", "images", "accuracy",
+        "low", "high", "extrapolated", "chosen", "reason",
     )  # fmt: skip
-    assert [row["candidate"] for row in rows] == ["scratch", "frozen", "tuned"]
-    assert [row["tune"] for row in rows] == ["none", "head", "all"]
+    assert [row["candidate"] for row in rows] == ["scratch", "wide", "frozen", "tuned"]
+    assert [row["tune"] for row in rows] == ["none", "none", "head", "all"]
     (chosen,) = [row for row in rows if row["chosen"] == "1"]
     assert chosen["model"] == done.json["model"]
     assert all(row["reason"] for row in rows)
@@ -252,7 +262,7 @@ def test_a_run_keeps_what_was_compared_and_why(tmp_path: Path, underhood: Comman
 
 def test_options_apply_to_every_candidate(tmp_path: Path) -> None:
     config, candidates = choose(textures(tmp_path / "data"), epochs=1, lr=0.002, size=64, seed=3)
-    assert [one.name for one in candidates] == ["scratch", "frozen", "tuned"]
+    assert [one.name for one in candidates] == ["scratch", "wide", "frozen", "tuned"]
     for one in candidates:
         assert (one.config.epochs, one.config.lr, one.config.size, one.config.seed) == (1, 0.002, 64, 3)
         assert one.loaded is not None
@@ -270,22 +280,23 @@ def test_a_candidate_over_the_budget_is_left_out_and_says_so(tmp_path: Path, mon
     config, candidates = choose_config(TrainConfig(data, epochs=1), RunLog(reporter))
     assert (config.model, config.tune) == ("conv", "none")
     for one in candidates[1:]:
-        assert one.reason.startswith("left out: over 1e-06 T multiply-adds, the budget of --effort normal")
+        assert one.reason.startswith("left out: over the 1e-06 T multiply-adds that --effort normal allows")
         assert not one.right
     assert candidates[0].reason == "chosen: the only one in the budget"
     assert any("left out" in line for line in reporter.lines)
     write_candidates(tmp_path, candidates, 10)
-    assert [(row["chosen"], row["accuracy"]) for row in table(tmp_path)] == [("1", ""), ("0", ""), ("0", "")]
+    assert [(row["chosen"], row["accuracy"]) for row in table(tmp_path)] == [("1", "")] + [("0", "")] * 3
 
 
 def test_a_smaller_size_is_tried_before_the_frozen_backbone_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig("photographs")
-    assert choice._frozen(config, 100).config.size == 224
-    at_224, at_128 = (operations(choice._frozen(replace(config, size=size), 100), 100) for size in (224, 128))
+    assert choice._backbone("frozen", config, 100).config.size == 224
+    at_224, at_128 = (choice._backbone("frozen", replace(config, size=size), 100).operations for size in (224, 128))
     assert at_128 < at_224 / 2.5
     monkeypatch.setitem(BUDGET, "normal", (at_224 + at_128) / 2)
-    assert choice._frozen(config, 100).config.size == 128
-    assert choice._frozen(replace(config, size=160), 100).config.size == 160, "a size that was asked for stays"
+    assert choice._backbone("frozen", config, 100).config.size == 128
+    asked = choice._backbone("frozen", replace(config, size=160), 100)
+    assert asked.config.size == 160, "a size that was asked for stays"
 
 
 def test_the_cost_is_counted_in_multiply_adds_of_the_whole_training() -> None:
@@ -361,14 +372,14 @@ def test_a_candidate_that_diverges_is_left_out(tmp_path: Path, monkeypatch: pyte
         return evaluate(entry, *rest)
 
     monkeypatch.setattr(comparison, "_evaluate", diverging)
-    data, failing = textures(tmp_path / "data"), {"tuned", "scratch"}
+    data, failing = textures(tmp_path / "data"), {"tuned", "scratch", "wide"}
     config, candidates = choose(data, **SMALL)
     assert (config.model, config.tune) == ("efficientnet_lite0", "head")
     found = by_name(candidates)
     assert found["scratch"].reason == found["tuned"].reason
     assert found["tuned"].reason == "left out: the loss is nan at step 3: start again with a lower --lr"
     write_candidates(tmp_path, candidates, 10)
-    assert [row["chosen"] for row in table(tmp_path)] == ["0", "1", "0"]
+    assert [row["chosen"] for row in table(tmp_path)] == ["0", "0", "1", "0"]
     failing.add("frozen")
     with pytest.raises(UnderhoodError, match="the loss is nan at step 3: start again with a lower --lr"):
         choose(data, **SMALL)
@@ -503,3 +514,37 @@ def test_options_that_do_not_go_together_are_refused_on_one_line(
     assert words in line
     assert failed.out == ""
     assert not Path("run").exists()
+
+
+# Augmentation
+
+
+def test_digits_are_not_mirrored(digits_folder: Path) -> None:
+    config, candidates = choose(digits_folder, tune="none", limit=150)
+    tried = [one for one in candidates if one.name == "scratch" and one.reason.startswith("helps")]
+    assert {(one.config.augment, one.config.flip) for one in tried} == {
+        ("standard", False), ("light", False), ("standard", True), ("light", True),
+    }  # fmt: skip
+    assert config.flip is False
+    (best,) = [one for one in tried if one.reason == "helps the most"]
+    assert config.augment == best.config.augment
+
+
+@pytest.mark.parametrize(("options", "tried"), [({"flip": False}, 2), ({"augment": "none"}, 2), ({"epochs": 3}, 0)])
+def test_what_is_asked_for_is_not_tried(options: dict[str, Any], tried: int, tmp_path: Path) -> None:
+    config, candidates = choose(textures(tmp_path / "data"), tune="none", **({"epochs": 4} | options))
+    assert len([one for one in candidates if one.reason.startswith("helps")]) == tried
+    for name, value in options.items():
+        assert getattr(config, name) == value
+
+
+def test_the_cheaper_of_two_models_that_are_expected_to_be_as_good_is_chosen() -> None:
+    right = [True] * 90 + [False] * 10
+    cheap, dear = (
+        Candidate("scratch", TrainConfig("d", model=model), operations=cost, right={50: right, 100: right})
+        for model, cost in (("conv", 1e9), ("vgg", 2e9))
+    )
+    assert choice._best([dear, cheap], 200, 0.0) is cheap
+    dear.right = {50: right, 100: [True] * 91 + [False] * 9}
+    assert choice._best([dear, cheap], 200, 0.0) is dear
+    assert choice._best([dear, cheap], 200, 0.5) is cheap

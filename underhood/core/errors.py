@@ -20,9 +20,8 @@ class UnreadableError(DataError):
 
     def __init__(self, unreadable: dict[str, str]):
         self.unreadable = unreadable
-        first = (
-            f"{len(unreadable)} image{'s' * (len(unreadable) > 1)} cannot be read; fix or remove, or use --skip-bad:"
-        )
+        count = len(unreadable)
+        first = f"{count} image{'s' * (count > 1)} cannot be read; fix or remove, or use --skip-bad:"
         super().__init__("\n".join([first, *(f"  {path}: {reason}" for path, reason in unreadable.items())]))
 
 

@@ -174,9 +174,8 @@ class Learner:
 
     def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
         """Train as ``steps`` does, and print the table, a row after each epoch."""
-        for step in self.steps(epochs, lr, schedule):
-            if step.epoch_end:
-                print(self.end_epoch().lines(header=step.epoch == 0), flush=True)
+        for row in self.epochs(epochs, lr, schedule):
+            print(row.lines(header=row.epoch == 0), flush=True)
 
     def fit_one_cycle(self, epochs: int, lr: float) -> None:
         """``fit`` with the one-cycle schedule."""
@@ -259,8 +258,6 @@ class Learner:
 
 
 def _batches(dl: Any, epoch: int, numbers: range) -> Iterator[Any]:
-    return (
-        dl.batches(epoch, numbers)
-        if isinstance(dl, DataLoader)
-        else islice(dl, numbers.start, numbers.stop, numbers.step)
-    )
+    if isinstance(dl, DataLoader):
+        return dl.batches(epoch, numbers)
+    return islice(dl, numbers.start, numbers.stop, numbers.step)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class DataLoader:
         work per item. Anything else with a length and an index is collated as torch does it.
     shuffle: a new order each epoch, from (seed, epoch)
     augmentation: applied to the first tensor, images [n, c, h, w], from (seed, epoch, batch)
+    transform: then applied to the batch: a function (tensors, (seed, epoch, batch)) → tensors
     weights: draw items with replacement, in proportion to these: float [count]
 
     >>> [batch.tolist() for batch in DataLoader(range(5), batch_size=2)]
@@ -30,15 +31,16 @@ class DataLoader:
     def __init__(
         self, dataset: Any, batch_size: int = 64, shuffle: bool = False, seed: int = 0,
         device: str | torch.device = "cpu", augmentation: Augmentation | None = None, weights: np.ndarray | None = None,
+        transform: Callable[..., list[Tensor]] | None = None,
     ):  # fmt: skip
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
-        self.augmentation, self.weights, self._next_epoch = augmentation, weights, 0
+        self.augmentation, self.weights, self.transform, self._next_epoch = augmentation, weights, transform, 0
         pixels = dataset.pixels if isinstance(dataset, Images) else dataset
         self.device = torch.device("cpu" if isinstance(pixels, np.memmap) else device)  # files may be large
         self._tensors = _as_tensors(dataset, self.device)
-        if augmentation and self._tensors is None:
+        if (augmentation or transform) and self._tensors is None:
             raise ValueError("augmentation needs images as one tensor or array: of a TensorDataset, pass its .tensors")
         self.count = len(self._tensors[0] if self._tensors else dataset)  # items in an epoch
 
@@ -75,12 +77,12 @@ class DataLoader:
             if self._tensors is None:
                 yield default_collate([self.dataset[i] for i in rows.tolist()])
                 continue
-            if self.shuffle or self.weights is not None:
-                batch = [tensor.index_select(0, rows) for tensor in self._tensors]
-            else:
-                batch = [tensor[start : start + length] for tensor in self._tensors]
+            ordered = not self.shuffle and self.weights is None
+            batch = [a[start : start + length] if ordered else a.index_select(0, rows) for a in self._tensors]
             if self.augmentation:
                 batch[0] = augment(batch[0], self.augmentation, (self.seed, epoch, number), first, items)
+            if self.transform:
+                batch = self.transform(batch, (self.seed, epoch, number))
             yield tuple(batch) if len(batch) > 1 else batch[0]
 
 
@@ -94,7 +96,7 @@ class DataLoaders:
     def from_dataset(cls, data: Dataset, batch_size: int = 64, seed: int = 0, **options: Any) -> "DataLoaders":
         """Shuffled training batches and ordered validation batches of a data set.
 
-        options: ``device`` of both, ``augmentation`` and ``weights`` of the training batches
+        options: ``device`` of both, ``augmentation``, ``transform`` and ``weights`` of the training batches
         """
         train = DataLoader(data.train, batch_size, shuffle=True, seed=seed, **options)
         size, device = validation_batch_size(data.valid.pixels.shape), options.get("device", "cpu")

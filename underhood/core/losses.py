@@ -26,11 +26,12 @@ def check_class_shapes(predictions: Tensor, targets: Tensor) -> None:
 def cross_entropy(
     predictions: Tensor, targets: Tensor, weight: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Mean of −log of the right class's probability. predictions: logits [n, classes]; targets: indices [n].
+    """Mean of −log of the right class's probability. predictions: logits [n, classes].
 
+    targets: indices [n], or where images are mixed the share of each class, float [n, classes]
     weight: how much each class counts [classes]; label_smoothing: the share of a target spread evenly over all classes
     """
-    check_class_shapes(predictions, targets)
+    (check_same_shape if targets.is_floating_point() else check_class_shapes)(predictions, targets)
     return F.cross_entropy(predictions, targets, weight, label_smoothing=label_smoothing)
 
 

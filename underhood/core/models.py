@@ -31,6 +31,7 @@ class Architecture:
     width: int
     classes: int  # how many logits
     stem: str | None = None  # how resnet18 begins, one of ``STEMS``: by default what suits the shorter side
+    mirrored: bool = False  # whether predictions are the mean over the image and its mirror image
 
     def __post_init__(self) -> None:
         if self.model == "resnet18" and self.stem is None:

@@ -33,7 +33,8 @@ from underhood.training.choice import choose_config
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
 from underhood.training.learning_curve import CURVE_FILE, complete_curve, write_curve
-from underhood.training.record import recorded_threads, require_same_request, stored_config
+from underhood.training.recipe import Recipe
+from underhood.training.record import recorded_threads, require_same_request, stored_config, stored_recipe
 from underhood.training.setup import Setup, make_setup
 from underhood.training.threads import cpu_threads
 from underhood.training.tracking import require_tracker
@@ -51,6 +52,7 @@ class Recorded(NamedTuple):
     preparation: Preparation | None = None  # where the options and the data do not give it
     threads: int | None = None
     published: dict[str, str | None] | None = None  # where published weights came from
+    recipe: Recipe | None = None  # that it was started with
 
 
 class FinishedRun(TypedDict):
@@ -71,7 +73,7 @@ def train(
 
     out: the run folder; by default the next runs/DATA-MODEL-n; options: the fields of ``TrainConfig``
     Returns run, data, model, epochs, seconds (of training, without validation), valid_accuracy with its 95 % interval,
-    balanced_accuracy and baseline_accuracy (of the validation images), test_accuracy where the data has both parts,
+    balanced_accuracy and baseline_accuracy (of the validation images), test_accuracy where the data has a test part,
     parameters, threshold (predictions with a lower probability are rejected), left_out (paths) and report (path).
     With several processes the main one returns this and the others None. Under torchrun with --max-restarts, a run in
     ``out`` that was started with the same request is resumed. Raises UnderhoodError.
@@ -194,7 +196,7 @@ def _setup_again(recorded: Recorded, log: RunLog, processes: Processes) -> Setup
     restored = recorded.state is not None
     if restored and config.tune != "head":  # the state has all weights: the run that it started from may be gone
         config = replace(config, from_run=None)
-    setup = make_setup(config, log, processes, recorded.preparation, restored)
+    setup = make_setup(config, log, processes, recorded.preparation, restored, recorded.recipe)
     own, before = setup.published, recorded.published
     if own and before and own["sha256"] != before.get("sha256"):
         raise RunError(f"{own['source']} is not the file that the run was started with: restore it, or train a new run")
@@ -224,7 +226,8 @@ def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -
             preparation = Preparation(**read_json(folder, "data.json")["preparation"])
         except (TypeError, KeyError, ValueError, UnderhoodError) as error:
             raise RunError(f"{folder / 'data.json'} is damaged ({error})") from None
-    return Recorded(stored, *saved, preparation, recorded_threads(folder, processes.world_size), published)
+    threads = recorded_threads(folder, processes.world_size)
+    return Recorded(stored, *saved, preparation, threads, published, stored_recipe(folder, config))
 
 
 def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from underhood.core.errors import DataError
 from underhood.core.models import Architecture, Normalize, build_model
@@ -23,6 +23,15 @@ class Network(nn.Sequential):
 
     # of batch normalisation, from the next ``train()`` on: a few images say less than a million did
     keep_statistics = False
+    mirrored = False  # whether to evaluate the mirror image, too: logits are then the mean of both
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images, uint8 or float [n, c, h, w], to logits [n, classes]."""
+        logits = super().forward(x)
+        if self.training or not self.mirrored:
+            return logits
+        columns = torch.arange(x.shape[3] - 1, -1, -1, device=x.device)  # an index is exported as it is
+        return (logits + super().forward(x.index_select(3, columns))) / 2
 
     def train(self, mode: bool = True) -> "Network":
         """Training or evaluation mode, as in torch."""
@@ -41,7 +50,9 @@ def create_model(architecture: Architecture, mean: Sequence[float] = (), std: Se
     Raises UnknownNameError for an unknown model, DataError where the images are too small for it or not in colour.
     """
     if architecture.model not in BACKBONES:
-        return Network(OrderedDict(build_model(architecture, mean, std).named_children()))
+        network = Network(OrderedDict(build_model(architecture, mean, std).named_children()))
+        network.mirrored = architecture.mirrored
+        return network
     side = min(architecture.height, architecture.width)
     if side < SMALLEST:
         size = f"images of {architecture.width} × {architecture.height} are too small for {architecture.model}"
@@ -53,4 +64,5 @@ def create_model(architecture: Architecture, mean: Sequence[float] = (), std: Se
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize(efficientnet.MEAN, efficientnet.STD))
     network = Network(layers | efficientnet.efficientnet_lite0(architecture.classes))
+    network.mirrored = architecture.mirrored
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -25,11 +25,11 @@ BATCH = 8  # images on a CPU, whose cache holds the layers of so few: twice as f
 BATCH_GPU = 256
 FORMAT = 1  # of the files; increase it when features change
 MAX_KEPT = 2_000_000_000  # bytes of all files together: the oldest are removed first
-MAX_IN_MEMORY = 100_000_000  # bytes of the features of 20,000 images
+MAX_IN_MEMORY = 64_000_000  # bytes: the features of 12,500 images
 Progress = Callable[[int, int], None]  # (done, total)
 
 
-_latest: dict[str, Tensor] = {}  # by name: the features computed last, where they are kept in no file
+_in_memory: dict[str, Tensor] = {}  # by name: features that are kept in no file
 
 
 def features_folder() -> Path:
@@ -42,21 +42,22 @@ def image_features(
 ) -> Tensor:
     """The input of the last layer for each image: float32 [n, features], on the CPU.
 
-    weights: identifies the network's weights (their SHA-256): features are kept under this name. None keeps no file;
-        only the features computed last stay in memory, as a comparison of models and the training after it need them
+    weights: identifies the network's weights (their SHA-256): features are kept under this name. None keeps no file,
+        but some features in memory, since a comparison of models and the training after it need the same
     progress: called with the numbers of images done and in total
     """
     name = _name(images, network, weights or _digest_of_body(network), device)
     place = None if weights is None else features_folder() / f"{name}.npy"
-    kept = _latest.get(name) if place is None else _load(place, len(images))
+    kept = _in_memory.get(name) if place is None else _load(place, len(images))
     if kept is not None:
         return kept
     found = _compute(network, images.pixels, device, progress)
     if place is not None:
         _store(place, found)
     elif found.nbytes <= MAX_IN_MEMORY:
-        _latest.clear()
-        _latest[name] = found
+        _in_memory[name] = found
+        while sum(one.nbytes for one in _in_memory.values()) > MAX_IN_MEMORY:  # parts of a data set are dropped first
+            del _in_memory[min(_in_memory, key=lambda name: _in_memory[name].nbytes)]
     return found
 
 

@@ -73,7 +73,8 @@ def write_onnx(run: "Run", path: Path) -> None:
     size = sum(tensor.nbytes for tensor in run.model.state_dict().values())
     if size > MAX_BYTES - MAX_METADATA:
         raise UnderhoodError(f"{run.path} has {size / 1e9:.1f} GB of weights: a .onnx file may have 1 GB")
-    network = nn.Sequential(*run.model.children(), nn.Softmax(dim=1)).eval()
+    layers = [run.model] if run.architecture.mirrored else run.model.children()
+    network = nn.Sequential(*layers, nn.Softmax(dim=1)).eval()
     a = run.architecture
     example = torch.zeros(2, a.channels, a.height, a.width, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

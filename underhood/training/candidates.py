@@ -10,24 +10,25 @@ from underhood.analysis import wilson_interval
 from underhood.core.errors import RunError
 from underhood.data.read import LoadedData
 from underhood.runs import read_rows, write_csv
-from underhood.training.config import TrainConfig
+from underhood.training.config import BACKBONES, TrainConfig
 from underhood.training.recipe import choose_recipe
 
 CANDIDATES_FILE = "candidates.csv"
 CANDIDATE_COLUMNS = (
-    "candidate", "model", "tune", "size", "gigaoperations", "images", "accuracy", "low", "high", "extrapolated",
-    "chosen", "reason",
+    "candidate", "model", "tune", "size", "augment", "flip", "gigaoperations", "images", "accuracy",
+    "low", "high", "extrapolated", "chosen", "reason",
 )  # fmt: skip
 SHARES = (0.4, 0.8)  # of the training images, on which candidates are trained to compare them
 TRAINING = 3  # a step in forward passes: one forwards, two backwards
 TUNING = 4.4  # the same of a backbone, whose layers do not fit the processor's cache
+DENSE = 1 / 8  # time of a multiply-add of other networks over that of a backbone, whose thin layers wait for the memory
 
 
 @dataclass
 class Candidate:
     """A model, how it would be trained, and what was found out about it."""
 
-    name: str  # scratch, frozen or tuned
+    name: str  # scratch, wide (the larger network from scratch), frozen or tuned
     config: TrainConfig  # with model, tune and size
     operations: float = 0.0  # multiply-adds of a full training
     loaded: LoadedData | None = None
@@ -39,7 +40,13 @@ class Candidate:
     def describe(self) -> str:
         """A few words, for the log."""
         layers = {"none": "from scratch", "head": "frozen, with a new head", "all": "all layers tuned"}
-        return f"{self.config.model} {layers[self.config.tune or 'none']}"
+        words = [f"{self.config.augment} augmentation"] if self.config.augment else []
+        words += ["mirrored"] if self.config.flip else []
+        return ", ".join([f"{self.config.model} {layers[self.config.tune or 'none']}", *words])
+
+    def cost(self, multiply_adds: float) -> float:
+        """Multiply-adds of this model as those of a backbone that take as long."""
+        return multiply_adds * (1 if self.config.model in BACKBONES else DENSE)
 
     @property
     def accuracy(self) -> float:
@@ -71,7 +78,8 @@ def write_candidates(folder: Path, candidates: list[Candidate], count: int) -> N
     for one in candidates:
         figures = [one.accuracy, *one.interval(), one.extrapolated(count)] if one.right else []
         rows.append([
-            one.name, one.config.model, one.config.tune, one.config.size or "", f"{one.operations / 1e9:.1f}",
+            one.name, one.config.model, one.config.tune, one.config.size or "", one.config.augment or "",
+            "" if one.config.flip is None else int(one.config.flip), f"{one.operations / 1e9:.1f}",
             one.compared or "", *(f"{figure:.6f}" for figure in figures), *([""] * (4 - len(figures))),
             int(one.reason.startswith("chosen")), one.reason,
         ])  # fmt: skip

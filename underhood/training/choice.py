@@ -3,25 +3,31 @@
 A backbone decides on photographs and loses on digits. What an image shows cannot be seen from its size or its colours,
 so each candidate is trained on a part of the training images and tested on others of them; the validation images are
 never looked at. A part alone would favour the backbone, which needs the fewest images: so there are two sizes, and the
-error is extrapolated to all images.
+error is extrapolated to all images. How the images may be moved, and whether they may be mirrored, is found out first,
+in the same way, with the smallest network: a mirrored 3 is no 3, and a shoe that is turned does not occur.
 
 Costs are counted in multiply-adds, not in seconds: equal data, seed and options make the equal choice on any machine.
 """
 
+import itertools
 from dataclasses import replace
-from typing import cast
+from typing import Literal, cast
 
+from underhood.data.read import LoadedData
 from underhood.preparation import get_fit
 from underhood.training import RunLog
 from underhood.training.candidates import SHARES, Candidate, operations
 from underhood.training.comparison import compare
-from underhood.training.config import DATA_SETS, ModelName, TrainConfig
+from underhood.training.config import DATA_SETS, Augment, ModelName, TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
-from underhood.training.recipe import choose_recipe
+from underhood.training.recipe import LEAST_EPOCHS_TO_AUGMENT, choose_recipe
 from underhood.training.setup import BACKBONE_SIZES, load_config_data
 
-BUDGET = {"fast": 0.6e12, "normal": 1.6e12, "best": 12e12}  # multiply-adds of a training with its comparison
+BUDGET = {"fast": 0.6e12, "normal": 4e12, "best": 30e12}  # multiply-adds of a backbone that a training may take, and
+COMPARISON = 0.25  # the fraction of them that a comparison may take beside its first fold
 SMALL_BACKBONE = 128  # pixels a side, where the usual size would exceed the budget
+ENOUGH_TESTED = 800  # images, to find out which augmentation helps
+TOLERANCE = {"fast": 0.01, "normal": 0.005, "best": 0.0}  # of accuracy, that a cheaper model may be expected to lose
 
 
 def is_open(config: TrainConfig) -> bool:
@@ -41,30 +47,91 @@ def choose_config(
 
 def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Candidate]]:
     """The configuration with the model that suits the data, and what was tried, if anything. Raises UnderhoodError."""
-    if config.tune in ("head", "all"):
+    if config.tune == "head":
         return replace(config, model="efficientnet_lite0"), []
-    model = cast("ModelName", choose_recipe(1, config.effort).model)
-    scratch = Candidate("scratch", replace(config, model=model, tune="none", weights=None))
-    if config.tune == "none" or not _fits_backbone(config):
-        return scratch.config, []
-    scratch.loaded = load_config_data(scratch.config, None, log.reporter)
-    count, budget = len(scratch.loaded.dataset.train), BUDGET[config.effort]
-    scratch.operations = operations(scratch, count)
-    candidates = [scratch, _frozen(config, count), _tuned(config, count)]
-    for one in candidates[1:]:
+    small = replace(config, model="conv", tune="none", weights=None)
+    loaded = load_config_data(small, None, log.reporter)
+    count, budget = len(loaded.dataset.train), BUDGET[config.effort]
+    moved, tried = _choose_augmentation(config, small, loaded, log)
+    config = replace(config, flip=_may_be_mirrored(tried) if config.flip is None else config.flip)
+    if config.tune == "all":
+        _report(tried, None, count, log)
+        return replace(config, model="efficientnet_lite0"), tried
+    candidates = _candidates(moved, config, loaded)
+    for one in candidates:
         # the comparison of a tuned one takes longer than its training
-        if one.operations * (1 + sum(SHARES) if one.name == "tuned" else 1) > budget:
-            one.reason = f"left out: over {budget / 1e12:g} T multiply-adds, the budget of --effort {config.effort}"
-    left = [one for one in candidates if not one.reason]
+        if one.cost(one.operations) * (1 + sum(SHARES) if one.name == "tuned" else 1) > budget:
+            one.reason = f"left out: over the {budget / 1e12:g} T multiply-adds that --effort {config.effort} allows"
+    left = [one for one in candidates if not one.reason] or candidates[:1]
     if len(left) > 1:
-        compare(left, config, budget, log)
-    best = max(
-        [one for one in left if not one.reason] or left,
-        key=lambda one: (one.extrapolated(count), -one.operations) if one.right else (0.0, 0.0),
-    )
+        compare(left, config, budget * COMPARISON, log)
+    best = _best([one for one in left if not one.reason] or left, count, TOLERANCE[config.effort])
     _give_reasons(left, best)
-    _report(candidates, best, count, log)
-    return best.config, candidates
+    _report(tried + candidates, best, count, log)
+    return best.config, tried + candidates
+
+
+def _best(candidates: list[Candidate], count: int, tolerance: float) -> Candidate:
+    """The cheapest of those whose expected accuracy is, within the tolerance, the highest."""
+    if not any(one.right for one in candidates):
+        return candidates[0]
+    expected = {id(one): one.extrapolated(count) for one in candidates if one.right}
+    good = [one for one in candidates if expected.get(id(one), -1) >= max(expected.values()) - tolerance]
+    return min(good, key=lambda one: (one.cost(one.operations), -expected[id(one)]))
+
+
+def _candidates(moved: TrainConfig, config: TrainConfig, loaded: LoadedData) -> list[Candidate]:
+    """The models that the options leave room for, and what their training takes.
+
+    moved: the configuration of those from scratch, whose images are moved as helps them the most
+    """
+    names: dict[str, ModelName] = {"wide": "vgg"} if config.effort == "best" else {"scratch": "conv", "wide": "vgg"}
+    candidates = [
+        Candidate(name, replace(moved, model=model, tune="none", weights=None), loaded=loaded)
+        for name, model in names.items()
+    ]
+    count = len(loaded.dataset.train)
+    if config.tune != "none" and _fits_backbone(config):
+        candidates += [_backbone("frozen", config, count), _backbone("tuned", config, count)]
+    for one in candidates:
+        one.operations = one.operations or operations(one, count)
+    return candidates
+
+
+def _choose_augmentation(
+    config: TrainConfig, small: TrainConfig, loaded: LoadedData, log: RunLog
+) -> tuple[TrainConfig, list[Candidate]]:
+    """The configuration with the augmentation and the mirroring that help a small network the most, and what was tried.
+
+    Where the network is trained for too few epochs, there is none. small: the configuration of that network
+    """
+    count = len(loaded.dataset.train)
+    usual = choose_recipe(count, config.effort, "conv", config.epochs)
+    if config.effort == "fast" or usual.epochs < LEAST_EPOCHS_TO_AUGMENT:
+        return config, []
+    strengths: list[Augment] = [config.augment] if config.augment else ["standard", "light"]
+    flips = [False, True] if config.flip is None else [config.flip]
+    tried = [
+        Candidate("scratch", replace(small, effort="normal", augment=strength, flip=flip), loaded=loaded)
+        for flip, strength in itertools.product(flips, strengths)
+    ]
+    if len(tried) < 2:
+        return config, []
+    compare(tried, small, 0, log, shares=SHARES[1:], enough=ENOUGH_TESTED)
+    best = max(tried, key=lambda one: one.accuracy if one.right else 0.0)  # the first of equal ones
+    for one in tried:
+        one.operations = one.done
+        one.reason = one.reason or ("helps the most" if one is best else "helps less")
+    return replace(config, augment=best.config.augment, flip=best.config.flip), tried
+
+
+def _may_be_mirrored(tried: list[Candidate]) -> bool | None:
+    """Whether mirrored photographs may train a backbone: unless this surely makes a small network worse."""
+    of = {flip: [one for one in tried if one.right and one.config.flip == flip] for flip in (False, True)}
+    if not all(of.values()):
+        return None
+    without, mirrored = (max(group, key=lambda one: one.accuracy).interval() for group in of.values())
+    return mirrored[1] >= without[0]
 
 
 def _give_reasons(left: list[Candidate], best: Candidate) -> None:
@@ -74,20 +141,22 @@ def _give_reasons(left: list[Candidate], best: Candidate) -> None:
     best.reason = "chosen: " + (why if len(left) > 1 else "the only one in the budget")
 
 
-def _report(candidates: list[Candidate], best: Candidate, count: int, log: RunLog) -> None:
-    log.log(f"models compared within the {count:,} training images, by cross-validation:")
+def _report(candidates: list[Candidate], best: Candidate | None, count: int, log: RunLog) -> None:
+    if candidates:
+        log.log(f"models compared within the {count:,} training images, by cross-validation:")
     for one in candidates:
         if one.right:
             low, high = one.interval()
-            found = f"{one.accuracy:.1%} ({low:.1%} to {high:.1%}) with {max(one.right):,}, "
-            found += f"{one.extrapolated(count):.1%} expected with all"
+            found = f"{one.accuracy:.1%} ({low:.1%} to {high:.1%}) with {max(one.right):,}"
+            found += f", {one.extrapolated(count):.1%} expected with all" if len(one.right) > 1 else ""
         else:
             found = one.reason
-        log.log(f"  {one.describe()}, {one.operations / 1e12:.2f} T multiply-adds: {found}")
-    measured = best.done and not (best.name == "scratch" and best.config.effort == "best")  # not on a stand-in
-    seconds = best.seconds * best.operations / best.done if measured else 0
-    estimate = f"; training it takes about {max(1, round(seconds)):,} s here" if seconds else ""
-    log.log(f"{best.describe()} is chosen{estimate}")
+        log.log(f"  {one.describe()}, {one.operations / 1e12:.2g} T multiply-adds: {found}")
+    if best is not None:
+        measured = best.done and not (best.name == "wide" and best.config.effort == "best")  # not on fewer epochs
+        seconds = best.seconds * best.operations / best.done if measured else 0
+        estimate = f"; training it takes about {max(1, round(seconds)):,} s here" if seconds else ""
+        log.log(f"{best.describe()} is chosen{estimate}")
 
 
 def _fits_backbone(config: TrainConfig) -> bool:
@@ -98,19 +167,16 @@ def _fits_backbone(config: TrainConfig) -> bool:
     return config.channels != 1 and (config.size or SMALLEST) >= SMALLEST and not digits
 
 
-def _frozen(config: TrainConfig, count: int) -> Candidate:
-    """A frozen backbone, at its usual size or, where only that is within the budget, at a smaller one."""
-    for size in [config.size] if config.size else [BACKBONE_SIZES[config.effort], SMALL_BACKBONE]:
-        one = Candidate("frozen", replace(config, model="efficientnet_lite0", tune="head", size=size))
+def _backbone(name: str, config: TrainConfig, count: int) -> Candidate:
+    """A backbone, frozen or tuned, at its usual size or, where only that is within the budget, at a smaller one.
+
+    A tuned one at a smaller size is worth its time to the best effort alone.
+    """
+    tune = cast("Literal['head', 'all']", {"frozen": "head", "tuned": "all"}[name])
+    smaller = [SMALL_BACKBONE] if name == "frozen" or config.effort == "best" else []
+    for size in [config.size] if config.size else [BACKBONE_SIZES[config.effort], *smaller]:
+        one = Candidate(name, replace(config, model="efficientnet_lite0", tune=tune, size=size))
         one.operations = operations(one, count)
-        if one.operations <= BUDGET[config.effort]:
+        if one.operations * (1 + sum(SHARES) if name == "tuned" else 1) <= BUDGET[config.effort]:
             break
-    return one
-
-
-def _tuned(config: TrainConfig, count: int) -> Candidate:
-    """A backbone all of whose layers are tuned."""
-    size = config.size or BACKBONE_SIZES[config.effort]
-    one = Candidate("tuned", replace(config, model="efficientnet_lite0", tune="all", size=size))
-    one.operations = operations(one, count)
     return one

@@ -15,7 +15,7 @@ from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.split import hash_images, sample
 from underhood.training import RunLog
-from underhood.training.candidates import Candidate, operations
+from underhood.training.candidates import SHARES, Candidate, operations
 from underhood.training.config import TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS
 from underhood.training.recipe import choose_for
@@ -23,7 +23,7 @@ from underhood.training.setup import Setup, load_config_data, make_learner, make
 from underhood.training.threads import cpu_threads
 from underhood.training.tune import features_of, head_on, reset_head
 
-FOLDS = 5
+FOLDS, MOST_FOLDS = 5, 3  # into how many parts the images are divided, and how many of them are tested on at most
 MOST_COMPARED = 4000  # training images that take part
 SURE = 3.29  # z of the intervals (99.9 %) by which a candidate is given up after a fold
 
@@ -38,34 +38,47 @@ class _Entry:
     features: torch.Tensor | None = None  # and what it says of the images [n, features]
 
 
-def compare(candidates: list[Candidate], config: TrainConfig, budget: float, log: RunLog) -> None:
+def compare(
+    candidates: list[Candidate], config: TrainConfig, budget: float, log: RunLog,
+    shares: tuple[float, ...] = SHARES, enough: int = 0,
+) -> None:  # fmt: skip
     """Fill in which test images each candidate predicts right, fold by fold.
 
-    A candidate that is surely worse than another is given up. After the first fold there are further ones while the
-    multiply-adds stay within the budget. Raises UnderhoodError where every candidate diverges.
+    A candidate that is surely worse than another is given up. After the first fold there are further ones until
+    ``enough`` images are tested and, beyond, while the cost stays within the budget. shares: of the images, to train
+    on. Raises UnderhoodError where every candidate diverges.
     """
     for one in candidates:
         one.loaded = one.loaded or load_config_data(one.config, None, log.reporter)
     entries = _entries(candidates, config, log)
-    images, sizes = entries[0].images, (0, 0)
+    images = entries[0].images
+    sizes: tuple[int, ...] = ()
     for fold, (train, test) in enumerate(_folds(images, config.seed), start=1):
-        log.reporter.progress("comparing models", fold - 1, FOLDS)
-        small = train[sample(images.labels[train], max(len(images.classes), len(train) // 2), config.seed)]
-        sizes = (len(small), len(train)) if fold == 1 else sizes  # of all folds, whose sizes differ by an image
+        log.reporter.progress("comparing models", fold - 1, MOST_FOLDS)
+        parts = [_part(images, train, share / shares[-1], config.seed) for share in shares]
+        sizes = sizes or tuple(len(part) for part in parts)  # of all folds, whose sizes differ by an image
         for entry in entries:
-            _compare_on(entry, dict(zip(sizes, (small, train), strict=True)), test)
+            _compare_on(entry, dict(zip(sizes, parts, strict=True)), test)
         if all(entry.candidate.reason for entry in entries):
             raise UnderhoodError(entries[0].candidate.reason)
         entries = [entry for entry in entries if not entry.candidate.reason]
         best = max(entry.candidate.interval(SURE)[0] for entry in entries)
         for entry in entries:
             if entry.candidate.interval(SURE)[1] < best:
-                entry.candidate.reason = f"given up after {fold} of {FOLDS} folds: a lower accuracy"
+                entry.candidate.reason = f"given up after {fold} of {MOST_FOLDS} folds: a lower accuracy"
         entries = [entry for entry in entries if not entry.candidate.reason]
-        spent = sum(entry.candidate.done for entry in entries if entry.frozen is None)
-        if len(entries) == 1 or spent * (fold + 1) / fold > budget:
+        spent = sum(entry.candidate.cost(entry.candidate.done) for entry in entries if entry.frozen is None)
+        tested = max(entry.candidate.compared for entry in entries)
+        if fold == MOST_FOLDS or len(entries) == 1 or (spent * (fold + 1) / fold > budget and tested >= enough):
             break
-    log.reporter.progress("comparing models", FOLDS, FOLDS)
+    log.reporter.progress("comparing models", MOST_FOLDS, MOST_FOLDS)
+
+
+def _part(images: Images, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """A fraction of these rows, int64, of each class in proportion and at least an image."""
+    if share == 1:
+        return rows
+    return rows[sample(images.labels[rows], max(len(images.classes), int(len(rows) * share)), seed)]
 
 
 def _compare_on(entry: _Entry, parts: dict[int, np.ndarray], test: np.ndarray) -> None:
@@ -103,8 +116,9 @@ def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> l
             recipe = choose_for(one.loaded.dataset, one.config, one.config.model)
             entry.frozen = make_network(one.loaded, recipe, one.config, SINGLE_PROCESS, None)
             progress = partial(log.reporter.progress, "computing features")
-            of_all, _ = features_of(entry.frozen, part, one.config, progress)
-            entry.features = of_all[[row[name] for name in names]]
+            whole = len(part) <= 2 * len(names)  # whose features are kept for the training
+            of_these, _ = features_of(entry.frozen, part if whole else entry.images, one.config, progress)
+            entry.features = of_these[[row[name] for name in names]] if whole else of_these
             one.seconds += time.perf_counter() - started
         entries.append(entry)
     return entries
@@ -123,16 +137,18 @@ def _folds(images: Images, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 def _config(one: Candidate) -> TrainConfig:
-    """How a candidate is trained to compare it: ``conv`` stands for the wider network, at a fraction of its time."""
+    """How a candidate is trained to compare it: a network from scratch with the epochs of ``normal`` at most."""
     config = replace(one.config, cache=False)
-    stand_in = one.name == "scratch" and config.effort == "best"
-    return replace(config, effort="normal", model="conv") if stand_in else config
+    shorter = one.name == "wide" and config.effort == "best"
+    return replace(config, effort="normal") if shorter else config
 
 
 def _evaluate(entry: _Entry, rows: np.ndarray, test: np.ndarray) -> list[bool]:
     """Train on these rows; which of the test images are then predicted right."""
     one, images = entry.candidate, entry.images
     assert one.loaded is not None
+    if entry.features is not None:  # which stand for the pixels: these need not be copied
+        images = replace(images, pixels=images.pixels[:, :, :1, :1])
     dataset = Dataset(one.loaded.dataset.name, images.take(rows), images.take(test))
     loaded = replace(one.loaded, dataset=dataset)
     config = _config(one)

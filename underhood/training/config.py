@@ -19,6 +19,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 Effort = Literal["fast", "normal", "best"]
 Balance = Literal["none", "weights", "sampler"]
 Precision = Literal["float32", "bfloat16"]
+Augment = Literal["none", "light", "standard", "strong"]
 FitName = Literal["pad", "crop", "stretch", "digit"]
 Device = Literal["auto", "cpu", "cuda"]
 Tracker = Literal["tensorboard"]  # needs the library of its name
@@ -64,6 +65,15 @@ class TrainConfig:
     )
     schedule: ScheduleName = option("onecycle", "Learning-rate schedule: onecycle or flat.")
     optimizer: OptimizerName = option("adamw", "adamw, adam, or sgd with Nesterov momentum.")
+    weight_decay: float | None = option(
+        None, "Weight decay. Chosen by optimizer: 0.01 for adamw, else 0.", least=0, most=MAX_LR
+    )
+    augment: Augment | None = option(
+        None, "Data augmentation: none, light, standard or strong. Chosen by model, effort and number of images."
+    )
+    flip: bool | None = option(
+        None, "Mirror half of the training images, or none. Chosen by cross-validation.", flag="--flip/--no-flip"
+    )
     effort: Effort = option("normal", "fast, normal or best: how much time may be spent on accuracy.")
     balance: Balance = option("none", "For rare classes: none, weights (in the loss) or sampler (drawn more often).")
     precision: Precision | None = option(
@@ -133,6 +143,9 @@ class TrainOptions(TypedDict, total=False):
     lr: float | None
     schedule: ScheduleName
     optimizer: OptimizerName
+    weight_decay: float | None
+    augment: Augment | None
+    flip: bool | None
     effort: Effort
     balance: Balance
     precision: Precision | None
@@ -186,7 +199,7 @@ def check_value(one: "Field[Any]", value: Any) -> None:
     if value is None and one.default is None:
         return
     known, meta = choices(one.name), one.metadata
-    if not isinstance(value, _accepted(one.name)) or (isinstance(value, bool) and one.type is not bool):
+    if not isinstance(value, _accepted(one.name)) or (isinstance(value, bool) and bool not in _accepted(one.name)):
         raise ValueError(f"{one.name} must be {KINDS[_accepted(one.name)[0]]}, not {value!r}")
     if value not in known and isinstance(next(iter(known), None), str):
         raise UnknownNameError(one.name, str(value), known)

@@ -66,6 +66,8 @@ def learner_on(dls: "DataLoaders", model: "nn.Module", setup: Setup, config: Tra
         weight = torch.tensor(_rarity(setup.loaded.dataset.train), dtype=torch.float32, device=device)
     loss_func = partial(cross_entropy, weight=weight, label_smoothing=recipe.label_smoothing)
     optimizer = optimizers()[config.optimizer]
+    if recipe.weight_decay is not None:
+        optimizer = partial(optimizer, weight_decay=recipe.weight_decay)
     if recipe.tune == "all":  # of a network, whose parameters come in groups
         optimizer = partial(_of_groups, optimizer, layer_groups(setup.network))
     setup.processes.shard_loader(dls.train)

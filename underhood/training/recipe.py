@@ -37,14 +37,22 @@ class Recipe:
     augmentation: "Augmentation"
     label_smoothing: float
     tune: str = "none"  # which layers of a network with published weights are trained; none: it has none
+    weight_decay: float | None = None  # None: the optimizer's own
+    jitter: float = 0.0  # of colours, and
+    cutmix: float = 0.0  # fraction of batches whose images are mixed: see ``training/regularisers.py``
+    mirrored: bool = False  # whether predictions are the mean over the image and its mirror image
 
     def describe(self) -> str:
         """One line, for the log."""
         a = self.augmentation
         words = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of batches of {self.batch_size}, lr {self.lr:g}"
-        if a:
-            words += f"; data augmentation: shift {a.shift:.0%}, rotation {a.rotation:g}°, scale {a.scale:.0%}"
-        words += ", mirrored" if a.flip else ""
+        changes = {"shift": f"{a.shift:.0%}", "rotation": f"{a.rotation:g}°", "scale": f"{a.scale:.0%}"}
+        changes |= {"colours": f"{self.jitter:.0%}", "CutMix": f"{self.cutmix:.0%} of the batches"}
+        amounts = [a.shift, a.rotation, a.scale, self.jitter, self.cutmix]
+        told = [f"{name} {text}" for (name, text), amount in zip(changes.items(), amounts, strict=True) if amount]
+        told += ["mirrored"] if a.flip else []
+        words += f"; data augmentation: {', '.join(told)}" if told else ""
+        words += f"; weight decay {self.weight_decay:g}" if self.weight_decay is not None else ""
         words += "; matrix products in bfloat16" if self.precision == "bfloat16" else ""
         return words + (f"; label smoothing {self.label_smoothing:g}" if self.label_smoothing else "")
 
@@ -54,58 +62,91 @@ class Recipe:
 
 
 def choose_recipe(
-    count: int,
-    effort: str = "normal",
-    model: str | None = None,
-    epochs: int | None = None,
-    fast_bfloat16: bool = False,
-    tune: str = "none",
-) -> Recipe:
-    """The recipe for ``count`` training images: a pure function. ``model`` and ``epochs`` are kept where given.
+    count: int, effort: str = "normal", model: str | None = None, epochs: int | None = None,
+    fast_bfloat16: bool = False, tune: str = "none", augment: str | None = None, flip: bool | None = None,
+    weight_decay: float | None = None,
+) -> Recipe:  # fmt: skip
+    """The recipe for ``count`` training images: a pure function. What is given of the other options is kept.
 
     fast_bfloat16: whether the device multiplies it faster than float32 (``has_fast_bfloat16``)
     docs/recipes.md has the trials behind these numbers. Few images need many epochs and small batches.
     """
-    from underhood.core.augment import Augmentation
-
     if tune != "none":
-        return choose_tuning(count, str(model), tune, epochs, fast_bfloat16)
-    model = model or ("vgg" if effort == "best" else "conv")
+        return choose_tuning(count, str(model), tune, effort, epochs, fast_bfloat16, augment, flip, weight_decay)
+    best = effort == "best"
+    model = model or ("vgg" if best else "conv")
     convolutional = model in ("conv", "vgg", "resnet18")
-    usual = min(60, max(3, round(15 * (1440 / count) ** 0.3)))
+    least = 6 if model == "vgg" else 3
+    usual = min(60, max(least, round(15 * (1440 / count) ** 0.3)))
     chosen = epochs or max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
-    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, count / 12)))))
     # one matrix cannot recognise a 7 in all its places: only convolutions gain from augmentation
     augmented = effort != "fast" and chosen >= LEAST_EPOCHS_TO_AUGMENT and convolutional
-    augmentation = Augmentation(shift=0.07, rotation=10.0, scale=0.1) if augmented else Augmentation()
+    augment = augment or ("standard" if augmented else "none")
+    mixed = augment == "strong" or (best and augment != "none" and convolutional)
     # conv gains little from bfloat16, so only where time is what counts
     halved = fast_bfloat16 and convolutional and (model != "conv" or effort == "fast")
-    precision = "bfloat16" if halved else "float32"
     return Recipe(
-        model, chosen, batch_size, LEARNING_RATE, precision, augmentation, 0.1 if effort == "best" else 0.0
-    )  # fmt: skip
+        model=model,
+        epochs=chosen,
+        batch_size=min(128, max(16, 2 ** round(math.log2(max(1, count / 12))))),
+        lr=LEARNING_RATE,
+        precision="bfloat16" if halved else "float32",
+        augmentation=augmentation(augment, bool(flip)),
+        label_smoothing=0.1 if best else 0.0,
+        weight_decay=0.1 if mixed and weight_decay is None else weight_decay,
+        jitter=0.3 if mixed else 0.0,
+        cutmix=0.5 if mixed else 0.0,
+        mirrored=best and bool(flip),
+    )
 
 
-def choose_tuning(count: int, model: str, tune: str, epochs: int | None = None, fast_bfloat16: bool = False) -> Recipe:
+def augmentation(strength: str, flip: bool) -> "Augmentation":
+    """What a strength of augmentation does to the place of an image: ``light`` shifts it, others turn and scale it."""
+    from underhood.core.augment import Augmentation
+
+    if strength == "none":
+        return Augmentation(flip=flip)
+    if strength == "light":
+        return Augmentation(shift=0.04, flip=flip)
+    return Augmentation(shift=0.07, rotation=10.0, scale=0.1, flip=flip)
+
+
+def choose_tuning(
+    count: int, model: str, tune: str, effort: str = "normal", epochs: int | None = None, fast_bfloat16: bool = False,
+    augment: str | None = None, flip: bool | None = None, weight_decay: float | None = None,
+) -> Recipe:  # fmt: skip
     """The recipe for a network with published weights. tune: ``head`` trains the last layer alone, ``all`` all layers.
 
     A head sees features, of which an epoch takes milliseconds. All layers start with a head that is trained already.
     """
-    from underhood.core.augment import Augmentation
-
-    if tune == "head":
-        batches = math.ceil(count / HEAD_BATCH)
-        epochs = epochs or min(30, max(10, math.ceil(HEAD_STEPS / batches)))
-        return Recipe(model, epochs, HEAD_BATCH, HEAD_LEARNING_RATE, "float32", Augmentation(), 0.1, tune)
-    precision = "bfloat16" if fast_bfloat16 else "float32"
-    augmentation = Augmentation(shift=0.07, rotation=10.0, scale=0.1, flip=True)
-    return Recipe(model, epochs or TUNE_EPOCHS, TUNE_BATCH, TUNE_LEARNING_RATE, precision, augmentation, 0.1, tune)
+    head = tune == "head"
+    batch_size = HEAD_BATCH if head else TUNE_BATCH
+    steps = math.ceil(count / batch_size)  # in an epoch
+    usual = min(30, max(10, math.ceil(HEAD_STEPS / steps))) if head else TUNE_EPOCHS
+    strong = augment == "strong" and not head
+    return Recipe(
+        model=model,
+        epochs=epochs or usual,
+        batch_size=batch_size,
+        lr=HEAD_LEARNING_RATE if head else TUNE_LEARNING_RATE,
+        precision="float32" if head or not fast_bfloat16 else "bfloat16",
+        augmentation=augmentation("none" if head else augment or "standard", not head and flip is not False),
+        label_smoothing=0.1,
+        tune=tune,
+        weight_decay=weight_decay,
+        jitter=0.3 if strong else 0.0,
+        cutmix=0.5 if strong else 0.0,
+        mirrored=effort == "best" and flip is not False,
+    )
 
 
 def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Recipe:
     """What was asked for and, for the rest, what suits the data, the effort and the device. Raises UnderhoodError."""
     fast = has_fast_bfloat16(choose_device(config.device))
-    recipe = choose_recipe(len(dataset.train), config.effort, model, config.epochs, fast, choose_tune(model, config))
+    recipe = choose_recipe(
+        len(dataset.train), config.effort, model, config.epochs, fast, choose_tune(model, config), config.augment,
+        config.flip, config.weight_decay,
+    )  # fmt: skip
     return replace(
         recipe,
         batch_size=config.batch_size or recipe.batch_size,

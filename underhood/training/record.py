@@ -1,6 +1,7 @@
 """What a run was started with, read back from its folder."""
 
 import operator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from underhood.training.choice import is_open
 from underhood.training.config import MAX_THREADS, TrainConfig
 from underhood.training.recipe import Recipe, choose_recipe, choose_tune
 
+CHOSEN = ("model", "tune", "size", "augment", "flip")  # by a comparison, where a request leaves them open
 OPEN = ("model", "epochs", "batch_size", "lr")  # that a recipe chooses where a request leaves them open
 
 
@@ -21,6 +23,17 @@ def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
         return TrainConfig.from_dict(config)
     except (TypeError, ValueError, UnderhoodError) as error:
         raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
+
+
+def stored_recipe(folder: Path, config: dict[str, Any]) -> Recipe:
+    """The recipe that a run was started with, which another version might not choose. Raises RunError if damaged."""
+    from underhood.core.augment import Augmentation
+
+    try:
+        known = {one.name: config[one.name] for one in fields(Recipe) if one.name in config}
+        return Recipe(**known | {"augmentation": Augmentation(**known["augmentation"])})
+    except (TypeError, KeyError) as error:
+        raise RunError(f"{folder / 'config.json'} is damaged: its recipe does not hold ({error})") from None
 
 
 def recorded_threads(folder: Path, processes: int = 1) -> int | None:
@@ -51,7 +64,7 @@ def require_same_request(folder: Path, request: TrainConfig) -> None:
     if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
         count = _recorded_count(folder)
         if request.from_run or (is_open(request) and (request.tune or (folder / CANDIDATES_FILE).exists())):
-            asked |= {name: stored.get(name) for name in ("model", "tune", "size") if asked[name] is None}
+            asked |= {name: stored.get(name) for name in CHOSEN if asked[name] is None}
         tune = asked["tune"] or choose_tune(asked["model"], request)
         recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=tune)
         asked |= {name: value for name, value in recipe.as_dict().items() if name in OPEN and asked[name] is None}

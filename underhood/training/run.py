@@ -44,7 +44,7 @@ class TrainResult(TypedDict):
     interval: tuple[float, float]  # of valid_accuracy, 95 %
     balanced_accuracy: float
     baseline_accuracy: float  # of pixel similarity
-    test_accuracy: NotRequired[float]  # where the data has a validation and a test part
+    test_accuracy: NotRequired[float]  # where the data has a test part; without another, it is the one that validates
     parameters: int
     threshold: float  # predictions with a lower probability are rejected
     left_out: list[str]  # paths
@@ -270,6 +270,8 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
         "threshold": threshold,
         "left_out": list(loaded.left_out),
     }
+    if loaded.tests:
+        result["test_accuracy"] = result["valid_accuracy"]
     if dataset.test is not None:
         guesses = predict_proba(network, dataset.test.pixels, learn.device).argmax(dim=1).numpy()
         result["test_accuracy"] = float((guesses == dataset.test.labels).mean())

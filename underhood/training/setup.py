@@ -28,12 +28,13 @@ BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 224}  # pixels a side, by 
 
 def make_setup(
     config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS, preparation: Preparation | None = None,
-    restored: bool = False,
+    restored: bool = False, recipe: Recipe | None = None,
 ) -> Setup:  # fmt: skip
     """Read the data, choose what was not asked for, build the learner. Raises UnderhoodError.
 
     preparation: of a resumed run, where it is another than the data and the options give
     restored: whether a state of what the learner trains will be loaded, so that its weights need not be found
+    recipe: of a resumed run, which is not chosen again
     torch is imported after the images are read, so that bad input is refused at once.
     """
     if config.device == "cuda":
@@ -43,7 +44,7 @@ def make_setup(
     loaded = processes.read_in_turn(lambda: load_config_data(config, earlier, log.reporter, preparation))
     log_data(loaded, log)
     model = config.model or (earlier.architecture.model if earlier else None)
-    recipe = choose_for(loaded.dataset, config, model)
+    recipe = recipe or choose_for(loaded.dataset, config, model)
     if processes.world_size > 1:
         processes.require_same(shared_facts(loaded, recipe, config, earlier))
     progress = partial(log.reporter.progress, "computing features")
@@ -135,7 +136,7 @@ def make_network(
     preparation, dataset = loaded.preparation, loaded.dataset
     shape = preparation.channels, preparation.height, preparation.width
     stem = "published" if recipe.model == "resnet18" and recipe.tune != "none" else None
-    architecture = Architecture(recipe.model, *shape, len(dataset.classes), stem)
+    architecture = Architecture(recipe.model, *shape, len(dataset.classes), stem, recipe.mirrored)
     mean = std = np.ones(preparation.channels)
     if processes.is_main and recipe.tune == "none":  # published weights come with theirs
         mean, std = dataset.train.pixel_statistics()
@@ -164,6 +165,7 @@ def make_learner(
     computed, see ``image_features``
     """
     from underhood.core.loader import DataLoaders
+    from underhood.training.regularisers import Regularisers
     from underhood.training.tune import head_setup, train_head
 
     setup = make_network(loaded, recipe, config, processes, earlier, restored)
@@ -174,6 +176,7 @@ def make_learner(
     dls = DataLoaders.from_dataset(
         loaded.dataset, recipe.batch_size, config.seed, device=choose_device(config.device),
         augmentation=recipe.augmentation, weights=sampling_weights(loaded.dataset.train, config),
+        transform=Regularisers(len(loaded.dataset.classes), recipe.jitter, recipe.cutmix),
     )  # fmt: skip
     setup.learn = learner_on(dls, setup.network, setup, config)
     return setup
