@@ -82,14 +82,14 @@ def test_features_are_computed_once(colours: Path, tmp_path: Path, monkeypatch: 
         train(colours, model="efficientnet_lite0", cache=False, out=tmp_path / "three", **ASKED)
 
 
-def test_without_files_the_features_computed_last_stay_in_memory(
-    colours: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_files_some_features_stay_in_memory(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = read(colours, size=32, channels=3).train
     torch.manual_seed(0)
     network = create_model(Architecture("efficientnet_lite0", 3, 32, 32, 2))
     computed: list[int] = []
     compute = features._compute
+    monkeypatch.setattr(features, "_in_memory", {})
+    monkeypatch.setattr(features, "MAX_IN_MEMORY", 20 * 1280 * 4)  # the features of 20 images
     monkeypatch.setattr(features, "_compute", lambda *given: computed.append(len(given[1])) or compute(*given))
 
     def of(count: int) -> Tensor:
@@ -99,17 +99,18 @@ def test_without_files_the_features_computed_last_stay_in_memory(
     torch.nn.init.zeros_(network.classifier.weight)  # the last layer does not matter
     assert of(12) is first
     assert computed == [12]
-    of(10)
-    of(10)
-    assert computed == [12, 10]
-    torch.testing.assert_close(of(12), first)  # the memory holds one result
-    assert computed == [12, 10, 12]
+    of(7)
+    of(7)
+    of(9)  # there is no room for all three: the smallest goes
+    of(12)
+    assert computed == [12, 7, 9]
+    of(9)
+    of(7)
+    assert computed == [12, 7, 9, 9, 7]
     torch.nn.init.ones_(network.conv_head.weight)  # other weights
     of(12)
-    monkeypatch.setattr(features, "MAX_IN_MEMORY", 10 * 1280 * 4)
-    of(11)
-    of(11)
-    assert computed == [12, 10, 12, 12, 11, 11]
+    assert computed == [12, 7, 9, 9, 7, 12]
+    assert sum(one.nbytes for one in features._in_memory.values()) <= features.MAX_IN_MEMORY
     assert not features.features_folder().exists()
 
 
