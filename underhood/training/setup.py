@@ -28,20 +28,20 @@ BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 224}  # pixels a side, by 
 
 def make_setup(
     config: TrainConfig, log: RunLog, processes: Processes = SINGLE_PROCESS, preparation: Preparation | None = None,
-    restored: bool = False, recipe: Recipe | None = None,
+    restored: bool = False, recipe: Recipe | None = None, loaded: LoadedData | None = None,
 ) -> Setup:  # fmt: skip
     """Read the data, choose what was not asked for, build the learner. Raises UnderhoodError.
 
     preparation: of a resumed run, where it is another than the data and the options give
     restored: whether a state of what the learner trains will be loaded, so that its weights need not be found
-    recipe: of a resumed run, which is not chosen again
+    recipe: of a resumed run, which is not chosen again; loaded: the data, where it is read already
     torch is imported after the images are read, so that bad input is refused at once.
     """
     if config.device == "cuda":
         choose_device(config.device)  # refuse before the images are read
     earlier = load_run(expanduser(config.from_run)) if config.from_run is not None else None
     # what one process decodes is in the cache for the others on its machine
-    loaded = processes.read_in_turn(lambda: load_config_data(config, earlier, log.reporter, preparation))
+    loaded = processes.read_in_turn(lambda: loaded or load_config_data(config, earlier, log.reporter, preparation))
     log_data(loaded, log)
     model = config.model or (earlier.architecture.model if earlier else None)
     recipe = recipe or choose_for(loaded.dataset, config, model)
