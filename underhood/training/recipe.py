@@ -23,6 +23,7 @@ LEARNING_RATE = 0.01  # suits AdamW, one cycle and every model here from 250 ima
 LEAST_EPOCHS_TO_AUGMENT = 4  # images that are seen fewer times need no variety
 HEAD_LEARNING_RATE, HEAD_BATCH, HEAD_STEPS = 0.002, 64, 200  # of a last layer on features; at least so many steps
 TUNE_LEARNING_RATE, TUNE_BATCH, TUNE_EPOCHS = 0.0005, 16, 6  # of all layers; those near the input learn more slowly
+MODEL = {"fast": "conv", "normal": "conv", "best": "vgg"}  # by effort, where none is asked for and nothing is compared
 SMOOTHING = 0.1  # of labels
 MIXED: dict[str, Any] = {"jitter": 0.3, "cutmix": 0.5, "weight_decay": 0.1}  # for many epochs: training/regularisers.py
 CONVOLUTIONAL = ("conv", "vgg", "resnet18")
@@ -79,7 +80,7 @@ def choose_recipe(
     if tune != "none":
         return choose_tuning(count, str(model), tune, effort, epochs, fast_bfloat16, augment, flip)
     best = effort == "best"
-    model = model or ("vgg" if best else "conv")
+    model = model or MODEL[effort]
     epochs = epochs or usual_epochs(count, model, effort)
     augment = augment or usual_augmentation(model, effort, epochs)
     mixed = augment == "strong" or (best and augment != "none" and model in CONVOLUTIONAL)
