@@ -181,6 +181,9 @@ def _candidates(folder: Path) -> list[dict[str, str]]:
     shown = []
     for row in read_candidates(folder):
         layers = {"head": ", frozen", "all": ", all layers tuned"}.get(row["tune"], " from scratch")
+        if row["tune"] != "head":  # whose images are not moved
+            layers += f", {row['augment']} augmentation" if row["augment"] else ""
+            layers += ", mirrored" if row["flip"] == "1" else ""
         figures = {name: float(row[name] or 0) for name in ("accuracy", "low", "high", "extrapolated")}
         found = "{accuracy:.1%} ({low:.1%} to {high:.1%})".format(**figures) if row["accuracy"] else "–"
         shown.append({

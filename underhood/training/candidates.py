@@ -40,8 +40,9 @@ class Candidate:
     def describe(self) -> str:
         """A few words, for the log."""
         layers = {"none": "from scratch", "head": "frozen, with a new head", "all": "all layers tuned"}
-        words = [f"{self.config.augment} augmentation"] if self.config.augment else []
-        words += ["mirrored"] if self.config.flip else []
+        moved = self.config.tune != "head"  # features are those of images as they are
+        words = [f"{self.config.augment} augmentation"] if self.config.augment and moved else []
+        words += ["mirrored"] if self.config.flip and moved else []
         return ", ".join([f"{self.config.model} {layers[self.config.tune or 'none']}", *words])
 
     def cost(self, multiply_adds: float) -> float:

@@ -83,7 +83,7 @@ def choose_recipe(
     model = model or MODEL[effort]
     epochs = epochs or usual_epochs(count, model, effort)
     augment = augment or usual_augmentation(model, effort, epochs)
-    mixed = augment == "strong" or (best and augment != "none" and model in CONVOLUTIONAL)
+    mixed = augment == "strong" or (best and flip and augment != "none" and model in CONVOLUTIONAL)
     return Recipe(
         model=model,
         epochs=epochs,
