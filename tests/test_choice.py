@@ -117,9 +117,14 @@ SMALL: dict[str, Any] = {"size": 32, "epochs": 1}  # that all candidates train w
 # What is chosen
 
 
+@pytest.fixture(scope="module")
+def digits_choice(digits_folder: Path) -> tuple[TrainConfig, list[Candidate]]:
+    return choose(digits_folder)
+
+
 @pytest.mark.slow
-def test_digits_in_a_folder_are_trained_from_scratch(digits_folder: Path) -> None:
-    config, candidates = choose(digits_folder)
+def test_digits_in_a_folder_are_trained_from_scratch(digits_choice: tuple[TrainConfig, list[Candidate]]) -> None:
+    config, candidates = digits_choice
     assert (config.model, config.tune, config.size) == ("conv", "none", None)
     found = by_name(candidates)
     assert found["scratch"].extrapolated(200) > found["frozen"].extrapolated(200)
@@ -529,8 +534,9 @@ def test_options_that_do_not_go_together_are_refused_on_one_line(
 # Augmentation
 
 
-def test_digits_are_not_mirrored(digits_folder: Path) -> None:
-    config, candidates = choose(digits_folder, tune="none", limit=150)
+@pytest.mark.slow
+def test_digits_are_not_mirrored(digits_choice: tuple[TrainConfig, list[Candidate]]) -> None:
+    config, candidates = digits_choice
     tried = [one for one in candidates if one.name == "scratch" and one.reason.startswith("helps")]
     assert {(one.config.augment, one.config.flip) for one in tried} == {
         ("standard", False), ("light", False), ("standard", True), ("light", True),
