@@ -218,6 +218,16 @@ def test_a_run_that_starts_from_another_backbone_resumes_to_the_same_bytes(
     assert same_bytes(whole, tmp_path / "broken")
 
 
+def test_a_run_that_starts_from_another_backbone_at_another_size_keeps_colours_and_fit(
+    small_folder: Path, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"report": False, "epochs": 1}
+    first = train(small_folder, model="efficientnet_lite0", size=32, fit="stretch", out=tmp_path / "first", **asked)
+    train(small_folder, from_run=first["run"], size=48, out=tmp_path / "second", **asked)
+    preparation = load_run(tmp_path / "second").preparation
+    assert (preparation.channels, preparation.height, preparation.fit) == (3, 48, "stretch")
+
+
 @pytest.mark.parametrize("tune", ["head", "all"])
 def test_several_processes_train_a_backbone_as_one_does(tune: str, colours: Path, tmp_path: Path) -> None:
     flags = (

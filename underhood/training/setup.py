@@ -93,6 +93,9 @@ def load_config_data(
     size, channels, fit = config.size, config.channels, config.fit
     if earlier is not None and size is None and channels is None:
         preparation = replace(earlier.preparation, fit=fit or earlier.preparation.fit)
+    elif earlier is not None and earlier.architecture.model in BACKBONES:  # which take images of any size
+        before = earlier.preparation
+        size, channels, fit = size or before.height, channels or before.channels, fit or before.fit
     elif has_published_weights(config):
         size, channels, fit = size or BACKBONE_SIZES[config.effort], channels or 3, fit or "crop"
     loaded = load_data(
