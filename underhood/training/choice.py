@@ -18,7 +18,7 @@ from underhood.preparation import get_fit
 from underhood.training import RunLog
 from underhood.training.candidates import SHARES, Candidate, operations
 from underhood.training.comparison import compare
-from underhood.training.config import DATA_SETS, Augment, ModelName, TrainConfig
+from underhood.training.config import DIGIT_SETS, Augment, ModelName, TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
 from underhood.training.recipe import LEAST_EPOCHS_TO_AUGMENT, choose_recipe
 from underhood.training.setup import BACKBONE_SIZES, load_config_data
@@ -32,7 +32,7 @@ TOLERANCE = {"fast": 0.01, "normal": 0.005, "best": 0.0}  # of accuracy, that a 
 
 def is_open(config: TrainConfig) -> bool:
     """Whether the model is to be chosen by evidence: none is asked for, and the data is not one of known digits."""
-    return config.model is None and config.from_run is None and str(config.data) not in DATA_SETS
+    return config.model is None and config.from_run is None and str(config.data) not in DIGIT_SETS
 
 
 def choose_config(

@@ -26,6 +26,7 @@ Tracker = Literal["tensorboard"]  # needs the library of its name
 BACKBONES = ("efficientnet_lite0",)  # that are used with published weights, if nothing else is asked for
 WITH_WEIGHTS = ("efficientnet_lite0", "resnet18")  # that others have published weights for
 DATA_SETS = ("digits", "mnist", "mnist-3v7", "fashion-mnist")
+DIGIT_SETS = ("digits", "mnist", "mnist-3v7")  # of which is known what suits them
 MAX_LR = 1000.0
 MAX_THREADS = 1024
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}  # for error messages

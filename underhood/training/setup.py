@@ -90,7 +90,9 @@ def load_config_data(
 
     Raises UnderhoodError.
     """
-    size, channels, fit = config.size, config.channels, config.fit
+    size: int | None = config.size
+    channels: int | None = config.channels
+    fit: str | None = config.fit
     if earlier is not None and size is None and channels is None:
         preparation = replace(earlier.preparation, fit=fit or earlier.preparation.fit)
     elif earlier is not None and earlier.architecture.model in BACKBONES:  # which take images of any size
