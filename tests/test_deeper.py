@@ -222,7 +222,7 @@ def test_precision_is_chosen_by_model_effort_and_device_and_stored(underhood: Co
 def test_effort_chooses_model_epochs_and_augmentation() -> None:
     fast, normal, best = (choose_recipe(60_000, effort) for effort in ("fast", "normal", "best"))
     assert [recipe.model for recipe in (fast, normal, best)] == ["conv", "conv", "vgg"]
-    assert [recipe.epochs for recipe in (fast, normal, best)] == [1, 5, 20]
+    assert [recipe.epochs for recipe in (fast, normal, best)] == [1, 5, 24]
     assert [bool(recipe.augmentation) for recipe in (fast, normal, best)] == [False, True, True]
     assert best.label_smoothing == 0.1
 
