@@ -181,17 +181,16 @@ def _candidates(folder: Path) -> list[dict[str, str]]:
     shown = []
     for row in read_candidates(folder):
         layers = {"head": ", frozen", "all": ", all layers tuned"}.get(row["tune"], " from scratch")
-        if row["tune"] != "head":  # whose images are not moved
-            layers += f", {row['augment']} augmentation" if row["augment"] else ""
-            layers += ", mirrored" if row["flip"] == "1" else ""
+        moved = [row["augment"], "mirrored" if row["flip"] == "1" else ""] if row["tune"] != "head" else []
         figures = {name: float(row[name] or 0) for name in ("accuracy", "low", "high", "extrapolated")}
         found = "{accuracy:.1%} ({low:.1%} to {high:.1%})".format(**figures) if row["accuracy"] else "–"
         shown.append({
             "model": row["model"] + layers,
+            "augmentation": ", ".join(filter(None, moved)) or "–",
             "size": row["size"] or "–",
             "work": f"{float(row['gigaoperations'] or 0) / 1000:.2f}",
             "accuracy": found,
-            "expected": f"{figures['extrapolated']:.1%}" if row["accuracy"] else "–",
+            "expected": f"{figures['extrapolated']:.1%}" if row["extrapolated"] else "–",
             "reason": row["reason"],
         })  # fmt: skip
     return shown

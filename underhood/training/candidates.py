@@ -77,7 +77,8 @@ def write_candidates(folder: Path, candidates: list[Candidate], count: int) -> N
     """Write ``candidates.csv`` where models were compared. count: training images. Raises RunError."""
     rows: list[list[object]] = []
     for one in candidates:
-        figures = [one.accuracy, *one.interval(), one.extrapolated(count)] if one.right else []
+        figures = [one.accuracy, *one.interval()] if one.right else []
+        figures += [one.extrapolated(count)] if len(one.right) > 1 else []
         rows.append([
             one.name, one.config.model, one.config.tune, one.config.size or "", one.config.augment or "",
             "" if one.config.flip is None else int(one.config.flip), f"{one.operations / 1e9:.1f}",
