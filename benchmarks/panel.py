@@ -133,7 +133,13 @@ def chosen_against_best(folder: Path) -> float:
     for data, names in COMPARED.items():
         for seed in range(SEEDS):
             chosen = measure(Row(data, (), 0, 0), seed, folder)
-            others = {name: measure(Row(data, CANDIDATES[name], 0, 0), seed, folder)[0] for name in names}
+            config = json.loads(Path(chosen[2]["run"], "config.json").read_text())
+            moved = [] if config["augment"] is None else ["--augment", config["augment"]]
+            moved += {None: [], True: ["--flip"], False: ["--no-flip"]}[config["flip"]]
+            others = {
+                name: measure(Row(data, (*CANDIDATES[name], *(moved if name in ("conv", "vgg") else ())), 0, 0), seed,
+                              folder)[0] for name in names
+            }  # fmt: skip
             good.append(chosen[0] >= max(others.values()) - WITHIN)
             print(f"{data}, seed {seed}: {chosen[2]['model']} {chosen[0]:.4f}; "
                   + ", ".join(f"{name} {accuracy:.4f}" for name, accuracy in others.items()), flush=True)  # fmt: skip

@@ -125,7 +125,7 @@ def digits_choice(digits_folder: Path) -> tuple[TrainConfig, list[Candidate]]:
 @pytest.mark.slow
 def test_digits_in_a_folder_are_trained_from_scratch(digits_choice: tuple[TrainConfig, list[Candidate]]) -> None:
     config, candidates = digits_choice
-    assert (config.model, config.tune, config.size) == ("conv", "none", None)
+    assert (config.tune, config.size, config.flip) == ("none", None, False)
     found = by_name(candidates)
     assert found["scratch"].extrapolated(200) > found["frozen"].extrapolated(200)
 
@@ -133,7 +133,7 @@ def test_digits_in_a_folder_are_trained_from_scratch(digits_choice: tuple[TrainC
 @pytest.mark.slow
 def test_coloured_digits_are_trained_from_scratch_too(coloured_folder: Path) -> None:
     config, candidates = choose(coloured_folder, effort="fast")
-    assert (config.model, config.tune) == ("conv", "none")
+    assert config.tune == "none"
     assert by_name(candidates)["frozen"].right, "the backbone was tried"
 
 

@@ -18,7 +18,7 @@ class Augmentation:
     shift: float = 0.0  # fraction of the side
     rotation: float = 0.0  # degrees
     scale: float = 0.0  # fraction of the size
-    flip: bool = False  # mirror half of the images: only where asked for, as a mirrored 2 is no digit
+    flip: bool = False  # mirror half of the images: not by default, as a mirrored 2 is no digit
 
     def __bool__(self) -> bool:
         return self != Augmentation()

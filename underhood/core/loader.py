@@ -21,7 +21,7 @@ class DataLoader:
         work per item. Anything else with a length and an index is collated as torch does it.
     shuffle: a new order each epoch, from (seed, epoch)
     augmentation: applied to the first tensor, images [n, c, h, w], from (seed, epoch, batch)
-    transform: then applied to the batch: a function (tensors, (seed, epoch, batch)) → tensors
+    transform: then applied to the batch: a function (tensors, key, first, count) → tensors, see ``augment``
     weights: draw items with replacement, in proportion to these: float [count]
 
     >>> [batch.tolist() for batch in DataLoader(range(5), batch_size=2)]
@@ -82,7 +82,7 @@ class DataLoader:
             if self.augmentation:
                 batch[0] = augment(batch[0], self.augmentation, (self.seed, epoch, number), first, items)
             if self.transform:
-                batch = self.transform(batch, (self.seed, epoch, number))
+                batch = self.transform(batch, (self.seed, epoch, number), first, items)
             yield tuple(batch) if len(batch) > 1 else batch[0]
 
 

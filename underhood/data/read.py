@@ -60,7 +60,7 @@ class LoadedData:
     notes: list[str]  # what was chosen and what was ignored
     warnings: list[str]  # what may need a fix
     left_out: dict[str, str]  # path of each unreadable image that ``skip_bad`` left out → reason
-    tests: bool = False  # whether the images that validate are the data's test part, as it has no other
+    validates_on_test: bool = False  # whether the images that validate are the data's test part, as it has no other
 
 
 def read(
@@ -143,8 +143,8 @@ def load_data(
         dataset = _given_parts(parts.name, images, notes)
         if valid is not None:
             warnings.append(f"--valid {valid} has no effect: the data has its own validation part")
-    tests = images.keys() == {"train", "test"}
-    return LoadedData(dataset, parts.preparation, notes, warnings, parts.unreadable, tests)
+    on_test = images.keys() == {"train", "test"}
+    return LoadedData(dataset, parts.preparation, notes, warnings, parts.unreadable, on_test)
 
 
 def read_parts(data: str | Path, options: ReadOptions | None = None) -> Parts:

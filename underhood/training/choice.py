@@ -10,23 +10,27 @@ Costs are counted in multiply-adds, not in seconds: equal data, seed and options
 """
 
 import itertools
+import math
 from dataclasses import replace
 from typing import Literal, cast
 
+import numpy as np
+
+from underhood.core.errors import UnderhoodError
 from underhood.data.read import LoadedData
 from underhood.preparation import get_fit
 from underhood.training import RunLog
 from underhood.training.candidates import SHARES, Candidate, operations
-from underhood.training.comparison import compare
+from underhood.training.comparison import MOST_COMPARED, compare
 from underhood.training.config import DIGIT_SETS, Augment, ModelName, TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
 from underhood.training.recipe import LEAST_EPOCHS_TO_AUGMENT, choose_recipe
 from underhood.training.setup import BACKBONE_SIZES, load_config_data
 
 BUDGET = {"fast": 0.6e12, "normal": 4e12, "best": 30e12}  # multiply-adds of a backbone that a training may take, and
-COMPARISON = 0.25  # the fraction of them that a comparison may take beside its first fold
+COMPARISON = 0.15  # the fraction of them that a comparison may take beside its first fold
 SMALL_BACKBONE = 128  # pixels a side, where the usual size would exceed the budget
-ENOUGH_TESTED = 800  # images, to find out which augmentation helps
+SURELY = 1.645  # standard deviations: one-sided, at 5 %
 TOLERANCE = {"fast": 0.01, "normal": 0.005, "best": 0.0}  # of accuracy, that a cheaper model may be expected to lose
 
 
@@ -59,10 +63,10 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
         return replace(config, model="efficientnet_lite0"), tried
     candidates = _candidates(moved, config, loaded)
     _leave_out(candidates, config)
-    left = [one for one in candidates if not one.reason] or candidates[:1]
+    left = [one for one in candidates if not one.reason]
     if len(left) > 1:
         compare(left, config, budget * COMPARISON, log)
-    best = _best([one for one in left if not one.reason] or left, count, TOLERANCE[config.effort])
+    best = _best([one for one in left if not one.reason] or left or candidates[:1], count, TOLERANCE[config.effort])
     _give_reasons(left, best)
     _report(tried + candidates, best, count, log)
     return best.config, tried + candidates
@@ -95,7 +99,7 @@ def _candidates(moved: TrainConfig, config: TrainConfig, loaded: LoadedData) -> 
 
     moved: the configuration of those from scratch, whose images are moved as helps them the most
     """
-    names: dict[str, ModelName] = {"wide": "vgg"} if config.effort == "best" else {"scratch": "conv", "wide": "vgg"}
+    names: dict[str, ModelName] = {"scratch": "conv", "wide": "vgg"}
     candidates = [
         Candidate(name, replace(moved, model=model, tune="none", weights=None), loaded=loaded)
         for name, model in names.items()
@@ -105,50 +109,82 @@ def _candidates(moved: TrainConfig, config: TrainConfig, loaded: LoadedData) -> 
         candidates += [_backbone("frozen", config, count), _backbone("tuned", config, count)]
     for one in candidates:
         one.operations = one.operations or operations(one, count)
+    wide = candidates[1]
+    if config.effort == "best" and wide.cost(wide.operations) <= BUDGET["best"]:  # then it is never the worse one
+        return candidates[1:]
     return candidates
 
 
 def _choose_augmentation(
     config: TrainConfig, small: TrainConfig, loaded: LoadedData, log: RunLog
 ) -> tuple[TrainConfig, list[Candidate]]:
-    """The configuration with the augmentation and the mirroring that help a small network the most, and what was tried.
+    """The configuration with the augmentation and the mirroring that help a small network, and what was tried.
 
-    Where the network is trained for too few epochs, there is none. small: the configuration of that network
+    Where images are seen too few times to be moved, or trying takes too long, nothing is tried. small: the
+    configuration of that network
     """
     count = len(loaded.dataset.train)
-    usual = choose_recipe(count, config.effort, "conv", config.epochs)
-    if config.effort == "fast" or usual.epochs < LEAST_EPOCHS_TO_AUGMENT:
-        return config, []
-    strengths: list[Augment] = [config.augment] if config.augment else ["standard", "light"]
+    strengths: list[Augment] = [config.augment or "standard"]
+    strengths += ["light"] if config.augment is None and config.tune != "all" else []
     flips = [False, True] if config.flip is None else [config.flip]
     tried = [
         Candidate("scratch", replace(small, effort="normal", augment=strength, flip=flip), loaded=loaded)
         for flip, strength in itertools.product(flips, strengths)
     ]
-    if len(tried) < 2:
+    if not _worth_trying(tried, config, count):
         return config, []
-    compare(tried, small, 0, log, shares=SHARES[1:], enough=ENOUGH_TESTED)
-    best = max(tried, key=lambda one: one.accuracy if one.right else 0.0)  # the first of equal ones
+    try:
+        compare(tried, small, COMPARISON * BUDGET[config.effort] / 2, log, shares=SHARES[-1:])
+    except UnderhoodError:  # each diverged: other models may not
+        return config, []
+    if not all(one.right for one in tried):
+        return config, []
+    flip = flips[0] if len(flips) < 2 else _helps(tried)
+    best = max((one for one in tried if one.config.flip == flip), key=lambda one: one.accuracy)
     for one in tried:
         one.operations = one.done
-        one.reason = one.reason or ("helps the most" if one is best else "helps less")
-    return replace(config, augment=best.config.augment, flip=best.config.flip), tried
+        one.reason = "helps the most" if one is best else "helps less"
+    return replace(config, augment=best.config.augment, flip=flip), tried
+
+
+def _worth_trying(tried: list[Candidate], config: TrainConfig, count: int) -> bool:
+    """Whether there is a choice, images are seen often enough to be moved, and a fold is within the budget."""
+    usual = choose_recipe(count, config.effort, "conv", config.epochs)
+    part = math.ceil(min(count, MOST_COMPARED) * SHARES[-1])
+    cost = sum(one.cost(operations(one, part)) for one in tried)
+    often = config.effort != "fast" and usual.epochs >= LEAST_EPOCHS_TO_AUGMENT
+    return often and len(tried) > 1 and cost <= BUDGET[config.effort] / 4
+
+
+def _tested(tried: list[Candidate], flip: bool) -> np.ndarray:
+    """Which images were right with mirrored training images or without, of all strengths: bool [tests]."""
+    common = min(one.compared for one in tried)  # some were given up after fewer folds
+    rights = [right[:common] for one in tried if one.config.flip == flip for right in one.right.values()]
+    return np.concatenate(rights)
+
+
+def _helps(tried: list[Candidate]) -> bool:
+    """Whether mirroring surely helps: by McNemar's test, one-sided, at 5 %."""
+    before, after = _tested(tried, False), _tested(tried, True)
+    fixed, broken = (~before & after).sum(), (before & ~after).sum()
+    return bool(fixed - broken > SURELY * math.sqrt(fixed + broken))
 
 
 def _may_be_mirrored(tried: list[Candidate]) -> bool | None:
     """Whether mirrored photographs may train a backbone: unless this surely makes a small network worse."""
-    of = {flip: [one for one in tried if one.right and one.config.flip == flip] for flip in (False, True)}
-    if not all(of.values()):
+    if len({one.config.flip for one in tried}) < 2:
         return None
-    without, mirrored = (max(group, key=lambda one: one.accuracy).interval() for group in of.values())
-    return mirrored[1] >= without[0]
+    before, after = _tested(tried, False), _tested(tried, True)
+    fixed, broken = (~before & after).sum(), (before & ~after).sum()
+    return bool(broken - fixed <= SURELY * math.sqrt(fixed + broken))
 
 
 def _give_reasons(left: list[Candidate], best: Candidate) -> None:
     for one in left:
         one.reason = one.reason or ("a lower accuracy is expected" if one.right else "not compared")
     why = "the highest accuracy is expected" if best.right else "no class has two images to compare models with"
-    best.reason = "chosen: " + (why if len(left) > 1 else "the only one in the budget")
+    alone = "the only one in the budget" if left else "the smallest, as none is in the budget"
+    best.reason = "chosen: " + (why if len(left) > 1 else alone)
 
 
 def _report(candidates: list[Candidate], best: Candidate | None, count: int, log: RunLog) -> None:
@@ -163,7 +199,8 @@ def _report(candidates: list[Candidate], best: Candidate | None, count: int, log
             found = one.reason
         log.log(f"  {one.describe()}, {one.operations / 1e12:.2g} T multiply-adds: {found}")
     if best is not None:
-        measured = best.done and not (best.name == "wide" and best.config.effort == "best")  # not on fewer epochs
+        fewer = best.config.tune == "none" and best.config.effort == "best"  # epochs, in the comparison
+        measured = best.done and not fewer
         seconds = best.seconds * best.operations / best.done if measured else 0
         estimate = f"; training it takes about {max(1, round(seconds)):,} s here" if seconds else ""
         log.log(f"{best.describe()} is chosen{estimate}")
@@ -186,6 +223,8 @@ def _backbone(name: str, config: TrainConfig, count: int) -> Candidate:
     smaller = [SMALL_BACKBONE] if name == "frozen" or config.effort == "best" else []
     for size in [config.size] if config.size else [BACKBONE_SIZES[config.effort], *smaller]:
         one = Candidate(name, replace(config, model="efficientnet_lite0", tune=tune, size=size))
+        if name == "frozen":  # whose images are not moved
+            one.config = replace(one.config, augment=None, flip=None)
         one.operations = operations(one, count)
         if one.operations * (1 + sum(SHARES) if name == "tuned" else 1) <= BUDGET[config.effort]:
             break

@@ -40,12 +40,12 @@ class _Entry:
 
 def compare(
     candidates: list[Candidate], config: TrainConfig, budget: float, log: RunLog,
-    shares: tuple[float, ...] = SHARES, enough: int = 0,
+    shares: tuple[float, ...] = SHARES,
 ) -> None:  # fmt: skip
     """Fill in which test images each candidate predicts right, fold by fold.
 
-    A candidate that is surely worse than another is given up. After the first fold there are further ones until
-    ``enough`` images are tested and, beyond, while the cost stays within the budget. shares: of the images, to train
+    A candidate that is surely worse than another is given up. After the first fold there are further ones while
+    the cost stays within the budget. shares: of the images, to train
     on. Raises UnderhoodError where every candidate diverges.
     """
     for one in candidates:
@@ -68,8 +68,7 @@ def compare(
                 entry.candidate.reason = f"given up after {fold} of {MOST_FOLDS} folds: a lower accuracy"
         entries = [entry for entry in entries if not entry.candidate.reason]
         spent = sum(entry.candidate.cost(entry.candidate.done) for entry in entries if entry.frozen is None)
-        tested = max(entry.candidate.compared for entry in entries)
-        if fold == MOST_FOLDS or len(entries) == 1 or (spent * (fold + 1) / fold > budget and tested >= enough):
+        if fold == MOST_FOLDS or len(entries) == 1 or spent * (fold + 1) / fold > budget:
             break
     log.reporter.progress("comparing models", MOST_FOLDS, MOST_FOLDS)
 
@@ -137,9 +136,9 @@ def _folds(images: Images, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 def _config(one: Candidate) -> TrainConfig:
-    """How a candidate is trained to compare it: a network from scratch with the epochs of ``normal`` at most."""
+    """How a candidate is trained to compare it: a network from scratch with the recipe of ``normal`` at most."""
     config = replace(one.config, cache=False)
-    shorter = one.name == "wide" and config.effort == "best"
+    shorter = config.tune == "none" and config.effort == "best"
     return replace(config, effort="normal") if shorter else config
 
 

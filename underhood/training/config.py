@@ -67,13 +67,18 @@ class TrainConfig:
     schedule: ScheduleName = option("onecycle", "Learning-rate schedule: onecycle or flat.")
     optimizer: OptimizerName = option("adamw", "adamw, adam, or sgd with Nesterov momentum.")
     weight_decay: float | None = option(
-        None, "Weight decay. Chosen by optimizer: 0.01 for adamw, else 0.", least=0, most=MAX_LR
+        None,
+        "Weight decay. Chosen by recipe and optimizer: 0.01 for adamw, 0.1 where images are mixed, else 0.",
+        least=0,
+        most=MAX_LR,
     )
     augment: Augment | None = option(
-        None, "Data augmentation: none, light, standard or strong. Chosen by model, effort and number of images."
+        None, "Data augmentation: none, light, standard or strong. Chosen by cross-validation, or by model and effort."
     )
     flip: bool | None = option(
-        None, "Mirror half of the training images, or none. Chosen by cross-validation.", flag="--flip/--no-flip"
+        None,
+        "Mirror half of the training images, or none. Chosen by cross-validation; with --model: of --tune all alone.",
+        flag="--flip/--no-flip",
     )
     effort: Effort = option("normal", "fast, normal or best: how much time may be spent on accuracy.")
     balance: Balance = option("none", "For rare classes: none, weights (in the loss) or sampler (drawn more often).")

@@ -83,7 +83,7 @@ def choose_recipe(
     model = model or MODEL[effort]
     epochs = epochs or usual_epochs(count, model, effort)
     augment = augment or usual_augmentation(model, effort, epochs)
-    mixed = augment == "strong" or (best and flip and augment != "none" and model in CONVOLUTIONAL)
+    mixed = augment == "strong" or all((best, flip, augment != "none", model in CONVOLUTIONAL))
     return Recipe(
         model=model,
         epochs=epochs,
@@ -131,18 +131,17 @@ def choose_tuning(
 
     A head sees features, of which an epoch takes milliseconds. All layers start with a head that is trained already.
     """
-    mirrored = effort == "best" and flip is not False
     if tune == "head":
         usual = min(30, max(10, math.ceil(HEAD_STEPS / math.ceil(count / HEAD_BATCH))))
         return Recipe(
             model, epochs or usual, HEAD_BATCH, HEAD_LEARNING_RATE, "float32", augmentation("none", False), SMOOTHING,
-            tune, mirrored=mirrored,
+            tune,
         )  # fmt: skip
     precision = "bfloat16" if fast_bfloat16 else "float32"
     moved = augmentation(augment or "standard", flip is not False)
     return Recipe(
         model, epochs or TUNE_EPOCHS, TUNE_BATCH, TUNE_LEARNING_RATE, precision, moved, SMOOTHING, tune,
-        mirrored=mirrored, **(MIXED if augment == "strong" else {}),
+        mirrored=bool(effort == "best" and flip), **(MIXED if augment == "strong" else {}),
     )  # fmt: skip
 
 
@@ -158,8 +157,15 @@ def choose_for(dataset: Dataset, config: TrainConfig, model: str | None) -> Reci
         batch_size=config.batch_size or recipe.batch_size,
         lr=config.lr or recipe.lr,
         precision=config.precision or recipe.precision,
-        weight_decay=recipe.weight_decay if config.weight_decay is None else config.weight_decay,
+        weight_decay=choose_weight_decay(recipe, config),
     )
+
+
+def choose_weight_decay(recipe: Recipe, config: TrainConfig) -> float | None:
+    """What was asked for, or the recipe's, which suits AdamW alone; None: the optimizer's own."""
+    if config.weight_decay is None and config.optimizer == "adamw":
+        return recipe.weight_decay
+    return config.weight_decay
 
 
 def choose_tune(model: str | None, config: TrainConfig) -> str:

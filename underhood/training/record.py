@@ -1,7 +1,7 @@
 """What a run was started with, read back from its folder."""
 
 import operator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from underhood.runs.folder import read_config
 from underhood.training.candidates import CANDIDATES_FILE
 from underhood.training.choice import is_open
 from underhood.training.config import MAX_THREADS, TrainConfig
-from underhood.training.recipe import Recipe, choose_recipe, choose_tune
+from underhood.training.recipe import Recipe, choose_recipe, choose_tune, choose_weight_decay
 
 CHOSEN = ("model", "tune", "size", "augment", "flip")  # by a comparison, where a request leaves them open
-OPEN = ("model", "epochs", "batch_size", "lr")  # that a recipe chooses where a request leaves them open
+LEFT_OPEN = {one.name for one in fields(Recipe)} - {"weight_decay"}  # in a request, where the device decides, too
+OPEN = ("model", "epochs", "batch_size", "lr", "weight_decay")  # that a recipe chooses where a request leaves them open
 
 
 def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
@@ -66,10 +67,12 @@ def require_same_request(folder: Path, request: TrainConfig) -> None:
         if request.from_run or (is_open(request) and (request.tune or (folder / CANDIDATES_FILE).exists())):
             asked |= {name: stored.get(name) for name in CHOSEN if asked[name] is None}
         tune = asked["tune"] or choose_tune(asked["model"], request)
-        recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=tune)
+        moved = {"augment": asked["augment"], "flip": asked["flip"]}
+        recipe = choose_recipe(count, request.effort, asked["model"], request.epochs, tune=tune, **moved)
+        recipe = replace(recipe, weight_decay=choose_weight_decay(recipe, request))
         asked |= {name: value for name, value in recipe.as_dict().items() if name in OPEN and asked[name] is None}
     for name, value in asked.items():
-        left_open = value == "auto" or (value is None and name in Recipe.__annotations__)
+        left_open = value == "auto" or (value is None and name in LEFT_OPEN)
         if not left_open and stored.get(name) != value:
             raise RunError(
                 f"{folder} holds a run with {name} {stored.get(name)}, not {value}: choose another folder with --out, "

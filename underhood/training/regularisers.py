@@ -15,7 +15,7 @@ from torch import Tensor
 class Regularisers:
     """What is done to a batch of training images. It is false if nothing is. Called with a batch, it returns another.
 
-    classes: how many; those of several processes mix the images of their share of a batch with one another
+    classes: how many there are
     """
 
     classes: int
@@ -25,24 +25,29 @@ class Regularisers:
     def __bool__(self) -> bool:
         return bool(self.jitter or self.cutmix)
 
-    def __call__(self, batch: list[Tensor], key: tuple[int, ...]) -> list[Tensor]:
-        """(images [n, c, h, w], labels [n]) to images, float32, and labels, or [n, classes] where images are mixed."""
+    def __call__(
+        self, batch: list[Tensor], key: tuple[int, ...], first: int = 0, count: int | None = None
+    ) -> list[Tensor]:
+        """(images [n, c, h, w], labels [n]) to images, float32, and labels, or [n, classes] where images are mixed.
+
+        key, first, count: see ``core.augment.augment``. The images of a part of a batch are mixed with one another.
+        """
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
         images, labels = batch
         if self.jitter:
-            images = change_colours(images.float(), self.jitter, generator)
+            draws = torch.rand(3, count or len(images), generator=generator)[:, first : first + len(images)]
+            images = change_colours(images.float(), 1 + self.jitter * (2 * draws - 1))
         if float(torch.rand((), generator=generator)) < self.cutmix:
             images, labels = mix(images, labels, self.classes, generator)
         return [images, labels]
 
 
-def change_colours(images: Tensor, jitter: float, generator: torch.Generator) -> Tensor:
-    """Change each image's contrast, brightness and saturation by a factor of 1 ± jitter: float32 [n, c, h, w].
+def change_colours(images: Tensor, factors: Tensor) -> Tensor:
+    """Images with other contrast, brightness and saturation: float32 [n, c, h, w].
 
-    images: float32 [n, c, h, w], 0 to 255, which the result may leave a little
+    images: float32 [n, c, h, w], 0 to 255, a range that the result may leave; factors: of the three [3, n]
     """
-    draws = 1 + jitter * (2 * torch.rand(3, len(images), 1, 1, 1, generator=generator) - 1)
-    contrast, brightness, saturation = draws.to(images.device)
+    contrast, brightness, saturation = factors.to(images.device)[:, :, None, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * contrast + mean * brightness
     grey = images.mean(dim=1, keepdim=True)

@@ -270,7 +270,7 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
         "threshold": threshold,
         "left_out": list(loaded.left_out),
     }
-    if loaded.tests:
+    if loaded.validates_on_test:
         result["test_accuracy"] = result["valid_accuracy"]
     if dataset.test is not None:
         guesses = predict_proba(network, dataset.test.pixels, learn.device).argmax(dim=1).numpy()

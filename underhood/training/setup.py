@@ -47,6 +47,10 @@ def make_setup(
     recipe = recipe or choose_for(loaded.dataset, config, model)
     if processes.world_size > 1:
         processes.require_same(shared_facts(loaded, recipe, config, earlier))
+    if recipe.tune == "head" and (config.augment or config.flip is not None):
+        log.warn(
+            "--augment and --flip have no effect on a frozen backbone: its features are those of images as they are"
+        )
     progress = partial(log.reporter.progress, "computing features")
     setup = make_learner(loaded, recipe, config, processes, earlier, progress, restored)
     if setup.note:
@@ -90,16 +94,9 @@ def load_config_data(
 
     Raises UnderhoodError.
     """
-    size: int | None = config.size
-    channels: int | None = config.channels
-    fit: str | None = config.fit
-    if earlier is not None and size is None and channels is None:
-        preparation = replace(earlier.preparation, fit=fit or earlier.preparation.fit)
-    elif earlier is not None and earlier.architecture.model in BACKBONES:  # which take images of any size
-        before = earlier.preparation
-        size, channels, fit = size or before.height, channels or before.channels, fit or before.fit
-    elif has_published_weights(config):
-        size, channels, fit = size or BACKBONE_SIZES[config.effort], channels or 3, fit or "crop"
+    size, channels, fit = _shape(config, earlier)
+    if earlier is not None and config.size is None and config.channels is None:
+        preparation = replace(earlier.preparation, fit=config.fit or earlier.preparation.fit)
     loaded = load_data(
         config.data, size=size, channels=channels, fit=fit, preparation=preparation,
         valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
@@ -108,6 +105,16 @@ def load_config_data(
     if earlier is None and has_published_weights(config):
         loaded.notes[0] = f"{loaded.preparation.describe()} (for {config.model}, {fit})"
     return loaded
+
+
+def _shape(config: TrainConfig, earlier: Run | None) -> tuple[int | None, int | None, str | None]:
+    """Size, channels and fit that were asked for, and else those of a backbone; None: chosen from the images."""
+    if earlier is not None and earlier.architecture.model in BACKBONES:  # which take images of any size
+        before = earlier.preparation
+        return config.size or before.height, config.channels or before.channels, config.fit or before.fit
+    if has_published_weights(config):
+        return config.size or BACKBONE_SIZES[config.effort], config.channels or 3, config.fit or "crop"
+    return config.size, config.channels, config.fit
 
 
 def log_data(loaded: LoadedData, log: RunLog) -> None:
