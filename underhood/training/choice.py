@@ -16,6 +16,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from underhood.analysis import fixed_and_broken
 from underhood.core.errors import UnderhoodError
 from underhood.data.read import LoadedData
 from underhood.preparation import get_fit
@@ -139,7 +140,7 @@ def _choose_augmentation(
         return config, []
     if not all(one.right for one in tried):
         return config, []
-    flip = flips[0] if len(flips) < 2 else _helps(tried)
+    flip = flips[0] if len(flips) < 2 else _gain_of_mirroring(tried) > SURELY
     best = max((one for one in tried if one.config.flip == flip), key=lambda one: one.accuracy)
     for one in tried:
         one.operations = one.done
@@ -163,20 +164,17 @@ def _tested(tried: list[Candidate], flip: bool) -> np.ndarray:
     return np.concatenate(rights)
 
 
-def _helps(tried: list[Candidate]) -> bool:
-    """Whether mirroring surely helps: by McNemar's test, one-sided, at 5 %."""
-    before, after = _tested(tried, False), _tested(tried, True)
-    fixed, broken = (~before & after).sum(), (before & ~after).sum()
-    return bool(fixed - broken > SURELY * math.sqrt(fixed + broken))
+def _gain_of_mirroring(tried: list[Candidate]) -> float:
+    """By how many standard deviations mirroring helps, as in McNemar's test; below 0 where it makes things worse."""
+    fixed, broken = fixed_and_broken(_tested(tried, False), _tested(tried, True))
+    return (fixed - broken) / math.sqrt(max(1, fixed + broken))
 
 
 def _may_be_mirrored(tried: list[Candidate]) -> bool | None:
     """Whether mirrored photographs may train a backbone: unless this surely makes a small network worse."""
     if len({one.config.flip for one in tried}) < 2:
         return None
-    before, after = _tested(tried, False), _tested(tried, True)
-    fixed, broken = (~before & after).sum(), (before & ~after).sum()
-    return bool(broken - fixed <= SURELY * math.sqrt(fixed + broken))
+    return _gain_of_mirroring(tried) >= -SURELY
 
 
 def _give_reasons(left: list[Candidate], best: Candidate) -> None:
