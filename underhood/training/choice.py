@@ -79,11 +79,15 @@ def _leave_out(candidates: list[Candidate], config: TrainConfig) -> None:
 
     budget, missing = BUDGET[config.effort], None if config.weights is not None else shipped_weights_missing()
     for one in candidates:
-        whole = 1 + sum(SHARES) if one.name == "tuned" else 1  # its comparison takes longer than its training
         if missing and one.config.tune != "none":
             one.reason = f"left out: {missing}"
-        elif one.cost(one.operations) * whole > budget:
+        elif _whole_cost(one) > budget:
             one.reason = f"left out: over the {budget / 1e12:g} T multiply-adds that --effort {config.effort} allows"
+
+
+def _whole_cost(one: Candidate) -> float:
+    """Of its training and, where that takes longer, of its comparison."""
+    return one.cost(one.operations) * (1 + sum(SHARES) if one.name == "tuned" else 1)
 
 
 def _best(candidates: list[Candidate], count: int, tolerance: float) -> Candidate:
@@ -224,6 +228,6 @@ def _backbone(name: str, config: TrainConfig, count: int) -> Candidate:
         if name == "frozen":  # whose images are not moved
             one.config = replace(one.config, augment=None, flip=None)
         one.operations = operations(one, count)
-        if one.operations * (1 + sum(SHARES) if name == "tuned" else 1) <= BUDGET[config.effort]:
+        if _whole_cost(one) <= BUDGET[config.effort]:
             break
     return one
