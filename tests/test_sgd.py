@@ -36,6 +36,26 @@ def test_an_image_is_a_3_when_the_ideal_3_is_nearer():
     assert sgd.is_3(torch.stack([three + 0.1, seven - 0.1]), three, seven).tolist() == [True, False]
 
 
+def test_pr_eight_adds_up_each_pixel_times_its_weight():
+    x, w = torch.tensor([[0.0, 1.0], [0.5, 0.25]]), torch.tensor([[2.0, -1.0], [4.0, 8.0]])
+    assert sgd.pr_eight(x, w).item() == 0 * 2 + 1 * -1 + 0.5 * 4 + 0.25 * 8
+    assert torch.equal(sgd.pr_eight(x.flatten(), w.flatten()), sgd.pr_eight(x, w))
+    assert sgd.pr_eight(torch.zeros(28, 28), torch.rand(28, 28)) == 0
+
+
+def test_trying_each_weight_finds_the_directions_and_costs_two_losses_each():
+    goal, start = torch.tensor([[0.5, -1.0, 0.0], [2.0, -0.25, 0.0]]), torch.zeros(2, 3)
+    losses = []
+
+    def loss_of(weights):
+        losses.append((weights - goal).abs().sum())
+        return losses[-1]
+
+    assert sgd.try_each(loss_of, start, 0.1).tolist() == [[1, -1, 0], [1, -1, 0]]
+    assert len(losses) == 2 * start.numel()
+    assert not start.any()
+
+
 @given(st.floats(-1e3, 1e3))
 def test_the_slope_is_autograds_gradient(x):
     place = torch.tensor(x, dtype=torch.float64, requires_grad=True)

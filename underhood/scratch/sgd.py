@@ -28,6 +28,35 @@ def is_3(x: Tensor, mean3: Tensor, mean7: Tensor) -> Tensor:
     return mnist_distance(x, mean3) < mnist_distance(x, mean7)
 
 
+# -- From similarity to learning: an image times weights is a score
+
+
+def pr_eight(x: Tensor, w: Tensor) -> Tensor:
+    """How much the image x speaks for an 8: each pixel times its weight in w, added up, []. Both of one shape.
+
+    The chapter's name promises a probability, but the result may be any number; ``sigmoid`` makes it one.
+    """
+    return (x * w).sum()
+
+
+def try_each(loss_of: Callable[[Tensor], Tensor], weights: Tensor, size: float) -> Tensor:
+    """Which way each of the weights [h, w] should go, found by trying both: 1 up, −1 down, 0 if neither is better.
+
+    Computes two losses for each weight, with that one changed by ``size``, up and down, and the others as they are.
+    """
+    weights, directions = weights.clone(), torch.zeros_like(weights)
+    for row in range(weights.shape[0]):
+        for column in range(weights.shape[1]):
+            kept = weights[row, column].item()
+            weights[row, column] = kept + size
+            up = loss_of(weights)
+            weights[row, column] = kept - size
+            down = loss_of(weights)
+            weights[row, column] = kept
+            directions[row, column] = (down - up).sign()
+    return directions
+
+
 # -- Gradients, and stepping with a learning rate
 
 
