@@ -160,8 +160,8 @@ def _():
     mo.md("""
     Other functions make one number out of many: `sum`, `mean`, `max`, `min`. They are methods of the tensor, so
     they stand behind a dot, and can be chained. Read the last line from left to right: of the mask, made into
-    numbers (`True` counts as 1, `False` as 0), the mean. This is the fraction of the numbers that are larger than
-    2, and we shall use the same line to measure how often a program is right.
+    numbers (`True` counts as 1, `False` as 0), the mean. It is the fraction of the numbers that are larger than
+    two. The same line will tell us how often a program is right.
     """)
     return
 
@@ -316,11 +316,11 @@ def _():
     course are there for that. When code with tensors fails, print the shapes first.
 
     **Beware of the word *dimension*.** It is used in two ways. We say that space has three dimensions, and give a
-    place in it by a vector of three numbers. Yet the `ndim` of this vector is 1, because it has one axis, of length
-    3. So in one use a dimension is *how long an axis is* and in the other *how many axes there are*. When a
-       sentence confuses you, say it again with rank, axis and length. In PyTorch's documentation and in its error
-       messages `dim` is the number of an axis; NumPy writes `axis` for it. Look at the first error of this lesson
-       again: it was on axis 1, the columns, that a number was missing.
+    place in it by a vector of three numbers. Yet the `ndim` of this vector is 1, because it has one axis, whose
+    length is three. So in one use a dimension is *how long an axis is* and in the other *how many axes there are*.
+    When a sentence confuses you, say it again with rank, axis and length. In PyTorch's documentation and in its
+    error messages, `dim` is the number of an axis (NumPy writes `axis`). Look at the first error of this lesson
+    again: the number was missing along axis 1.
 
     ## A mean makes an axis disappear
 
@@ -374,22 +374,20 @@ def _(over, threes):
 
 @app.cell(hide_code=True)
 def _(averaged, over, threes):
+    _all = threes.mean().item()
     _first = averaged[:28] if averaged.ndim == 2 else averaged.reshape(1, -1)[:, :28]
     _meaning = {
         0: "one image: for each place, the mean ink of all 3s there. It is a blurred 3.",
         1: "for each image, each column's mean ink. Every line of the figure is one image; the first 28 are drawn.",
         2: "for each image, each row's mean ink. Every line of the figure is one image; the first 28 are drawn.",
         (1, 2): "for each image, its mean ink, one number. The first 28 are drawn, the more ink the darker.",
-        (
-            0,
-            1,
-            2,
-        ): f"one number for all, {threes.mean().item():.4f}: on average so much of a pixel is covered with ink.",
+        (0, 1, 2): f"one number, {_all:.4f}: on average, so much of a pixel is covered with ink.",
     }[over.value]
+    _size, _most = (3.4, 3.4 * max(0.15, len(_first) / _first.shape[1])), None if averaged.ndim else 1
     mo.vstack(
         [
             figure(
-                show_image(_first, figsize=(3.4, 3.4 * max(0.15, len(_first) / _first.shape[1])), cmap="Greys", vmin=0),
+                show_image(_first, figsize=_size, cmap="Greys", vmin=0, vmax=_most),
                 f"The mean of the 3s over axis {over.value}, drawn as an image: {_meaning}",
             ),
             mo.md(f"What is left: {_meaning}"),
@@ -504,9 +502,9 @@ def _(threes):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    No loop, no error, and for the image number 5 it is exactly the difference that we wanted. PyTorch acted as if
-    there were a copy of the mean image for each 3. This is **broadcasting**: where two shapes differ, the smaller
-    tensor is stretched to fit the larger. NumPy does it, too. It follows three rules:
+    No loop, no error, and for image number 5 it is exactly the difference that we wanted. PyTorch acted as if there
+    were a copy of the mean image for each 3. This is **broadcasting**: where two shapes differ, the smaller tensor
+    is stretched to fit the larger. NumPy does it, too. It follows three rules:
 
     1. **Write the two shapes below one another, aligned on the right.** Where one of them has no axis left, put a 1
        in front.
@@ -615,7 +613,7 @@ def _():
     Only the two strides have changed places. A slice, in lesson 1, was a window onto the same numbers for the same
     reason.
 
-    And now broadcasting. `expand` stretches a tensor by the second rule, just as `+` and `-` do it on the quiet:
+    And now broadcasting. `expand` stretches a tensor by the second rule, just as `+` and `-` do it without telling:
     """)
     return
 
@@ -639,7 +637,7 @@ def _():
     in `*one.shape` puts the entries of the shape there one by one.)
 
     So broadcasting is not only short to write. It saves the memory, and it saves the time that filling the memory
-    would take.
+    would take. (The *result* of a subtraction is new, of course, and has a memory of its own.)
 
     ## Summary
 
@@ -749,8 +747,8 @@ def _(letters):
         letters,
         lambda answer: set(answer.upper()) == set("ACE"),
         hints=(
-            "Write each pair on paper, the one shape below the other, aligned on the right.",
-            "Every column of your paper must have two equal numbers, or a 1, or a gap. In B, 100 is under 28: an error.",
+            "Write each pair on paper, one shape below the other, aligned on the right.",
+            "Every column of your paper must have two equal numbers, or a 1, or a gap. In B, 100 is under 28, so no.",
             "F fails on the right, where 4 meets 2. D fails as well. In E, the 3 meets a 1 and the 4 a gap.",
         ),
         solution='letters = "ACE"',

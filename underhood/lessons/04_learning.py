@@ -45,10 +45,10 @@ def _():
 
     In the 1950s Arthur Samuel, an engineer at IBM, wrote a program that played checkers (draughts), and he did not
     tell it how to play well. His program judged a position on the board by adding up a few of its properties, each
-    multiplied by a number that said how much this property counts. Whether a number was good was a matter of
-    experience, and that the program could collect itself, by playing game after game. In the end it played better
-    than he did. In an essay of 1962 he described what he had done so generally that the description still holds for
-    every program in this course. It has four parts:
+    multiplied by a number that said how much this property counts. Which numbers are good is a matter of
+    experience, and experience is something that a program can collect by itself, by playing game after game. In the
+    end it played better than he did. In an essay of 1962 he described what he had done so generally that the
+    description still holds for every program in this course. It has four parts:
 
     - **weights**: numbers inside the program on which its behaviour depends, and which can be set in many ways,
     - a **test** of how well the present weights do, which runs by itself,
@@ -66,8 +66,8 @@ def _():
     mo.md("""
     ## A score from weights
 
-    We take a new question, so that nobody knows the answer yet, and a harder one: is this an 8 or a 3? The right
-    halves of the two digits are almost the same.
+    We take a new question, and a harder one than 3 or 7: is this an 8 or a 3? The right halves of the two digits
+    are almost the same.
     """)
     return
 
@@ -183,17 +183,16 @@ def _(an_eight, difference, pr_eight):
 
 @app.cell(hide_code=True)
 def _(part_w, part_x):
-    _terms = [f"{x:.2f} · {w:.2f}" for x, w in zip(part_x.flatten().tolist(), part_w.flatten().tolist(), strict=True)]
+    _pairs = zip(part_x.flatten().tolist(), part_w.flatten().tolist(), strict=True)
+    _terms = [f"{x:.2f} · {w:.2f}" if w >= 0 else f"{x:.2f} · (−{-w:.2f})" for x, w in _pairs]
     mo.md(f"""
     Written out, with two digits each, the last number is
 
     {" + ".join(_terms)} ≈ **{(part_x * part_w).sum():.2f}**
 
     Look at what a product does. Where there is no ink, it is 0, whatever the weight: a weight speaks only when ink
-    calls on it. Where there is ink, the weight counts, in proportion to the ink. The whole score is the same with
-    all
-    {part_x.shape[0]} × {part_x.shape[1]} replaced by all pixels of the image, and it does not matter in which order
-    they are added.
+    calls on it. Where there is ink, the weight counts in proportion to the ink. The score of a whole image is made
+    in the same way, from all of its pixels:
     """)
     return
 
@@ -220,7 +219,7 @@ def _(difference, valid_8):
     def scores_of(images, weights):  # [n, h, w] and [h, w]
         return (images * weights).sum((1, 2))  # [n]
 
-    scores_of(valid_8[:6], difference)
+    scores_of(valid_8[:4], difference)
     return (scores_of,)
 
 
@@ -332,9 +331,9 @@ def _(accuracy_of, by_hand, scores_of, valid_3, valid_8):
 def _():
     mo.md("""
     With all weights 1, the score is the amount of ink. No image has less than none, so every score is above 0 and
-    everything is called an 8. With random weights, the two hills lie on top of each other. With the difference of
-    the means they come apart. And a shift moves each image by its own ink times the shift, so the ones with much
-    ink move furthest.
+    everything is called an 8. With random weights, the two hills lie mostly on top of each other. With the
+    difference of the means they come apart. And a shift moves each image by its own ink times the shift, so the
+    ones with much ink move furthest.
 
     That is what a good set of weights has to do: **give a high score to every 8 and a low one to everything else**,
     so that the hills lie on two sides of the line.
@@ -351,7 +350,7 @@ def _():
     that is added. The form of the function, "multiply and add up", fastai calls the *architecture*: without its
     parameters, it is an empty form, which can become a detector of 8s, of 3s, or of nothing at all.
 
-    This is the change of view on which the rest of the course stands. We searched for a function that knows an 8
+    This is the change of view on which the rest of the course stands. We are looking for a function that knows an 8
     when it sees one. There are infinitely many functions, and nobody knows how to look through them. But if we
     settle on a form, the search for a good *function* becomes a search for good *numbers*, and numbers can be
     turned.
@@ -555,8 +554,8 @@ def _():
                 weights[row, column] = kept - size
                 down = loss_of(weights)
                 weights[row, column] = kept
-                directions[row, column] = (down - up).sign()  # 1 if up is better, -1 if down is
-        return directions  # [h, w]
+                directions[row, column] = (down - up).sign()
+        return directions  # [h, w]: 1 where up is better, -1 where down is
 
     return (try_each,)
 
@@ -611,9 +610,9 @@ def _(accuracy_of, history, images, loss_of, rounds):
     _figure.tight_layout()
     figure(
         _figure,
-        f"Left the weights after round {rounds.value} as an image in red and blue: noise at first, and in the end a "
-        f"pattern like that of the handmade weights, with noise around it. Right, over the rounds, the loss, which falls from "
-        f"{losses[0]:.2f} to {losses[-1]:.2f}, and the accuracy on the validation set, which rises from "
+        f"Left the weights after round {rounds.value} as an image in red and blue: noise at first, in the end a "
+        "pattern like that of the handmade weights, with noise around it. Right, over the rounds, the loss, which "
+        f"falls from {losses[0]:.2f} to {losses[-1]:.2f}, and the accuracy on the validation set, which rises from "
         f"{accuracies[0]:.2f} to {accuracies[-1]:.2f}.",
     )
     return accuracies, losses
