@@ -367,8 +367,8 @@ def _():
     method for that is `zero_()`, with the underscore of all methods that change a tensor in its place.
 
     **One epoch.** For each batch: the gradient, then for each parameter a step against it, and back to zero. The
-    step goes to `p.data`, the bare numbers, so that PyTorch does not record it as part of the model, as in lesson
-    6. `list(params)` is only there so that the parameters may come in any kind of collection.
+    step goes to `p.data`, the bare numbers, as in lesson 6, so that PyTorch does not record it as part of the model.
+    (`list(params)` is only there so that the parameters may come in any kind of collection.)
     """)
     return
 
@@ -534,8 +534,8 @@ def _():
 
     ## The whole loop, written out
 
-    Four functions are good for reuse. To see what really happens, it helps to have it all in one place once, without
-    any of them. The numbers in the comments are the seven steps of lesson 4.
+    Four functions are good for reuse. To see what happens, it helps to have it all in one place once, without any of
+    them. The numbers in the comments are the seven steps of lesson 4.
     """)
     return
 

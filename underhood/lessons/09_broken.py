@@ -244,7 +244,9 @@ def _(FAULTS, chosen, results, text):
 
 @app.cell(hide_code=True)
 def _(broken, dataset, results):
-    _forever = int(np.isfinite(results["gradients not zeroed"][0]).sum())
+    _losses = results["gradients not zeroed"][0]
+    _until = int(np.isfinite(_losses).sum())
+    _forever = f"after {_until} steps" if _until < len(_losses) else "sooner or later"
     _at_once = int(np.isfinite(results["learning rate far too high"][0]).sum())
     _small = (
         ""
@@ -262,24 +264,23 @@ def _(broken, dataset, results):
     `backward` adds to `grad`, and nobody sets it back. So the first step goes by the gradient of the first batch, the
     second by the sum of two, the tenth by the sum of ten. At the beginning that even helps: all these gradients point
     about the same way, and the loss falls faster than the healthy one. But a ball that is pushed at every moment and
-    never braked does not stop in the valley. The weights run on, the scores grow to a hundred and
-    beyond, and after {_forever} steps the loss is `nan`, of which more below. **Symptom:** it begins well and
-    goes wrong later, in swings or in `nan`.
+    never braked does not stop in the valley. The weights run on, the scores grow to a hundred and beyond, and
+    {_forever} the loss is `nan`, of which more below. **Symptom:** it begins well and goes wrong later, in swings or
+    in `nan`.
 
     ### Batches not shuffled
 
     The images lie in memory as in their folders, first all 3s, then all 7s. As long as there are only 3s, the easiest
     way down is to call everything a 3; within a few steps the loss is 0, and nothing about shapes has been learned.
-    Then come the 7s, and the loss jumps to 1. In this run the model never recovers, as its scores
-    are so extreme that the sigmoid is flat there, and its gradient practically 0. With smaller steps it would
-    recover, and learn more slowly. **Symptom:** a pattern that repeats in every epoch, with jumps where the class
-    changes.
+    Then come the 7s, and the loss jumps to 1. In this run the model never recovers, as its scores are so extreme that
+    the sigmoid is flat there, and its gradient practically 0. With smaller steps it would recover, and learn more
+    slowly. **Symptom:** a pattern that repeats in every epoch, with jumps where the class changes.
 
     ### Learning rate far too high
 
     Three hundred instead of three. The first step alone carries the scores so far that nothing can be computed any
-    more: `nan` after {_at_once} steps. With a learning rate that is only somewhat too high, you
-    would see a loss that jumps about and settles too high. **Symptom:** it gets worse in the very first steps.
+    more: `nan` after {_at_once} steps. With a learning rate that is only somewhat too high, you would see a loss that
+    jumps about and settles too high. **Symptom:** it goes wrong in the very first steps.
 
     ### Sigmoid twice
 
