@@ -387,6 +387,14 @@ def _(BATCH, EPOCHS, LR, loaders, start, train_x, train_y, valid_x, valid_y):
 
 
 @app.cell(hide_code=True)
+def _():
+    mo.md("""
+    All six side by side, the accuracy on the validation images after each epoch:
+    """)
+    return
+
+
+@app.cell(hide_code=True)
 def _(by_hand, learn, with_basic_optim, with_nn_linear, with_torch_sgd, written_out):
     ways = {
         "by hand": by_hand,
@@ -398,12 +406,7 @@ def _(by_hand, learn, with_basic_optim, with_nn_linear, with_torch_sgd, written_
     }
     all_the_same = len({tuple(row) for row in ways.values()}) == 1
     reached = ways["Learner"][-1]
-    table(
-        [
-            {"accuracy after epoch": way} | {f"{i}": f"{value:.4f}" for i, value in enumerate(row)}
-            for way, row in ways.items()
-        ]
-    )
+    table([{"epoch": way} | {f"{i}": f"{value:.4f}" for i, value in enumerate(row)} for way, row in ways.items()])
     return all_the_same, reached
 
 
@@ -760,10 +763,10 @@ def _():
     mo.md("""
     With MNIST the answer is: up to a rate of 10 it does not help. A single linear model stands so high a rate, and
     one cycle spends many of its steps far below it. At 30 and 100 the same rate from beginning to end is too much,
-    and the accuracy falls, while one cycle is at its best there. So a schedule does not replace the choice of a rate.
-    It lets you choose a higher one. For deep networks, which are easily upset in their first steps, that is worth a
-    lot, and lesson 12 uses it. (The loss here is the package's `mnist_loss`, because at such rates our own sigmoid
-    fails: it computes e to the power of a number so large that the result is infinite, and the gradient NaN.)
+    and the accuracy falls, while one cycle is at its best with 30. So a schedule does not replace the choice of a
+    rate. It lets you choose a higher one. For deep networks, which are easily upset in their first steps, that is
+    worth a lot, and lesson 12 uses it. (The loss here is the package's `mnist_loss`, because at such rates our own
+    sigmoid fails: it computes e to the power of a number so large that the result is infinite, and the gradient NaN.)
 
     ## Build your own
 
