@@ -6,6 +6,7 @@
 #   make fuzz                      hostile input, 10,000 of each kind
 #   make check                     ruff, mypy and the contracts on imports
 #   make docs                      the site: lessons, how-to and reference, in site/index.html; without a network
+#   make glossary                  the course's last page, from docs/glossary.md
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
 #   make serve-env                 install requirements-serve.txt elsewhere, predict there without torch
@@ -25,7 +26,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet
 ROW ?= all
 CODE = underhood tests examples benchmarks docs/hooks
 
-.PHONY: train test test-browser fuzz check docs wheel serve-env bench clean
+.PHONY: train test test-browser fuzz check docs glossary wheel serve-env bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
@@ -48,6 +49,9 @@ check: .venv/installed-dev
 docs: .venv/installed-docs
 	.venv/bin/python -m pytest tests/site
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --clean
+
+glossary: .venv/bin/python
+	.venv/bin/python docs/hooks/glossary.py
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/run.py $(ROW)
