@@ -85,8 +85,8 @@ def _(x, y):
 @app.cell(hide_code=True)
 def _(untrained):
     mo.md(f"""
-    It is right for {100 * untrained:.1f} % of the images. Is that bad? With ten digits, guessing is right one time
-    in ten, so it is what a model that knows nothing must give. (With two digits it was 50 %. Always ask what
+    It is right for {100 * untrained:.1f} % of the images. Is that bad? With ten digits, guessing is right about one
+    time in ten, so a model that knows nothing cannot be far from that. (With two digits it was 50 %. Always ask what
     guessing would give before you are impressed by an accuracy.)
 
     Training needs a loss, and the one from lesson 7 compares one prediction with one target. There is a loss for
@@ -444,7 +444,8 @@ def _():
 
     Together: from a side of n pixels, a kernel of k, a padding of p and a stride of s make a side of (n + 2p − k) /
     s + 1, rounded down. Try it. Below, the grey square is an image of 9 × 9, the white frame is padding, the red
-    squares are the first and the second window, and each dot is the middle of a window, so one number of the output.
+    square is the first window and the orange one the second, and each dot is the middle of a window, so one number
+    of the output.
     """)
     return
 
@@ -604,10 +605,10 @@ def _(conv_learner, sample, x):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Look at the maps: one likes the left flanks of strokes, another the lower edges, another the ends. The kernels
-    themselves are less tidy than ours, half edge and half noise, as they have seen a thousand images only, and
-    nobody asked them to be pretty. Edges are what the first layer of nearly every network for images finds, whatever
-    it is trained on.
+    Look at the maps: most are dark along some edges of the strokes, those of one side or one direction, and pale
+    along the others; a few answer to bare paper. The kernels themselves are less tidy than ours, half edge and half
+    noise, as they have seen a thousand images only, and nobody asked them to be pretty. Edges are what the first
+    layer of nearly every network for images finds, whatever it is trained on.
 
     ## Who minds being moved?
 

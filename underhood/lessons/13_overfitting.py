@@ -657,7 +657,7 @@ def _(early_stopping):
         _right,
         hints=(
             "Go through the epochs with a `for` loop, and keep the number of the best one so far in a variable `best`.",
-            "`for epoch, loss in enumerate(losses):` gives both. If `loss` is below `losses[best]`, set `best = epoch`.",
+            "`for epoch, loss in enumerate(losses):` gives both. If `loss` is below `losses[best]`, `best = epoch`.",
             "If it is not below, look how long ago the best one was: stop when `epoch - best` has reached `patience`.",
         ),
         solution="""
