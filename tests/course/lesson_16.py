@@ -29,5 +29,5 @@ def reached(d: Mapping[str, Any], mnist: bool) -> bool:
         and max(strange) > (0.9 if mnist else 0.7)
         and all(abs(float(p.sum()) - 1) < 1e-4 for p in d["strange_answers"].values())
         and torch.isfinite(d["letter_confidence"]).all().item()
-        and (not mnist or 0.1 < rejected < 1)
+        and 0 < rejected < 1
     )

@@ -108,7 +108,7 @@ def _():
 
     ## A small network, trained here
 
-    Now all ten digits. So that you need not wait, we train on 4,000 images drawn at random (or on all of the small
+    Now all ten digits. So that you need not wait, we train on 3,000 images drawn at random (or on all of the small
     digits, of which there are fewer), and validate on all the validation images.
     """)
     return
@@ -123,7 +123,7 @@ def _():
 
 @app.cell
 def _(dataset):
-    rows = np.random.default_rng(0).permutation(len(dataset.train))[:4000]  # some of the row numbers, at random
+    rows = np.random.default_rng(0).permutation(len(dataset.train))[:3000]  # some of the row numbers, at random
     some = dataset.train.take(rows)
     some.pixels.shape  # [n, c, h, w]
     return (some,)
@@ -371,7 +371,7 @@ def _():
     ## Photographs, and networks that have learned before
 
     A digit is a few strokes. A photograph of a bee is a bee from any side, near or far, on any flower, in any light,
-    and of your own subject you will rarely have 4,000 photographs. The tutorials of PyTorch use a collection of 245
+    and of your own subject you will rarely have 3,000 photographs. The tutorials of PyTorch use a collection of 245
     photographs of ants and bees for training, with 153 to validate. Here is what the models of this course make of
     it:
     """)
