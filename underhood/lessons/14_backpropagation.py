@@ -1,6 +1,8 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="14 · Backpropagation by hand")
+app = marimo.App(
+    width="medium", app_title="14 · Backpropagation by hand", layout_file="layouts/14_backpropagation.slides.json"
+)
 
 with app.setup:
     import marimo as mo
@@ -408,7 +410,7 @@ def _(one_hot_encode, softmax):
     def loss(y, y_hat):  # both [n, classes] → one number
         return float(-np.sum(y * np.log(np.maximum(y_hat, np.finfo(y_hat.dtype).tiny))) / len(y))
 
-    _y_hat = softmax(np.zeros((2, 10)))  # two images, all scores equal: each digit has probability 0.1
+    _y_hat = softmax(np.zeros((2, 10)))  # two images, all scores equal: each digit 0.1
     loss(one_hot_encode(np.array([3, 0])), _y_hat)
     return (loss,)
 
@@ -564,9 +566,10 @@ def _():
 
 @app.cell
 def _(classify, dataset, forward, initialize_weights, one_hot_encode):
-    x_train, x_test = (  # [n, inputs]: each image as one row, pixels from 0 to 255
-        part.pixels.reshape(len(part), -1).astype(np.float32) for part in (dataset.train, dataset.valid)
-    )
+    def rows(images):  # [n, inputs]: each image as one row, pixels from 0 to 255
+        return images.pixels.reshape(len(images), -1).astype(np.float32)
+
+    x_train, x_test = rows(dataset.train), rows(dataset.valid)
     y_train = one_hot_encode(dataset.train.labels)  # [n, 10]
     random_w1, random_w2 = initialize_weights((x_train.shape[1] + 1, 200), (201, 10))
     _y_hat, _h = forward(x_train[:5], random_w1, random_w2)
@@ -679,12 +682,8 @@ def _(prepend_bias, sigmoid_gradient):
     def back(x, y, y_hat, w2, h):
         difference = (y_hat - y) / len(x)  # [n, classes]
         w2_gradient = prepend_bias(h).T @ difference  # [hidden + 1, n] @ [n, classes]
-        w1_gradient = (
-            prepend_bias(x).T
-            @ (  # [inputs + 1, n] @
-                difference @ w2[1:].T * sigmoid_gradient(h)  # [n, classes] @ [classes, hidden]
-            )
-        )
+        # [inputs + 1, n] @ ([n, classes] @ [classes, hidden] * [n, hidden])
+        w1_gradient = prepend_bias(x).T @ (difference @ w2[1:].T * sigmoid_gradient(h))
         return w1_gradient, w2_gradient
 
     return (back,)
@@ -754,13 +753,15 @@ def _(autograd, forward, loss, one_hot_encode):
 
         w1_moved, w2_moved = (finite_differences(loss_now, w) for w in (small_w1, small_w2))
         found = {}
-        for name, mine, *others in (("w2", w2_mine, w2_torch, w2_moved), ("w1", w1_mine, w1_torch, w1_moved)):
+        compared = (("w2", w2_mine, w2_torch, w2_moved), ("w1", w1_mine, w1_torch, w1_moved))
+        for name, mine, *others in compared:
             found[name] = [float(np.abs(mine - other)[1:].max()) for other in others]
             found[f"{name} bias"] = [float(np.abs(mine - other)[0].max()) for other in others]
         return found
 
     def first_wrong(found):
-        return next((name for name, distances in found.items() if max(distances) > 1e-6), None)
+        wrong = [name for name, distances in found.items() if max(distances) > 1e-6]
+        return wrong[0] if wrong else None
 
     return first_wrong, gaps, small_w1, small_w2, small_x, small_y
 
@@ -804,7 +805,8 @@ def _(back, prepend_bias, sigmoid_gradient):
                 slope = 1
             elif mistake == "sigmoid's slope at the wrong place":
                 slope = h
-            return prepend_bias(x).T @ (difference @ rows.T * slope), prepend_bias(h).T @ difference
+            at_hidden = difference @ rows.T * slope
+            return prepend_bias(x).T @ at_hidden, prepend_bias(h).T @ difference
 
         return back if mistake == "none" else wrong
 
@@ -862,10 +864,13 @@ def _(back, forward, loss):
 
 
 @app.cell
-def _(initialize_weights, x_train, y_train):
+def _(classify, dataset, initialize_weights, x_test, x_train, y_train):
+    def share_right(w1, w2):  # of the validation images, with pixels from 0 to 1
+        return float((classify(x_test / 255, w1, w2)[:, 0] == dataset.valid.labels).mean())
+
     few_x, few_y = x_train[:1000] / 255, y_train[:1000]
-    standard_w1, standard_w2 = initialize_weights((few_x.shape[1] + 1, 50), (51, 10))  # std 0.01
-    return few_x, few_y, standard_w1, standard_w2
+    standard_w1, standard_w2 = initialize_weights((few_x.shape[1] + 1, 50), (51, 10))
+    return few_x, few_y, share_right, standard_w1, standard_w2
 
 
 @app.cell(hide_code=True)
@@ -876,10 +881,11 @@ def _():
 
 
 @app.cell
-def _(classify, dataset, descend_by_hand, few_x, few_y, rate, standard_w1, standard_w2, x_test):
-    losses, trained_w1, trained_w2 = descend_by_hand(few_x, few_y, 10 * standard_w1, 10 * standard_w2, rate.value)
-    _right = classify(x_test / 255, trained_w1, trained_w2)[:, 0] == dataset.valid.labels
-    reached = float(_right.mean())
+def _(descend_by_hand, few_x, few_y, rate, share_right, standard_w1, standard_w2):
+    losses, trained_w1, trained_w2 = descend_by_hand(
+        few_x, few_y, w1=10 * standard_w1, w2=10 * standard_w2, rate=rate.value
+    )
+    reached = share_right(trained_w1, trained_w2)
     print(f"loss {losses[0]:.2f} to {losses[-1]:.2f}, accuracy {reached:.1%}")
     return losses, reached, trained_w1
 
@@ -923,12 +929,13 @@ def _():
 
 
 @app.cell
-def _(classify, dataset, descend_by_hand, few_x, few_y, standard_w1, standard_w2, x_test):
-    equal_w1, equal_w2 = np.full_like(standard_w1, 0.01), np.full_like(standard_w2, 0.01)
-    _losses, equal_w1, equal_w2 = descend_by_hand(few_x, few_y, equal_w1, equal_w2, rate=2.0)
-    symmetric = float((classify(x_test / 255, equal_w1, equal_w2)[:, 0] == dataset.valid.labels).mean())
-    spread_of_nodes = float(np.ptp(equal_w1, axis=1).max())  # largest minus smallest among the 50 nodes
-    print(f"accuracy {symmetric:.1%}; the 50 hidden nodes differ by at most {spread_of_nodes:.0e}")
+def _(descend_by_hand, few_x, few_y, share_right, standard_w1, standard_w2):
+    _w1, _w2 = np.full_like(standard_w1, 0.01), np.full_like(standard_w2, 0.01)
+    _losses, equal_w1, _w2 = descend_by_hand(few_x, few_y, _w1, _w2, rate=2.0)
+    symmetric = share_right(equal_w1, _w2)
+    spread_of_nodes = float(np.ptp(equal_w1, axis=1).max())  # largest minus smallest
+    print(f"accuracy {symmetric:.1%}")
+    print(f"the 50 hidden nodes differ by at most {spread_of_nodes:.0e}")
     return equal_w1, spread_of_nodes, symmetric
 
 
@@ -973,15 +980,15 @@ def _():
 
 
 @app.cell
-def _(
-    classify, dataset, descend_by_hand, few_x, few_y, forward, sigmoid_gradient, size, standard_w1, standard_w2, x_test
-):
-    _w1, _w2 = standard_w1 * np.float32(size.value / 0.01), standard_w2 * np.float32(size.value / 0.01)
+def _(descend_by_hand, few_x, few_y, forward, share_right, sigmoid_gradient, size, standard_w1, standard_w2):
+    _factor = np.float32(size.value / 0.01)
+    _w1, _w2 = standard_w1 * _factor, standard_w2 * _factor
     _y_hat, activations = forward(few_x, _w1, _w2)
     mean_slope = float(sigmoid_gradient(activations).mean())
     _losses, _w1, _w2 = descend_by_hand(few_x, few_y, _w1, _w2, rate=2.0)
-    sized = float((classify(x_test / 255, _w1, _w2)[:, 0] == dataset.valid.labels).mean())
-    print(f"mean slope of the sigmoid {mean_slope:.4f}, accuracy after 60 iterations {sized:.1%}")
+    sized = share_right(_w1, _w2)
+    print(f"mean slope of the sigmoid {mean_slope:.4f}")
+    print(f"accuracy after 60 iterations {sized:.1%}")
     return activations, mean_slope, sized
 
 
@@ -1017,12 +1024,14 @@ def _(classify, dataset, descend_by_hand, forward, loss, which, x_test, x_train,
     as_in_the_book = which == MNIST_IS_HERE
     first_line = None
     if as_in_the_book:
-        _, _w1, _w2 = descend_by_hand(x_train, y_train, *chapter11_weights(200), rate=0.01, iterations=1)
+        _start = chapter11_weights(200)
+        _, _w1, _w2 = descend_by_hand(x_train, y_train, *_start, rate=0.01, iterations=1)
         _right = classify(x_test, _w1, _w2)[:, 0] == dataset.valid.labels
         first_line = loss(y_train, forward(x_train, _w1, _w2)[0]), float(_right.mean())
         print(f"Iteration 0, Loss: {first_line[0]:.5f}, Accuracy: {first_line[1]:.2%}")
-        _, _h = forward(x_train[:1000], *chapter11_weights(200))
-        print(f"at the start {((_h < 0.01) | (_h > 0.99)).mean():.0%} of the activations lie at 0 or 1")
+        _, _h = forward(x_train[:1000], *_start)
+        _flat = ((_h < 0.01) | (_h > 0.99)).mean()
+        print(f"at the start {_flat:.0%} of the activations lie near 0 or 1")
     else:
         print("The first line needs MNIST.")
     return as_in_the_book, first_line
