@@ -358,8 +358,8 @@ def test_the_backbone_is_validated_on_the_images_of_the_others(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"channels": 1}, "--channels 1, and efficientnet_lite0 takes colour images"),
-        ({"size": 24}, "--size 24, and efficientnet_lite0 takes 32 pixels or more"),
+        ({"channels": 1}, "--channels 1, and a backbone takes colour images"),
+        ({"size": 24}, "--size 24, and a backbone takes 32 pixels or more"),
         ({"fit": "digit"}, "--fit digit prepares digits"),
         ({"tune": "none"}, "--tune none trains from scratch"),
     ],

@@ -1,25 +1,28 @@
 """Each lesson runs from top to bottom, reaches the expected results, and checks the answers to its exercises."""
 
+import ast
+import importlib
+import json
 import re
 import resource
 import runpy
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
+from textwrap import dedent
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import torch
 from conftest import Outcome
-from lesson_answers import ANSWERS
 
 from underhood.core.errors import UnderhoodError
 from underhood.jobs.lessons import SETTINGS, copy_lessons
-from underhood.lessons import MNIST_IS_HERE, MNIST_IS_NOT, exercise, files
+from underhood.lessons import MNIST_IS_HERE, MNIST_IS_NOT, PROGRESS, exercise, files, note_solved
 from underhood.scratch import sgd
 
 NAMES = [file.stem for file in files()]
@@ -49,87 +52,46 @@ def without_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def test_there_are_twelve_in_the_books_order() -> None:
-    assert [name[:2] for name in NAMES] == [f"{number:02}" for number in range(1, 13)]
+def test_there_are_seventeen_in_order_and_a_glossary() -> None:
+    assert [name[:2] for name in NAMES] == [f"{number:02}" for number in range(1, 19)]
 
 
-def faults_look_as_described(results: Mapping[str, tuple[list[float], float]]) -> bool:
-    """Lesson 6: the effect of each fault on the losses."""
-    healthy, doubled, sorted_, fast, twice, broadcast = (np.array(losses) for losses, _ in results.values())
-    late = slice(len(healthy) // 2, None)
-    return bool(
-        healthy[late].max() < healthy[0]
-        and doubled[late].mean() > 3 * healthy[late].mean()
-        and sorted_[late].max() > 3 * np.median(sorted_[late]) + healthy[late].mean()
-        and fast.max() > 3 * fast[0]
-        and twice[0] > 0.6 > twice[late].mean() > twice.min() > 0.31
-        and abs(broadcast.mean() - 0.5) < 0.05
-    )
+def course(name: str) -> ModuleType:
+    """tests/course/lesson_NN.py: what the lesson must reach, and wrong answers to its exercises."""
+    return importlib.import_module(f"course.lesson_{name[:2]}")
 
 
-# The results that each lesson must reach: with MNIST the books' figures, without it a minimum.
-REACHED: dict[str, Callable[[Mapping[str, Any], bool], bool]] = {
-    "01": lambda d, mnist: (
-        d["rank"] == 4 and d["shares_memory"] and (not mnist or d["corner"].tolist()[2] == [0, 0, 0, 48, 166, 224])
-    ),
-    "02": lambda d, mnist: (
-        [round(d[name], 4) for name in ("accuracy_3", "accuracy_7", "baseline")] == [0.9168, 0.9854, 0.9511]
-        and np.round(list(d["distances"].values()), 4).tolist() == [[0.1114, 0.2021], [0.1586, 0.3021]]
-        if mnist
-        else d["baseline"] > 0.9
-    ),
-    "03": lambda d, _: (d["slope_at_3"], d["slopes"]) == (6, [6, 8, 20]) and d["largest_gap"] < 1e-6,
-    "04": lambda d, _: (
-        np.allclose([d["first_loss"], d["after_one"]], [25823.8086, 5435.5366], rtol=1e-6)
-        and d["best_loss"] < d["adam_loss"] < 20 < 600 < d["final_loss"] < 700
-    ),
-    "05": lambda d, _: (
-        (round(d["first"], 4), round(d["better"], 4)) == (0.4333, 0.2333) and d["stepped"] < d["start_loss"]
-    ),
-    "06": lambda d, mnist: (
-        d["by_hand"] > 0.93
-        and d["broken"]["healthy"] > 0.95
-        and (not mnist or (d["broken"]["accidental broadcast"] < 0.7 and faults_look_as_described(d["results"])))
-    ),
-    "07": lambda d, _: d["all_the_same"] and d["reached"] > 0.94,
-    "08": lambda d, mnist: (
-        d["difference"] < 1e-5
-        and d["linear_accuracy"] > (0.97 if mnist else 0.92)
-        and d["net_accuracy"] > d["linear_accuracy"] - (0 if mnist else 0.02)
-    ),
-    "09": lambda d, _: (
-        d["accuracies"]["conv"] > max(0.9, d["accuracies"]["linear"])
-        and d["accuracies"]["resnet18"] > 0.6
-        and d["accuracies"]["linear"] > d["accuracies"]["similarity"] - 0.05
-    ),
-    "10": lambda d, mnist: (
-        d["reached"] > 0.8
-        and list(d["all_found"].values()) == [None, "w2", "w2", "w1", "w1", "w1"]
-        and (not mnist or (round(d["first_line"].loss, 6), round(d["first_line"].accuracy, 4)) == (2.278717, 0.138))
-    ),
-    "11": lambda d, mnist: d["accuracy"] > 0.96 and d["prepared"] >= (17 if mnist else 9) and d["prepared"] > d["bare"],
-    "12": lambda d, _: (
-        d["answered"] == list(range(1, 38))
-        and min(d["loop_accuracy"], d["learner_accuracy"]) > 0.9
-        and d["odd_doubled"] == [2, 6, 10]
-        and d["doubled_corner"].tolist() == [[10, 12], [16, 18]]
-        and d["broadcast_shape"] == (1010, 28, 28)
-        and d["zipped"] == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
-        and d["view_and_product"] == ((6131, 784), (6131, 30))
-        and d["added"] == [6, 12, 18]
-    ),
-}  # fmt: skip
+def solutions(name: str) -> dict[str, str]:
+    """What the reader fills in → the code that the lesson shows as a solution, in the order of the exercises."""
+    tree = ast.parse(next(file for file in files() if file.stem == name).read_text("utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "exercise"]
+    calls.sort(key=lambda call: call.lineno)
+    return {
+        call.args[1].id: dedent(ast.literal_eval(next(k.value for k in call.keywords if k.arg == "solution")))
+        for call in calls
+        if isinstance(call.args[1], ast.Name)
+    }
+
+
+def answers(name: str, defined: Mapping[str, Any]) -> dict[str, Any]:
+    """What the solutions give, run where the lesson's names are known."""
+    found = {}
+    for what, code in solutions(name).items():
+        known = dict(defined)
+        exec(code, known)
+        found[what] = known[what]
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_runs_and_reaches_the_expected_results(name: str, mnist: object) -> None:
     defined = run(name)
     assert defined.get("which", MNIST_IS_HERE) == MNIST_IS_HERE
-    assert REACHED[name[:2]](defined, True)
+    assert course(name).reached(defined, mnist=True)
 
 
 def test_each_lesson_has_a_control_and_two_exercises() -> None:
-    for file in files():
+    for file in files()[:-1]:  # the last page is the glossary
         text = file.read_text(encoding="utf-8")
         assert re.search(r"mo\.ui\.(slider|button|radio)\(", text), file.name
         assert len(re.findall(r"check_\d = exercise\(", text)) >= 2, file.name
@@ -138,54 +100,58 @@ def test_each_lesson_has_a_control_and_two_exercises() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("without_mnist")
 def test_without_mnist_it_uses_the_small_digits_and_checks_answers(name: str) -> None:
-    answers = dict(ANSWERS[name[:2]])
-    for which, response in ((1, "Not yet"), (0, "Right.")):
-        defined = run(name, **{what: pair[which] for what, pair in answers.items()})
-        assert defined.get("which", MNIST_IS_NOT) == MNIST_IS_NOT
-        assert REACHED[name[:2]](defined, False)
-        checks = sorted(check for check in defined if check.startswith("check_"))
-        assert len(checks) == len(answers)
-        for check in checks:
-            assert response in defined[check].text, (check, defined[check].text)
-        if "fraction" in answers:
-            distance, ideal = sgd.mnist_distance, defined["mean3"]
-            dark = distance(defined["threes"], ideal / 2) < distance(defined["threes"], ideal)
-            answers["fraction"] = dark.float().mean().item(), 2.0
+    wrong = course(name).WRONG
+    assert list(wrong) == list(solutions(name))
+    defined = run(name, **wrong)
+    assert checked(defined) == ["Not yet"] * len(wrong)
+    defined = run(name, **answers(name, defined))
+    assert checked(defined) == ["Right."] * len(wrong)
+    assert defined.get("which", MNIST_IS_NOT) == MNIST_IS_NOT
+    assert course(name).reached(defined, mnist=False)
+
+
+def checked(defined: Mapping[str, Any]) -> list[str]:
+    """What the box of each exercise says."""
+    checks = sorted(check for check in defined if check.startswith("check_"))
+    return [re.findall(r"Right\.|Not yet|Your turn", defined[check].text)[0] for check in checks]
 
 
 def test_the_error_of_an_answer_is_shown() -> None:
-    assert "put your answer" in exercise(..., bool, "").text
-    assert "put your answer" in exercise(lambda x: ..., bool, "", (1,)).text
-    assert "ZeroDivisionError" in exercise(lambda x: 1 / x, bool, "", (0,)).text
-    assert "ZeroDivisionError" in exercise(0, lambda answer: 1 / answer, "").text
-    for name, broken in (("01", "upside_down"), ("03", "minimum"), ("07", "Momentum")):
-        check = run(name, **{broken: lambda *_, **__: 1 / 0})[f"check_{1 if name == '07' else 3}"]
-        assert "ZeroDivisionError" in check.text, name
+    hints = ("one", "two", "three")
+    assert "put your answer" in exercise("0.1", ..., bool, hints, "").text
+    assert "put your answer" in exercise("0.1", lambda x: ..., bool, hints, "", (1,)).text
+    assert "ZeroDivisionError" in exercise("0.1", lambda x: 1 / x, bool, hints, "", (0,)).text
+    assert "ZeroDivisionError" in exercise("0.1", 0, lambda answer: 1 / answer, hints, "").text
+    check = run("01", upside_down=lambda *_, **__: 1 / 0)["check_4"]
+    assert "ZeroDivisionError" in check.text
 
 
-def test_the_function_that_an_exercise_offers_is_imported() -> None:
-    (lesson_6,) = (file for file in files() if file.name.startswith("06"))
-    assert "`calc_grad(" in lesson_6.read_text(encoding="utf-8")
-    assert runpy.run_path(str(lesson_6))["calc_grad"] is sgd.calc_grad
+def test_a_solved_exercise_is_noted_beside_the_readers_copies_once(tmp_path: Path) -> None:
+    note_solved("1.2", tmp_path)
+    assert not list(tmp_path.iterdir())  # no copy that ``underhood lessons`` made
+    (tmp_path / PROGRESS).write_text('{"1.1": "2026-01-31"}')
+    note_solved("1.1", tmp_path)
+    note_solved("1.2", tmp_path)
+    assert json.loads((tmp_path / PROGRESS).read_text()) == {"1.1": "2026-01-31", "1.2": str(date.today())}
 
 
 def test_close_up_accuracy_is_flat_where_the_loss_still_has_a_slope() -> None:
-    close = run("05", window=SimpleNamespace(value=0.001))
+    close = run("07", window=SimpleNamespace(value=0.001))
     assert len(close["accuracies"].unique()) == 1
     assert len(close["losses"].unique()) > 5
 
 
 def test_a_learning_rate_above_one_diverges_and_one_below_a_half_converges() -> None:
-    far, near = (abs(run("03", rate=SimpleNamespace(value=rate))["path"][-1]) for rate in (1.03, 0.3))
+    far, near = (abs(run("05", rate=SimpleNamespace(value=rate))["path"][-1]) for rate in (1.03, 0.3))
     assert near < 1e-3 < 1.5 < far
 
 
-def test_one_of_four_learning_rates_reaches_the_best_loss_as_lesson_4_says() -> None:
+def test_one_of_four_learning_rates_reaches_the_best_loss_as_lesson_6_says() -> None:
     torch.manual_seed(42)
     time = torch.arange(0, 20).float()
     speed = torch.randn(20) * 3 + 0.75 * (time - 9.5) ** 2 + 1
     scaled, start, near = (time - 9.5) / 9.5, torch.randn(3), []
-    best = run("04")["best_loss"]
+    best = run("06")["best_loss"]
     for rate in (0.0001, 0.01, 0.3, 10):
         params = start.clone().requires_grad_()
         for _ in range(100):

@@ -16,7 +16,7 @@ COLUMNS = ["term", "meaning", "lesson", "PyTorch", "fastai", "scikit-learn", "th
 
 TEMPLATE = '''import marimo
 
-app = marimo.App(width="medium", app_title="18 · Glossary")
+app = marimo.App(width="medium", app_title="18 · Glossary", layout_file="layouts/18_glossary.slides.json")
 
 with app.setup:
     from itertools import groupby

@@ -132,7 +132,7 @@ def make_lesson(name: str, cells: list[Cell]) -> Lesson:
     blocks, outputs = [heading, _notice(name)], []
     for cell in cells:
         if cell.markdown:
-            blocks.append(cell.source)
+            blocks.append(to_pages(cell.source))
             continue
         if not cell.hidden and not only_words(cell.source):
             blocks.append(fenced(cell.source, "python"))
@@ -154,10 +154,16 @@ def _notice(name: str) -> str:
     )
 
 
+def to_pages(text: str) -> str:
+    """Links between notebooks, ``(?file=02_tensors.py)``, as links between pages."""
+    return re.sub(r"\(\?file=(\w+)\.py\)", r"(\1.md)", text)
+
+
 def put_in(page: str, outputs: list[str]) -> str:
     """A page's HTML with each output in its place."""
     place = re.compile(r'(<div class="lesson-output") data-output="(\d+)">')
-    return place.sub(lambda found: f"{found[1]}>{outputs[int(found[2])]}", page)
+    whole = place.sub(lambda found: f"{found[1]}>{outputs[int(found[2])]}", page)
+    return re.sub(r'href="\?file=(\w+)\.py"', r'href="\1.html"', whole)  # in what a cell put out
 
 
 def fenced(text: str, language: str) -> str:

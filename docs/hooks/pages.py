@@ -18,6 +18,8 @@ from mkdocs.plugins import event_priority, get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from underhood.lessons.course import ABOUT
+
 ROOT = Path(__file__).parent.parent.parent
 LINK = re.compile(r"(\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
 WIDE = ("glossary.md",)  # pages with wide tables: the theme leaves out both side columns
@@ -74,24 +76,25 @@ def _lessons() -> dict[str, str]:
     for lesson in read:
         outputs[f"lessons/{lesson.name}.md"] = lesson.outputs
         pages[f"lessons/{lesson.name}.md"] = lesson.body
-    rows = "\n".join(f"- [{lesson.title}]({lesson.name}.md)" for lesson in read)
+    rows = "\n".join(f"- [{lesson.title}]({lesson.name}.md): {ABOUT.get(lesson.name[:2], '')}" for lesson in read)
     without = any("MNIST is not on this machine" in shown for lesson in read for shown in lesson.outputs)
     pages["lessons/index.md"] = LESSONS.format(rows=rows, remark=WITHOUT_MNIST if without else "")
     return pages
 
 
-LESSONS = """# Lessons
+LESSONS = """# The course
 
-From a grid of numbers to a network that reads drawn digits, in the order of the books. Each lesson is a
-[marimo](https://marimo.io) notebook in plain Python. Its cells run again when a value that they use changes, for
-instance a number that you set with a slider.
+From the first pixel to a network that reads digits and recognises photographs, with every line of code in sight. You
+need school mathematics and a little Python, and no other book. Each lesson is a [marimo](https://marimo.io) notebook in
+plain Python. Its cells run again when a value that they use changes, for instance a number that you set with a slider.
 
 ```console
 $ pip install '.[lessons]'
 $ underhood lessons
 ```
 
-opens your own copies, which you can edit. The pages here are static: prose, code, output and figures.{remark}
+opens the course with your own copies, which you can edit, and checks your exercises. The pages here are static: text,
+code, output and figures.{remark}
 
 {rows}
 """

@@ -97,6 +97,7 @@ def test_a_lesson_begins_with_its_heading_and_hides_what_says_nothing() -> None:
     page = lessons.put_in(lesson.body, lesson.outputs)
     assert page.index("<b>2</b>") < page.index("&lt;1&gt;") < page.index("```text\n1\n```")
     assert "data-output" not in page
+    assert lessons.to_pages("[2](?file=02_tensors.py)") == "[2](02_tensors.md)"
     with pytest.raises(lessons.LessonError, match="heading"):
         lessons.make_lesson("02", cells[:1])
 

@@ -5,13 +5,13 @@ to the image. The attributions add up to the difference between the two logits. 
 pixel's weight times its difference from the baseline.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from underhood.pretrained import Network
 from underhood.pretrained.features import fold_batch_norm
 
 TOLERANCE = 0.005  # the sum may differ from the difference of logits by this fraction of it
@@ -45,34 +45,30 @@ def integrated_gradients(model: nn.Module, image: np.ndarray, label: int) -> Att
     is within half a percent of the difference of logits, or until there are 2,048 (32 for images of 224 × 224 pixels).
     """
     normalize, *layers = fold_batch_norm(nn.Sequential(*model.children())).children()
-    network = nn.Sequential(*layers).requires_grad_(False)
+    network = Network(*layers).requires_grad_(False).eval()
+    network.mirrored = getattr(model, "mirrored", False)
     if not any(isinstance(module, nn.Conv2d) for module in network.modules()):
         network.double()  # cheap for matrices, but ten times the time for convolutions
     pair = torch.from_numpy(np.stack([_baseline(image), image]))
     baseline, full = normalize(pair).to(next(network.parameters()).dtype)  # [c, h, w] each
 
-    def logits(x: Tensor) -> Tensor:
-        return (network(x) + network(x.flip(3))) / 2 if getattr(model, "mirrored", False) else network(x)
-
-    start, logit = logits(torch.stack([baseline, full]))[:, label].tolist()
+    start, logit = network(torch.stack([baseline, full]))[:, label].tolist()
     points, most = FIRST_POINTS, min(MAX_POINTS, MAX_NUMBERS // full.numel())
     while True:
-        values = (full - baseline).double() * _mean_gradient(logits, baseline, full, label, points)
+        values = (full - baseline).double() * _mean_gradient(network, baseline, full, label, points)
         found = Attributions(values.numpy(), start, logit)
         if abs(found.missing) <= TOLERANCE * abs(logit - start) or 2 * points > most:
             return found
         points *= 2
 
 
-def _mean_gradient(
-    logits: Callable[[Tensor], Tensor], baseline: Tensor, full: Tensor, label: int, points: int
-) -> Tensor:
+def _mean_gradient(network: nn.Module, baseline: Tensor, full: Tensor, label: int, points: int) -> Tensor:
     """The gradient of a logit with respect to the pixels, mean over equally spaced points of the line: [c, h, w]."""
     total = torch.zeros_like(full, dtype=torch.float64)
     for numbers in torch.arange(points).split(max(4, PIXELS_AT_ONCE // full.numel())):
         fraction = (numbers + 0.5).to(full.dtype).view(-1, 1, 1, 1) / points
         images = (baseline + fraction * (full - baseline)).requires_grad_()  # [numbers, c, h, w]
-        (gradient,) = torch.autograd.grad(logits(images)[:, label].sum(), images)
+        (gradient,) = torch.autograd.grad(network(images)[:, label].sum(), images)
         total += gradient.sum(dim=0)
     return total / points
 

@@ -246,10 +246,10 @@ def lessons(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free port from 2718.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
-    """Open the lessons, notebooks that run the books' examples."""
+    """Open the course: lessons that you can change, with exercises that are checked."""
     from underhood.jobs.lessons import open_lessons
 
-    open_lessons(out, port, browser=not no_browser)
+    open_lessons(out, port, browser=not no_browser, reporter=terminal(as_json=False))
 
 
 @app.command()

@@ -63,8 +63,13 @@ def show_pixels(image: Any, most: int = 28, side: float = 0.22) -> "Axes":
     return ax
 
 
-def show_images(images: Sequence[Any], titles: Sequence[str] = (), columns: int = 3, side: float = 1.8) -> "Figure":
-    """Draw images in rows, each ``side`` inches wide, with a title each if there are titles."""
+def show_images(
+    images: Sequence[Any], titles: Sequence[str] = (), columns: int = 3, side: float = 1.8, **options: Any
+) -> "Figure":
+    """Draw images in rows, each ``side`` inches wide, with a title each if there are titles.
+
+    options: arguments of ``imshow``, as in ``show_image``
+    """
     import matplotlib.pyplot as plt
 
     columns = max(1, min(columns, len(images)))
@@ -72,7 +77,7 @@ def show_images(images: Sequence[Any], titles: Sequence[str] = (), columns: int 
     figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * side * 1.15), squeeze=False)
     for place, ax in enumerate(axes.flat):
         if place < len(images):
-            show_image(images[place], ax, title=titles[place] if titles else None)
+            show_image(images[place], ax, title=titles[place] if titles else None, **options)
         else:
             ax.set_axis_off()
     figure.tight_layout()

@@ -13,13 +13,12 @@ from underhood.core.errors import DataError, DivergedError
 from underhood.core.images import Dataset
 from underhood.data.read import LoadedData
 from underhood.data.split import join
-from underhood.preparation import get_fit
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training import Reporter, RunLog
 from underhood.training.config import DATA_SETS, ModelName, TrainConfig, TrainOptions
 from underhood.training.learning_curve import LearningCurve, curve_operations, learning_curve, measure_counts
 from underhood.training.recipe import choose_for
-from underhood.training.setup import count_parameters, load_config_data, log_data, make_learner
+from underhood.training.setup import count_parameters, load_config_data, log_data, make_learner, why_no_backbone
 from underhood.training.threads import cpu_threads, pinned_threads
 
 if TYPE_CHECKING:
@@ -119,21 +118,11 @@ def _models(
 
 def _no_backbone(config: TrainConfig, count: int) -> str:
     """Why the ladder has no backbone; empty where it has one. count: training images."""
-    from underhood.pretrained import SMALLEST
-
     if str(config.data) in DATA_SETS:
         return f"{config.data} shows no photographs"
-    if config.tune == "none":
-        return "--tune none trains from scratch"
-    if config.channels == 1:
-        return f"--channels 1, and {BACKBONE} takes colour images"
-    if config.size is not None and config.size < SMALLEST:
-        return f"--size {config.size}, and {BACKBONE} takes {SMALLEST} pixels or more"
-    if config.fit is not None and get_fit(config.fit).reads_digits:
-        return f"--fit {config.fit} prepares digits"
     if count > MOST_FOR_BACKBONE:
         return f"{count:,} training images would take long, {MOST_FOR_BACKBONE:,} are the most (--limit)"
-    return ""
+    return why_no_backbone(config)
 
 
 def _split_like(loaded: LoadedData, dataset: Dataset) -> LoadedData:

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="2 · Arrays and tensors")
+app = marimo.App(width="medium", app_title="2 · Arrays and tensors", layout_file="layouts/02_tensors.slides.json")
 
 with app.setup:
     from time import perf_counter

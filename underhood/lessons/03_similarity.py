@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="3 · Pixel similarity")
+app = marimo.App(width="medium", app_title="3 · Pixel similarity", layout_file="layouts/03_similarity.slides.json")
 
 with app.setup:
     import marimo as mo

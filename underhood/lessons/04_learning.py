@@ -1,6 +1,8 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="4 · From similarity to learning")
+app = marimo.App(
+    width="medium", app_title="4 · From similarity to learning", layout_file="layouts/04_learning.slides.json"
+)
 
 with app.setup:
     import marimo as mo

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="5 · Gradients")
+app = marimo.App(width="medium", app_title="5 · Gradients", layout_file="layouts/05_gradients.slides.json")
 
 with app.setup:
     import marimo as mo

@@ -1,6 +1,8 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="6 · The roller coaster")
+app = marimo.App(
+    width="medium", app_title="6 · The roller coaster", layout_file="layouts/06_roller_coaster.slides.json"
+)
 
 with app.setup:
     import marimo as mo
@@ -586,9 +588,7 @@ def _(best_loss, mse, speed, speed_at, z):
     return
 
 
-app.cell(hide_code=True)
-
-
+@app.cell(hide_code=True)
 def _():
     mo.md("""
     Where 0.1 cost 28,000 times as much in a as in c before, it now costs about the same. The valley is nearly

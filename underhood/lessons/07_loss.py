@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="7 · A loss for digits")
+app = marimo.App(width="medium", app_title="7 · A loss for digits", layout_file="layouts/07_loss.slides.json")
 
 with app.setup:
     import marimo as mo

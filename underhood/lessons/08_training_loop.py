@@ -1,6 +1,10 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="8 · Mini-batches and the training loop")
+app = marimo.App(
+    width="medium",
+    app_title="8 · Mini-batches and the training loop",
+    layout_file="layouts/08_training_loop.slides.json",
+)
 
 with app.setup:
     import string

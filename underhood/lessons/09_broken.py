@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="9 · Broken on purpose")
+app = marimo.App(width="medium", app_title="9 · Broken on purpose", layout_file="layouts/09_broken.slides.json")
 
 with app.setup:
     import inspect

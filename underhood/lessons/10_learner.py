@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="10 · Optimizer and Learner")
+app = marimo.App(width="medium", app_title="10 · Optimizer and Learner", layout_file="layouts/10_learner.slides.json")
 
 with app.setup:
     import inspect

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="11 · A nonlinearity")
+app = marimo.App(width="medium", app_title="11 · A nonlinearity", layout_file="layouts/11_nonlinearity.slides.json")
 
 with app.setup:
     import marimo as mo

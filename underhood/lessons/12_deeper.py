@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="12 · Going deeper")
+app = marimo.App(width="medium", app_title="12 · Going deeper", layout_file="layouts/12_deeper.slides.json")
 
 with app.setup:
     import os

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="13 · Overfitting")
+app = marimo.App(width="medium", app_title="13 · Overfitting", layout_file="layouts/13_overfitting.slides.json")
 
 with app.setup:
     import marimo as mo

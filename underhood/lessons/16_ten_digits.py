@@ -1,6 +1,8 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="16 · Ten digits and your own images")
+app = marimo.App(
+    width="medium", app_title="16 · Ten digits and your own images", layout_file="layouts/16_ten_digits.slides.json"
+)
 
 with app.setup:
     import copy

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="17 · The questionnaire")
+app = marimo.App(width="medium", app_title="17 · The questionnaire", layout_file="layouts/17_questionnaire.slides.json")
 
 with app.setup:
     import copy

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="18 · Glossary")
+app = marimo.App(width="medium", app_title="18 · Glossary", layout_file="layouts/18_glossary.slides.json")
 
 with app.setup:
     from itertools import groupby

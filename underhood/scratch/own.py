@@ -39,7 +39,7 @@ class Linear:
         return x @ self.weight.T + self.bias
 
     def parameters(self) -> list[Tensor]:
-        """Weight and bias."""
+        """Weight [outputs, inputs] and bias [outputs]."""
         return [self.weight, self.bias]
 
 
@@ -51,7 +51,7 @@ class ReLU:
         return x.clamp(min=0)
 
     def parameters(self) -> list[Tensor]:
-        """None."""
+        """There are none: []."""
         return []
 
 
@@ -68,7 +68,7 @@ class Sequential:
         return x
 
     def parameters(self) -> list[Tensor]:
-        """The parameters of all modules."""
+        """The parameters of all modules, [outputs, inputs] and [outputs] of each linear one."""
         return [p for module in self.modules for p in module.parameters()]
 
 

@@ -19,19 +19,19 @@ import numpy as np
 from underhood.analysis import fixed_and_broken
 from underhood.core.errors import UnderhoodError
 from underhood.data.read import LoadedData
-from underhood.preparation import get_fit
 from underhood.training import RunLog
 from underhood.training.candidates import SHARES, Candidate, operations
 from underhood.training.comparison import MOST_COMPARED, compare
 from underhood.training.config import DIGIT_SETS, Augment, ModelName, TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
-from underhood.training.recipe import LEAST_EPOCHS_TO_AUGMENT, choose_recipe
-from underhood.training.setup import BACKBONE_SIZES, load_config_data
+from underhood.training.recipe import LEAST_EPOCHS_TO_AUGMENT, usual_epochs
+from underhood.training.setup import BACKBONE_SIZES, load_config_data, why_no_backbone
 
 BUDGET = {"fast": 0.6e12, "normal": 4e12, "best": 30e12}  # multiply-adds of a backbone that a training may take, and
 COMPARISON = 0.15  # the fraction of them that a comparison may take beside its first fold
 SMALL_BACKBONE = 128  # pixels a side, where the usual size would exceed the budget
 SURELY = 1.645  # standard deviations: one-sided, at 5 %
+HELPS = {"normal": SURELY, "best": 0.5}  # from which gain on images are mirrored: long trainings profit much more
 TOLERANCE = {"fast": 0.01, "normal": 0.005, "best": 0.0}  # of accuracy, that a cheaper model may be expected to lose
 
 
@@ -110,7 +110,7 @@ def _candidates(moved: TrainConfig, config: TrainConfig, loaded: LoadedData) -> 
         for name, model in names.items()
     ]
     count = len(loaded.dataset.train)
-    if config.tune != "none" and _fits_backbone(config):
+    if not why_no_backbone(config):
         candidates += [_backbone("frozen", config, count), _backbone("tuned", config, count)]
     for one in candidates:
         one.operations = one.operations or operations(one, count)
@@ -132,8 +132,10 @@ def _choose_augmentation(
     strengths: list[Augment] = [config.augment or "standard"]
     strengths += ["light"] if config.augment is None and config.tune != "all" else []
     flips = [False, True] if config.flip is None else [config.flip]
+    epochs = config.epochs or usual_epochs(_part(count), "conv", config.effort)  # the more, the more it helps
+    small = replace(small, effort="normal", epochs=epochs)
     tried = [
-        Candidate("scratch", replace(small, effort="normal", augment=strength, flip=flip), loaded=loaded)
+        Candidate("scratch", replace(small, augment=strength, flip=flip), loaded=loaded)
         for flip, strength in itertools.product(flips, strengths)
     ]
     if not _worth_trying(tried, config, count):
@@ -144,7 +146,7 @@ def _choose_augmentation(
         return config, []
     if not all(one.right for one in tried):
         return config, []
-    flip = flips[0] if len(flips) < 2 else _gain_of_mirroring(tried) > SURELY
+    flip = flips[0] if len(flips) < 2 else _gain_of_mirroring(tried) > HELPS[config.effort]
     best = max((one for one in tried if one.config.flip == flip), key=lambda one: one.accuracy)
     for one in tried:
         one.operations = one.done
@@ -154,11 +156,15 @@ def _choose_augmentation(
 
 def _worth_trying(tried: list[Candidate], config: TrainConfig, count: int) -> bool:
     """Whether there is a choice, images are seen often enough to be moved, and a fold is within the budget."""
-    usual = choose_recipe(count, config.effort, "conv", config.epochs)
-    part = math.ceil(min(count, MOST_COMPARED) * SHARES[-1])
-    cost = sum(one.cost(operations(one, part)) for one in tried)
-    often = config.effort != "fast" and usual.epochs >= LEAST_EPOCHS_TO_AUGMENT
+    epochs = config.epochs or usual_epochs(count, "conv", config.effort)
+    cost = sum(one.cost(operations(one, _part(count))) for one in tried)
+    often = config.effort != "fast" and epochs >= LEAST_EPOCHS_TO_AUGMENT
     return often and len(tried) > 1 and cost <= BUDGET[config.effort] / 4
+
+
+def _part(count: int) -> int:
+    """How many of the training images train a network that is compared."""
+    return math.ceil(min(count, MOST_COMPARED) * SHARES[-1])
 
 
 def _tested(tried: list[Candidate], flip: bool) -> np.ndarray:
@@ -206,14 +212,6 @@ def _report(candidates: list[Candidate], best: Candidate | None, count: int, log
         seconds = best.seconds * best.operations / best.done if measured else 0
         estimate = f"; training it takes about {max(1, round(seconds)):,} s here" if seconds else ""
         log.log(f"{best.describe()} is chosen{estimate}")
-
-
-def _fits_backbone(config: TrainConfig) -> bool:
-    """Whether the other options leave room for a backbone."""
-    from underhood.pretrained import SMALLEST
-
-    digits = config.fit is not None and get_fit(config.fit).reads_digits
-    return config.channels != 1 and (config.size or SMALLEST) >= SMALLEST and not digits
 
 
 def _backbone(name: str, config: TrainConfig, count: int) -> Candidate:

@@ -99,7 +99,8 @@ def choose_recipe(
 
 def usual_epochs(count: int, model: str, effort: str) -> int:
     """The number of epochs from scratch for ``count`` training images: the more, the fewer images there are."""
-    usual = min(60, max(6 if model == "vgg" else 3, round(15 * (1440 / count) ** 0.3)))
+    power = 0.7 if model == "vgg" and count < 1440 else 0.3
+    usual = min(60, max(6 if model == "vgg" else 3, round(15 * (1440 / count) ** power)))
     return max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
 
 

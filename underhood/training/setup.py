@@ -9,7 +9,7 @@ import numpy as np
 from underhood.core.errors import RunError
 from underhood.data.read import LoadedData, load_data
 from underhood.data.split import digest
-from underhood.preparation import Preparation
+from underhood.preparation import Preparation, get_fit
 from underhood.preparation.files import expanduser
 from underhood.runs import sha256
 from underhood.runs.checkpoint import Run, load_run
@@ -85,6 +85,21 @@ def shared_facts(loaded: LoadedData, recipe: Recipe, config: TrainConfig, earlie
 def has_published_weights(config: TrainConfig) -> bool:
     """Whether the model that was asked for has weights that were trained on photographs."""
     return config.model in BACKBONES or (config.model in WITH_WEIGHTS and config.tune not in (None, "none"))
+
+
+def why_no_backbone(config: TrainConfig) -> str:
+    """Why the options leave no room for a backbone; empty where they do."""
+    from underhood.pretrained import SMALLEST
+
+    if config.tune == "none":
+        return "--tune none trains from scratch"
+    if config.channels == 1:
+        return "--channels 1, and a backbone takes colour images"
+    if config.size is not None and config.size < SMALLEST:
+        return f"--size {config.size}, and a backbone takes {SMALLEST} pixels or more"
+    if config.fit is not None and get_fit(config.fit).reads_digits:
+        return f"--fit {config.fit} prepares digits"
+    return ""
 
 
 def load_config_data(
