@@ -41,9 +41,9 @@ def _():
     mo.md("""
     ## Ten digits
 
-    From now on the data has all ten digits. Everything in this lesson happens while you wait, so we take a thousand
-    images to train on and a thousand others to measure with, chosen at random. Later you will see what all of MNIST
-    changes.
+    From now on the data has all ten digits. Nearly everything in this lesson happens while you wait, so we take a
+    thousand images to train on and a thousand others to measure with, chosen at random. Later you will see what all
+    of MNIST changes.
     """)
     return
 
@@ -95,8 +95,9 @@ def _(untrained):
     every loss: it is smaller when the predictions are better, and it has a gradient.
 
     The next cell makes one of the project's models by its name, and trains it on our thousand images with the
-    one-cycle schedule of lesson 10. Its first layer, `Normalize`, brings the pixels to mean 0 and standard deviation
-    1, as we did by hand with the roller coaster's times; the rest of `linear` is the matrix with ten outputs.
+    one-cycle schedule of lesson 10 and the `Learner`'s default optimizer, AdamW. Its first layer, `Normalize`, brings
+    the pixels to mean 0 and standard deviation 1, as we did by hand with the roller coaster's times; the rest of
+    `linear` is the matrix with ten outputs.
     """)
     return
 
@@ -360,7 +361,8 @@ def _():
     This is how Yann LeCun made networks read. At AT&T's Bell Laboratories in 1989, he and his colleagues trained a
     network of such layers on the digits of handwritten zip codes from real letters; LeNet-5, the network of their
     paper of 1998, is the model for nearly all that came after it. At times such networks read a tenth of all cheques
-    in the United States, while most researchers were looking elsewhere.
+    in the United States, while most researchers were looking elsewhere. (The few who went on were proved right: the
+    Turing Award of 2018, computer science's highest prize, went to LeCun, Geoffrey Hinton and Yoshua Bengio.)
 
     ## Why the same weights everywhere?
 
@@ -408,7 +410,7 @@ def _():
     (`[None, None]` puts two axes of length 1 in front. Mathematicians turn the kernel upside down and left to right
     before they call it a convolution; in deep learning nobody does, as a learned kernel would only be learned the
     other way round.) As a layer, with weights of its own that are trained, it is `nn.Conv2d`; fastai's `ConvLayer`
-    is the same with what usually follows it. Its arguments answer four questions.
+    is the same with what usually follows it. Beside the size of the kernel, its arguments answer three questions.
 
     **How many channels?** A kernel looks at *all* the channels of its input, so for a colour image it is 3 × 3 × 3:
     nine weights for red, nine for green, nine for blue, and all 27 products go into one sum. And a layer has several
@@ -510,7 +512,7 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    And why more than one layer? Because a window of 3 × 3 sees no more than the bit of an edge. But a window of 3 ×
+    And why more than one layer? Because a window of 3 × 3 sees no more than a bit of an edge. But a window of 3 ×
     3 over the output of such a layer sees nine answers, which together come from 5 × 5 pixels, and after a pooling
     from far more. So the second layer can ask for an edge that turns a corner, the third for a loop. Each layer
     makes larger things out of the smaller ones that the layer below has found.
@@ -541,8 +543,8 @@ def _():
     channel, subtracts its mean over the mini-batch and divides by its standard deviation, and then multiplies by one
     learned number and adds another. It is the same medicine as for the roller coaster, numbers of a reasonable size,
     only between the layers and during training, so that a higher learning rate does no harm. When the model predicts
-    there may be just one image, so it uses averages that it noted while it trained: *that* is why a model has
-    `train()` and `eval()`, and why forgetting `eval()` is a famous mistake.
+    there may be just one image, so it uses averages that it noted while it trained. Together with the dropout of
+    lesson 10, *that* is why a model has `train()` and `eval()`, and why forgetting `eval()` is a famous mistake.
 
     Let us train it on the same thousand images.
     """)
@@ -726,13 +728,14 @@ def _(plain_sizes):
     and because ReLU lets only half of the numbers through. After eight blocks that is 0.4 times itself eight times,
     less than a thousandth. The loss hardly depends on the first layer, so its gradient is nearly nothing, and it
     hardly learns. This is the **vanishing gradient**; Sepp Hochreiter, a student of Jürgen Schmidhuber, described it
-    in 1991.
+    in 1991, and Yoshua Bengio and his colleagues in 1994.
 
     Kaiming He and his colleagues at Microsoft Research found a remedy in 2015 that takes one plus sign. Let each
     block compute not the new activations, but *what to add to the old ones*: the output is `x + layers(x)`. The part
     that is added is the **residual**, what is left over between what comes in and what should come out, and `x` gets
-    past the block on a **shortcut** (also *skip connection*; torchvision calls a block with a shortcut `BasicBlock`,
-    fastai `ResBlock`).
+    past the block on a **shortcut** (also *skip connection*; torchvision, PyTorch's library for images, calls a block
+    with a shortcut `BasicBlock`, fastai `ResBlock`). To be a module for PyTorch, our class builds on `nn.Module`;
+    `super().__init__()` runs the `__init__` of `nn.Module`, so that `parameters()` will find those of the layers.
     """)
     return
 
@@ -846,9 +849,9 @@ def _(depth, sizes):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Each mark on the vertical axis is a factor of many. (Such an axis is called *logarithmic*; a straight line on it
-    means: the same factor again and again.) Does it matter for what the networks learn? Both, with twenty blocks,
-    the same start, the same images in the same order:
+    On the vertical axis, each step upwards multiplies the number. (Such an axis is called *logarithmic*; a straight
+    line on it means: the same factor again and again.) Does it matter for what the networks learn? Both, with twenty
+    blocks, the same start, the same images in the same order:
     """)
     return
 
@@ -872,9 +875,10 @@ def _(deep_accuracy):
     To be honest about history: the networks of He and his colleagues had batch normalisation, which by itself keeps
     gradients from vanishing. They saw that a plain network of 56 layers was still worse than one of 20, even on the
     images that it was trained on, so it was not a lack of images; the deeper network just could not be trained as
-    well. With shortcuts it could. In the same year a network of theirs with 152 layers won the largest competition
-    for recognising images, ImageNet's. Shortcuts have been part of nearly every deep network since, those that write
-    text included.
+    well. With shortcuts it could. In the same year networks of theirs, with up to 152 layers, won the largest
+    competition for recognising images, ImageNet's. (Half a year before them, Rupesh Srivastava, Klaus Greff and Jürgen
+    Schmidhuber had published *highway networks*, which compute by themselves how much goes past each layer.)
+    Shortcuts have been part of nearly every deep network since, those that write text included.
 
     **ResNet-18** is their smallest: one convolution, eight blocks of two convolutions with a shortcut around each
     pair, and a matrix. In the chapter that this course follows, it tells 3s from 7s with an accuracy of 0.9971 after
@@ -957,13 +961,14 @@ def _():
 
     - **The interval.** Had we drawn ten thousand other digits to measure with, every accuracy would have come out a
       little differently, by luck. The interval says how much: for a figure measured on so many images, it is made so
-      that in 95 of 100 cases the accuracy on *endlessly* many images lies within. (`wilson_interval` computes it, by
-      a formula that Edwin Wilson published in 1927. The more images, the narrower.) Where two intervals do not
-      overlap, as those of `conv` and `vgg`, the difference is hardly luck. Where they do, it may be.
+      that in 95 of 100 cases the accuracy on *endlessly* many images lies within. Statistics calls it a *confidence
+      interval*. (`wilson_interval` computes it, by a formula that Edwin Wilson published in 1927. The more images, the
+      narrower.) Where two intervals do not overlap, as those of `conv` and `vgg`, the difference is hardly luck. Where
+      they do, it may be.
     - **Fixes and breaks** count against the rung above in the table: how many images are newly right, and how many
-      are newly wrong. `linear` is right about 1,179 images that the mean digits had wrong, and wrong about 173 that
-      they had right. A better model seldom only fixes.
-    - **`conv` against `net`** is the most instructive step. It has *fewer* parameters, and leaves a fifth of the
+      are newly wrong. `linear` has 1,179 images right that the mean digits had wrong, and 173 wrong that they had
+      right. A better model seldom only fixes.
+    - **`conv` against `net`** is the most instructive step. It has *fewer* parameters, and makes only a fifth as many
       mistakes. What counts is not how many weights there are but where they are used.
     - **The last rung goes down.** With 37 times the parameters of `vgg`, ResNet-18 fixes 26 images and breaks 41
       after its one epoch. Is it worse? The intervals overlap, and 26 against 41 may be luck; but it is certainly not
