@@ -23,11 +23,11 @@ def _():
 
     Since lesson 1 we have kept some images apart and measured on those only. It was said to be important, and it
     never seemed to matter much: on the training images the figures were nearly the same. That was so because we had
-    thousands of them. Most people who train a model have not: they have fifty X-rays, or two hundred photographs of
+    thousands of them. Most people who train a model do not: they have fifty X-rays, or two hundred photographs of
     their products. This lesson is about what happens then.
 
     **After this lesson** you can see from two curves whether a model has learned or has learned by heart, you know
-    five things that help and try the best of them, you can decide when to stop training, and you can say why a
+    five things that help and have tried two of them, you can decide when to stop training, and you can say why a
     validation set wears out and what a test set is for. **It takes about 60 minutes.**
     """)
     return
@@ -66,7 +66,7 @@ def _(first):
     _sheet = np.concatenate(np.concatenate(_images.reshape(5, 10, *_images.shape[1:]), axis=1), axis=1)
     figure(
         show_images([_sheet], columns=1, side=6, cmap="Greys"),
-        "All fifty training images, about five of each digit, each by another hand.",
+        "All fifty training images, about five of each digit, in many different hands.",
     )
     return
 
@@ -78,7 +78,8 @@ def _():
 
     The model is `net` from lessons 11 and 12: a matrix, ReLU, a matrix. To see *when* something happens, we want the
     loss after each epoch, on both sets. `Learner.epochs` trains as `Learner.fit` does, but instead of printing a row
-    of the table after each epoch, it hands it out. The learning rate stays the same from the first step to the last.
+    of the table after each epoch, it hands it out. The optimizer is the `Learner`'s default, AdamW, and the learning
+    rate stays the same from the first step to the last.
     """)
     return
 
@@ -262,8 +263,8 @@ def _():
     steps, may learn what matters or learn by heart, and its training loss looks the same in both cases. Only images
     that it has never seen tell you which it was. **A low training loss proves nothing.**
 
-    Move the slider down: with a quarter of the labels wrong, the training images are still learned to the last one,
-    the wrong ones included, and that harms what it says of others. Wrong labels are common in real data.
+    Move the slider down: with a quarter of the labels shuffled, the training images are still learned to the last
+    one, the wrong labels included, and that harms what it says of others. Wrong labels are common in real data.
 
     ## More images
 
@@ -312,10 +313,10 @@ def _():
     ## Data augmentation
 
     And if there are no more images to be had? Then we make some. A 3 that is moved a little, turned by a few degrees
-    or made slightly larger is still a 3, but to the model it is a new image: nearly all its numbers differ. To do so
-    is called **data augmentation**: the model is shown every training image in such a changed form, and in *another*
-    one in each epoch. We do not tell it more facts; we tell it something that we know and it does not, namely which
-    changes do not matter.
+    or made slightly larger is still a 3, but to the model it is a new image: wherever there is a stroke, its numbers
+    differ. To do so is called **data augmentation**: the model is shown every training image in such a changed form,
+    and in *another* one in each epoch. We do not tell it more facts; we tell it something that we know and it does
+    not, namely which changes do not matter.
 
     The class `Augmentation` says how far images may be changed at most, and `augment` changes a batch of images,
     each by random amounts within these limits. (The random numbers depend on the `key`; the `DataLoader` makes it of
@@ -421,7 +422,7 @@ def _(augmented, bare):
 
     The price is time, since a harder task takes more epochs, and it is no magic: twenty forms of one writer's 4 are
     less than twenty writers' 4s. (On scikit-learn's small digits, where one pixel is an eighth of the image, it
-    gains nothing.) (In fastai this is `aug_transforms`, in PyTorch's torchvision `transforms.v2`; in both you choose
+    gains nothing. In fastai this is `aug_transforms`, in PyTorch's torchvision `transforms.v2`; in both you choose
     what suits your images.)
 
     ## Three more remedies
@@ -434,8 +435,10 @@ def _(augmented, bare):
     **Weight decay.** Specks need large weights: to answer rightly because of one pixel, the model must weigh this
     pixel heavily. So with each step, the optimizer also multiplies every weight by a number just below 1. A weight
     that is not needed again and again fades away, and what remains is what many images agree on. In PyTorch it is an
-    argument of the optimizer, `torch.optim.AdamW(parameters, lr, weight_decay=0.01)`. It helps a little, and nearly
-    always; large models are hardly ever trained without.
+    argument of the optimizer, `torch.optim.AdamW(parameters, lr, weight_decay=0.01)`; 0.01 is AdamW's default, so the
+    models of this lesson have had a little of it all along. It helps a little, and nearly always; large models are
+    hardly ever trained without. (Whatever makes it harder to learn by heart is called *regularisation*. The dropout
+    of lesson 10 is another such thing.)
 
     **Stopping early.** If the validation loss is lowest after epoch 12, why go on to 60? *Early stopping* keeps the
     weights of the best epoch, and gives up when there was no better one for some epochs, a number that is called
@@ -443,12 +446,12 @@ def _(augmented, bare):
 
     ## When to stop
 
-    It is not always the best thing, though. The validation loss jumps up and down from epoch to epoch, and of sixty
-    epochs the best one is the best partly by luck. The accuracy, which is what you want in the end, often still
-    rises when the loss has turned. And with a schedule such as one cycle, which lowers the learning rate to almost
-    nothing at the end, a model that is stopped halfway has never had its quiet last steps. That is why many people,
-    and `underhood train` too, decide on a number of epochs beforehand, take the model as it is after the last, and
-    if the curves show that it was too long, train again with fewer.
+    To stop by the validation set is honest, as lesson 6 said. It is not always best, though. The validation loss
+    jumps up and down from epoch to epoch, and of sixty epochs the best one is the best partly by luck. The accuracy,
+    which is what you want in the end, often still rises when the loss has turned. And with a schedule such as one
+    cycle, which lowers the learning rate to almost nothing at the end, a model that is stopped halfway has never had
+    its quiet last steps. That is why many people, and `underhood train` too, decide on a number of epochs beforehand,
+    take the model as it is after the last, and if the curves show that it was too long, train again with fewer.
 
     So, in which order? Look at the training loss first. If it is high, the model underfits: train longer, or take a
     larger model. If it is low and the gap is wide, then more images, then augmentation, then weight decay, then a
@@ -548,7 +551,7 @@ def _():
     - Choosing by the validation set wears it out. The test set is used once, at the end.
 
     **New words:** overfitting, underfitting, generalisation gap, learning curve, data augmentation, weight decay,
-    early stopping, patience, test set.
+    regularisation, early stopping, patience, test set.
 
     ## Exercises
 
