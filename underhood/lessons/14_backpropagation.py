@@ -590,7 +590,8 @@ def _():
     Going back is what it was on six nodes: start at the loss, and at each operation multiply by its local gradient.
     The new question is only how to arrange tables so that a product does it for all images at once. Two facts
     settle it every time: **a gradient has the shape of what it belongs to**, and **a matrix product sums over the
-    side that its two factors share**. The shapes in brackets are those of MNIST with 200 hidden nodes.
+    side that its two factors share**. The shapes in brackets are those of MNIST with 200 hidden nodes. (That is the
+    chapter's word for what lesson 11 called units.)
 
     **1. At the logits: `difference = (y_hat - y) / n`**, [60000, 10]. Prediction minus truth. It is divided by the
     number of images because the loss is an *average*: a single image counts for one n-th of it. Without the
@@ -598,8 +599,8 @@ def _():
     1,000 images would be wrong for 60,000.
 
     **2. For `w2`: `h1.T @ difference`**, where `h1` is h with its column of ones. One weight connects one hidden
-    node with one score. It is a product node, so its gradient is the other factor, the activation, times the
-    difference at the score. Every image uses the same weight, so these products are added over the images. To be
+    node with one score, by a product, so its gradient is the other factor, the activation, times the difference at
+    the score. Every image uses the same weight, so these products are added over the images. To be
     summed over, the images must be the side that both factors share: [201, 60000] @ [60000, 10]. As `h1` is [60000,
     201], it has to be transposed. What comes out is [201, 10], the shape of `w2`.
 
@@ -964,10 +965,11 @@ def _():
     mo.md("""
     All fifty are the same to the last digit, and one hidden node cannot tell ten digits apart.
 
-    **Why small?** With large weights, large numbers enter the sigmoid, and its values lie near 0 or 1. There h · (1
-    − h) is almost 0, and every gradient that has to pass through is multiplied by it. The weights before it receive
-    next to nothing and stay what they were. Such a hidden node is called **dead**. Choose how large the first
-    weights are (their standard deviation), see where the activations lie, and what sixty iterations can still do.
+    **Why small?** With large weights, large numbers enter the sigmoid, and its values lie near 0 or 1. There h
+    · (1 − h) is almost 0, and every gradient that has to pass through is multiplied by it. The weights before
+    it receive next to nothing and stay what they were. Such a hidden node is called **dead**, or *saturated*.
+    Choose how large the first weights are (their standard deviation), see where the activations lie, and what
+    sixty iterations can still do.
     """)
     return
 
@@ -1012,9 +1014,9 @@ def _():
     ## The book's trace
 
     Now the real thing. The chapter takes all 60,000 images for each step, raw pixels from 0 to 255, 200 hidden
-    nodes and a learning rate of 0.01. Its Elixir version prints the loss and the accuracy after each iteration.
-    With the same random numbers to begin with (`chapter11_weights` draws them as Elixir's Nx does) and with our own
-    `back`, the first line has to be its first line.
+    nodes and a learning rate of 0.01. A version of it in the language Elixir prints the loss and the accuracy after
+    each iteration. With the same random numbers to begin with (`chapter11_weights` draws them as Nx does, Elixir's
+    library for tensors) and with our own `back`, our first line has to be its first line.
     """)
     return
 
