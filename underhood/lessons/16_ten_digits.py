@@ -43,7 +43,8 @@ def _():
 
     ## From two to ten
 
-    What changes if there are ten answers in place of two? Less than one might expect. This is all of it:
+    What changes if there are ten answers in place of two? Less than one might expect. This is all of it, collected from
+    lessons 12 and 14:
     """)
     return
 
