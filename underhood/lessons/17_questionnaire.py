@@ -23,8 +23,8 @@ def _():
     mo.md("""
     # 17 · The questionnaire
 
-    The chapter of fastbook that this course follows ends with 37 questions, in the order of the chapter. Here they
-    are in our words. They are worth more than they look: to recognise an explanation when you read it is easy, to
+    The chapter of fastai's book that this course follows ends with 37 questions, in the order of the chapter. Here
+    they are in our words. They are worth more than they look: to recognise an explanation when you read it is easy, to
     give it yourself is what shows that you have it.
 
     **So this is how to use the page.** Read a question, and answer it aloud or on paper, in whole sentences, before
@@ -261,7 +261,7 @@ def _(asked, part):
 
     ### 14. What are the seven steps of learning by gradient descent?
 
-    1. *Initialize* the parameters.
+    1. *Initialise* the parameters.
     2. *Predict* with them.
     3. Compute the *loss*: how bad are the predictions?
     4. Compute the *gradient*: how does the loss change with each parameter?
@@ -271,11 +271,12 @@ def _(asked, part):
 
     → 4, 6
 
-    ### 15. How are the weights of a model initialized?
+    ### 15. How are the weights of a model initialised?
 
     At random, with small numbers. They are going to be improved anyway, so that the start need not be good; but it
-    must not be the same everywhere. If all weights of a layer began equal, they would all get the same gradient and
-    stay equal for ever. (A single linear layer has no such problem, and may start from zeros.)
+    must not be the same everywhere. If all weights of a layer began equal, all its units would compute the same, get
+    the same gradients, and stay copies of one another for ever. (A single linear layer has no such problem, and may
+    start from zeros.)
 
     → 6, 14
 
