@@ -280,9 +280,10 @@ def _():
     d · d, so d enters twice, each time with the other factor d as its local gradient, and d + d is the 2 · d of the
     table.
 
-    **Where does h · (1 − h) come from?** From the chain rule. The sigmoid is h = 1/u with u = 1 + e⁻ᵃ. The local
-    gradient of 1/u is −1/u², that of u with respect to a is −e⁻ᵃ, and their product is e⁻ᵃ/u². Write it as 1/u ·
-    e⁻ᵃ/u. The first factor is h. In the second, e⁻ᵃ is u − 1, and (u − 1)/u is 1 − h.
+    **Where does h · (1 − h) come from?** From the chain rule, and two rules from school: the derivative of 1/u
+    is −1/u², and eˣ is its own derivative. The sigmoid is h = 1/u with u = 1 + e⁻ᵃ. The local gradient of 1/u
+    is −1/u², that of u with respect to a is −e⁻ᵃ, and their product is e⁻ᵃ/u². Write it as 1/u · e⁻ᵃ/u. The
+    first factor is h. In the second, e⁻ᵃ is u − 1, and (u − 1)/u is 1 − h.
     """)
     return
 
@@ -376,10 +377,10 @@ def _():
     mo.md("""
     Infinity divided by infinity is `nan`, "not a number", and a single `nan` in a loss spreads to every weight.
 
-    **The loss.** Only one of the ten probabilities matters: the one that the model gives to the right digit. Our
-    loss shall be 0 if it is 1, and grow the more the closer it comes to 0. The **cross-entropy** is minus its
-    logarithm, averaged over the images. (The word comes from information theory: −log p measures the surprise at an
-    event of probability p.)
+    **The loss.** Only one of the ten probabilities matters: the one that the model gives to the right digit.
+    Our loss shall be 0 if it is 1, and grow the more the closer it comes to 0. The **cross-entropy** is minus
+    its logarithm (the natural one, which undoes eˣ), averaged over the images. (The word comes from information
+    theory: −log p measures the surprise at an event of probability p.)
     """)
     return
 
@@ -598,11 +599,11 @@ def _():
     division the gradient would be as many times larger as there are images, and a learning rate that works for
     1,000 images would be wrong for 60,000.
 
-    **2. For `w2`: `h1.T @ difference`**, where `h1` is h with its column of ones. One weight connects one hidden
-    node with one score, by a product, so its gradient is the other factor, the activation, times the difference at
-    the score. Every image uses the same weight, so these products are added over the images. To be
-    summed over, the images must be the side that both factors share: [201, 60000] @ [60000, 10]. As `h1` is [60000,
-    201], it has to be transposed. What comes out is [201, 10], the shape of `w2`.
+    **2. For `w2`: `h1.T @ difference`**, where `h1` is h with its column of ones. One weight connects one
+    hidden node with one score, by a product, so its gradient is the other factor, the activation, times the
+    difference at the score. Every image uses the same weight, so these products are added over the images. To
+    be summed over, the images must be the side that both factors share: [201, 60000] @ [60000, 10]. As `h1` is
+    [60000, 201], it has to be transposed. What comes out is [201, 10], the shape of `w2`.
 
     **3. Back to h: `difference @ w2[1:].T`.** A hidden activation goes ten ways, into ten scores. So the ten
     products of weight and difference are added, and now the *scores* must be the shared side: [60000, 10] @ [10,
