@@ -449,10 +449,10 @@ def _():
 
     ## A 7 from your desk
 
-    Our network, then, is good at MNIST. Is it good at digits? The makers of MNIST scanned black ink on white forms,
-    turned it into light on black, scaled each digit until it fitted 20 × 20 pixels, and moved its centre of mass to
-    the middle of 28 × 28. A network that has seen nothing else knows nothing of thin pens, large sheets, or digits in
-    a corner.
+    Our network, then, is good at MNIST. Is it good at digits? The makers of MNIST took scans of black ink on white
+    forms, turned them into light on black, scaled each digit until it fitted 20 × 20 pixels, and moved its centre of
+    mass to the middle of 28 × 28. A network that has seen nothing else knows nothing of thin pens, large sheets, or
+    digits in a corner.
 
     Here is a 7 on a sheet of 280 × 280 pixels, as a person might write it. Turn it, move it, change the pen. Then
     take steps of the preparation away, one by one, and see what reaches the model.
