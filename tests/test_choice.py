@@ -24,7 +24,7 @@ from underhood.core.errors import DivergedError, UnderhoodError
 from underhood.core.images import Dataset
 from underhood.training import Reporter, RunLog, choice, comparison
 from underhood.training.candidates import CANDIDATE_COLUMNS, CANDIDATES_FILE, Candidate, operations, write_candidates
-from underhood.training.choice import BUDGET, choose_config, is_open
+from underhood.training.choice import BUDGET, CHEAP, choose_config, is_open
 from underhood.training.config import TrainConfig
 from underhood.training.recipe import choose_recipe
 from underhood.training.record import require_same_request
@@ -216,16 +216,23 @@ def test_options_that_leave_one_candidate_compare_nothing(
     "options", [{"tune": "none"}, {"size": 8}, {"size": 31}, {"channels": 1}, {"fit": "digit"}], ids=str
 )
 def test_options_that_leave_no_room_for_a_backbone_compare_networks_from_scratch(
-    options: dict[str, Any], tmp_path: Path
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(CHEAP, "normal", 0.0)
     config, candidates = choose(textures(tmp_path / "data"), epochs=1, **options)
     assert [(one.name, one.config.model) for one in candidates] == [("scratch", "conv"), ("wide", "vgg")]
     assert config.tune == "none"
 
 
+def test_where_the_wider_network_costs_little_the_smaller_one_is_not_compared(tmp_path: Path) -> None:
+    config, [only] = choose(textures(tmp_path / "data"), epochs=1, tune="none")
+    assert (config.model, only.name) == ("vgg", "wide")
+    assert only.reason == "chosen: the only one that the options leave room for"
+
+
 def test_the_best_effort_trains_the_wider_network_if_it_trains_from_scratch(tmp_path: Path) -> None:
     config, [only] = choose(textures(tmp_path / "data"), epochs=1, tune="none", effort="best")
-    assert (config.model, only.name, only.reason) == ("vgg", "wide", "chosen: the only one in the budget")
+    assert (config.model, only.name) == ("vgg", "wide")
 
 
 @pytest.mark.parametrize("flags", [("--model", "conv"), ("--tune", "head", "--size", 32)])
@@ -250,8 +257,8 @@ def test_a_run_keeps_what_was_compared_and_why(tmp_path: Path, underhood: Comman
         "candidate", "model", "tune", "size", "augment", "flip", "gigaoperations", "images", "accuracy",
         "low", "high", "extrapolated", "chosen", "reason",
     )  # fmt: skip
-    assert [row["candidate"] for row in rows] == ["scratch", "wide", "frozen", "tuned"]
-    assert [row["tune"] for row in rows] == ["none", "none", "head", "all"]
+    assert [row["candidate"] for row in rows] == ["wide", "frozen", "tuned"]
+    assert [row["tune"] for row in rows] == ["none", "head", "all"]
     (chosen,) = [row for row in rows if row["chosen"] == "1"]
     assert chosen["model"] == done.json["model"]
     assert all(row["reason"] for row in rows)
@@ -268,7 +275,7 @@ def test_a_run_keeps_what_was_compared_and_why(tmp_path: Path, underhood: Comman
 
 def test_options_apply_to_every_candidate(tmp_path: Path) -> None:
     config, candidates = choose(textures(tmp_path / "data"), epochs=1, lr=0.002, size=64, seed=3)
-    assert [one.name for one in candidates] == ["scratch", "wide", "frozen", "tuned"]
+    assert [one.name for one in candidates] == ["wide", "frozen", "tuned"]
     for one in candidates:
         assert (one.config.epochs, one.config.lr, one.config.size, one.config.seed) == (1, 0.002, 64, 3)
         assert one.loaded is not None
@@ -388,14 +395,14 @@ def test_a_candidate_that_diverges_is_left_out(tmp_path: Path, monkeypatch: pyte
         return evaluate(entry, *rest)
 
     monkeypatch.setattr(comparison, "_evaluate", diverging)
-    data, failing = textures(tmp_path / "data"), {"tuned", "scratch", "wide"}
+    data, failing = textures(tmp_path / "data"), {"tuned", "wide"}
     config, candidates = choose(data, **SMALL)
     assert (config.model, config.tune) == ("efficientnet_lite0", "head")
     found = by_name(candidates)
-    assert found["scratch"].reason == found["tuned"].reason
+    assert found["wide"].reason == found["tuned"].reason
     assert found["tuned"].reason == "left out: the loss is nan at step 3: start again with a lower --lr"
     write_candidates(tmp_path, candidates, 10)
-    assert [row["chosen"] for row in table(tmp_path)] == ["0", "0", "1", "0"]
+    assert [row["chosen"] for row in table(tmp_path)] == ["0", "1", "0"]
     failing.add("frozen")
     with pytest.raises(UnderhoodError, match="the loss is nan at step 3: start again with a lower --lr"):
         choose(data, **SMALL)
@@ -406,7 +413,7 @@ def test_where_no_image_is_left_to_test_on_scratch_is_chosen_and_says_so(tmp_pat
     textures(data / "train", each=1)
     textures(data / "valid", each=2, side=41)
     config, candidates = choose(data, **SMALL)
-    assert config.model == "conv"
+    assert config.model == "vgg"
     assert candidates[0].reason == "chosen: no class has two images to compare models with"
 
 

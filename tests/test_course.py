@@ -38,8 +38,8 @@ UNAMBIGUOUS = {  # term → how it begins, in text and code: not to be met befor
     "convolution": "convol", "broadcasting": "broadcast", "autograd": "autograd",
 }  # fmt: skip
 PARTS = [
-    r"\*\*After this lesson\*\*", r"It\s+takes\s+about\s[^.]*(minutes|hour)", "## Summary", r"\*\*New words:\*\*", "## Exercises",
-    r"\*\*Further research", "## What you can read now", r"pytorch\.org/docs", r"\*\*Next:\*\*",
+    r"\*\*After this lesson\*\*", r"It\s+takes\s+about\s[^.]*(minutes|hour)", "## Summary", r"\*\*New words:\*\*",
+    "## Exercises", r"\*\*Further research", "## What you can read now", r"pytorch\.org/docs", r"\*\*Next:\*\*",
 ]  # fmt: skip
 LEAST_WORDS, LEAST_IN_ALL = 600, 13_000
 

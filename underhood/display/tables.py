@@ -172,7 +172,7 @@ def shortened(value: Any, most: int = 3) -> str:
 
 def span(value: Any) -> str:
     """A range [low, high] as text; of lists of numbers, the last. Anything else as ``shortened`` writes it."""
-    if len(value) != 2 or isinstance(value[0], list) != isinstance(value[1], list):
+    if not isinstance(value, list) or len(value) != 2 or isinstance(value[0], list) != isinstance(value[1], list):
         return shortened(value)
     low, high = (flat_cells(end) for end in value)
     return ("… " if len(low) > 1 else "") + f"{low[-1]:.6g} to {high[-1]:.6g}"

@@ -88,7 +88,7 @@ def _serve(app: "Starlette", listener: socket.socket) -> None:
 
 @contextmanager
 def _notebooks(folder: Path, port: int, token: str) -> Iterator[None]:
-    """marimo on the lessons, as a process of its own that ends with this one. It answers only to those who have the token."""
+    """marimo on the lessons, in a process of its own that ends with this one, for those who have the token."""
     # -P: files of the current folder must not shadow modules
     command = [
         sys.executable, "-P", "-m", "marimo", "edit", str(folder), "--skip-update-check", "--headless",

@@ -60,6 +60,13 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
+    `load` belongs to the course, like the other functions whose names come from `underhood`; a line such as
+    `from underhood.lessons import load`, at the top of the notebook, is what makes a function from elsewhere known
+    here. It gives us a *data set* with two parts, `dataset.train` and `dataset.valid`, and each part has `pixels`,
+    `labels` and the names of the `classes`. We look at all of them soon. (`underhood` is the program that this course
+    takes apart: `underhood train` trains networks on folders of images. Names that begin with `_` are notes of one
+    cell, which the others do not see.)
+
     To begin where everybody begins, with files on a disk, the next cell writes a few of these digits into a folder.
     Let us see what is in there. (`sorted` puts the names in order; `glob` finds everything that fits a pattern.)
     """)
@@ -208,8 +215,9 @@ def _():
     - `:` alone, which is all of them: `tensor[:, 9]` is the tenth column.
 
     Rows count from the top and columns from the left, as in reading. (In a graph at school the second number grows
-    upwards. Here it does not, and confusing the two is a mistake that everybody makes once.) If we leave the same
-    number of rows and columns out on all four sides, what is left is the middle of the image, a *centre crop*:
+    upwards, and the one for left and right comes first. Here both are the other way round, and to forget it is a
+    mistake that everybody makes once.) If we leave the same number of rows and columns out on all four sides, what is
+    left is the middle of the image, a *centre crop*:
     """)
     return
 
@@ -268,7 +276,8 @@ def _():
     ## Many images, and colour
 
     One image is a table, rows and columns. All images of the training set together are a stack of tables, and their
-    numbers are still one block. PyTorch prints how long the block is in each direction:
+    numbers are still one block. (`torch.from_numpy` makes a tensor of a NumPy array without copying its numbers;
+    `torch.tensor` copies them.) PyTorch prints how long the block is in each direction:
     """)
     return
 

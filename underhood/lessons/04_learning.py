@@ -534,8 +534,9 @@ def _():
     picture and ask which of the boxes you are in.
 
     **Initialise: how can it be good to begin with random numbers?** Because it does not matter much. Steps 2 to 6
-    improve *whatever* they begin with, so a good beginning would only save a few rounds. Random numbers need no
-    thought, and, unlike our difference of means, they are there for every problem.
+    improve *whatever* they begin with, so here a good beginning would only save a few rounds. Random numbers need no
+    thought, and, unlike our difference of means, they are there for every problem. They should be small, as lessons
+    9 and 10 will show: from a bad beginning even a good method takes long.
 
     **Direction: try it out.** How do you know whether a weight should go up or down? The simplest way in the world
     is to try. Make it a little larger and compute the loss. Make it a little smaller and compute the loss again.
@@ -579,7 +580,7 @@ def _():
 def _(difference, loss_of, try_each):
     torch.manual_seed(0)
     weights = 0.01 * torch.randn(difference.shape)  # [h, w]: 1 initialise
-    size = 1.6 / weights.numel()
+    size = 1.6 / weights.numel()  # numel: how many there are. If all move, a fully inked image's score moves by 1.6
     history = [weights]
     for _round in range(10):
         weights = weights + size * try_each(loss_of, weights, size)  # 2 to 5
@@ -644,8 +645,8 @@ def _(accuracies, difference, eights, handmade, images, losses, threes):
     brings no new idea of learning. It is this lesson's trying out, done enormously faster.
 
     **Stop: when?** When it is good enough for what you want, or when your time is up. And there is a third reason,
-    which sounds strange at first: when the accuracy on the validation set becomes *worse* while the loss is still
-    falling. Lesson 13 shows how that can be.
+    which sounds strange at first: when the loss on the validation set *rises* while the one on the training set is
+    still falling. Lesson 13 shows how that can be.
     """)
     return (computed,)
 

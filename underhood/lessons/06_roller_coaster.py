@@ -393,7 +393,7 @@ def _():
 
     When is it enough? We stopped after ten because we had to stop somewhere. Usually one fixes a number of steps
     beforehand, or stops when the loss hardly falls any more, or watches a metric on the validation set and stops
-    when that gets no better (lesson 13 shows why this is the most honest way). By the second rule we are done. Let
+    when that gets no better (lesson 13 compares these ways). By the second rule we are done. Let
     us see what we have.
 
     ## Every step is another curve
@@ -648,8 +648,8 @@ def _():
     lesson 5, and does not arrive in time; at 0.45 each step lands higher than the one before.
 
     Nothing about the model has changed, nor about gradient descent; only the scale of the input. That is why nearly
-    every program that trains something begins by bringing its inputs to one scale. We shall do so too: from the
-    next lesson on, pixels are divided by 255, so that they lie between 0 and 1.
+    every program that trains something begins by bringing its inputs to one scale. With pixels we have done so since
+    lesson 2: divided by 255, they lie between 0 and 1.
 
     ## Summary
 

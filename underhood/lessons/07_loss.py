@@ -95,10 +95,11 @@ def _():
     ## What should come out: targets
 
     For each image we also need the right answer, and a computer can only calculate with it if it is a number. A
-    **target** is the number that a model should give for an image, here 1 for a 3 and 0 for a 7. It is the label,
-    written as a number. (You can read it as the answer to "is this a 3?", 1 for yes and 0 for no. The other way
-    round would do as well; it only has to stay the same. PyTorch says *target*, and fastai calls images and targets
-    `x` and `y`.)
+    **target** is the number that a model should give for an image, here 1 for a 3 and 0 for a 7. It says the same
+    as the label, in the form that the loss needs. (The data set numbers its classes from 0, so its label of a 3 is
+    0 and of a 7 is 1: just the other way round. The next cell therefore asks `labels == 0`, "is it a 3?". You can
+    read it as the answer to "is this a 3?", 1 for yes and 0 for no. The other way round would do as well; it only
+    has to stay the same. PyTorch says *target*, and fastai calls images and targets `x` and `y`.)
     """)
     return
 

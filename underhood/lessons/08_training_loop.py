@@ -700,7 +700,9 @@ def _(accuracy_at, dataset, history, loss_at, step):
     side_of_image = dataset.train.pixels.shape[-1]
     _most = history[-1].abs().max().item()
     _figure, (_left, _right) = plt.subplots(1, 2, figsize=(7.4, 3.1), width_ratios=(1, 1.35))
-    _drawn = _left.imshow(history[step.value].reshape(side_of_image, -1).numpy(), cmap="RdBu", vmin=-_most, vmax=_most)
+    _drawn = _left.imshow(
+        history[step.value].reshape(side_of_image, -1).numpy(), cmap="RdBu_r", vmin=-_most, vmax=_most
+    )
     _left.set_axis_off()
     _left.set_title(f"weights after step {step.value}")
     _figure.colorbar(_drawn, ax=_left, fraction=0.046, label="for a 7  ←   → for a 3")
@@ -714,7 +716,7 @@ def _(accuracy_at, dataset, history, loss_at, step):
     _figure.tight_layout()
     figure(
         _figure,
-        f"Left the weights after step {step.value} as an image, blue where ink speaks for a 3 and red where it speaks "
+        f"Left the weights after step {step.value} as an image, red where ink speaks for a 3 and blue where it speaks "
         f"for a 7. Right accuracy and loss on the validation set over the steps: at this step "
         f"{accuracy_at[step.value]:.4f} and {loss_at[step.value]:.4f}.",
     )
@@ -725,9 +727,9 @@ def _(accuracy_at, dataset, history, loss_at, step):
 def _():
     mo.md("""
     Begin at step 0, and move to the right. At first there is only noise, the random weights. After a handful of steps
-    areas appear, and the accuracy leaps up. In the end you see a drawing that nobody drew. Blue are the places where
-    ink speaks for a 3, red those where it speaks for a 7, and pale those that say little. With MNIST you can recognise
-    the middle stroke of the 3, dark blue, its upper and its lower bow, and below the middle, in red, the stem of the
+    areas appear, and the accuracy leaps up. In the end you see a drawing that nobody drew. Red are the places where
+    ink speaks for a 3, blue those where it speaks for a 7, and pale those that say little. With MNIST you can recognise
+    the middle stroke of the 3, dark red, its upper and its lower bow, and below the middle, in blue, the stem of the
     7, which crosses just where a 3 is open.
 
     Along the edge the noise of the beginning remains for ever. No image has ink there, so these weights are multiplied
@@ -764,14 +766,14 @@ def _(KINDS, history, kind, side_of_image, step, valid_x):
     ):
         _most = 1 if _title == "image" else _values.abs().max().item()
         show_image(
-            _values.reshape(side_of_image, -1), _ax, title=_title, cmap="Greys" if _title == "image" else "RdBu",
+            _values.reshape(side_of_image, -1), _ax, title=_title, cmap="Greys" if _title == "image" else "RdBu_r",
             vmin=0 if _title == "image" else -_most, vmax=_most,
         )  # fmt: skip
     _figure.tight_layout()
     figure(
         _figure,
-        f"{kind.value}, the weights after step {step.value}, and their products: the blue ones add up to "
-        f"{products.clamp(min=0).sum():.2f}, the red ones to {products.clamp(max=0).sum():.2f}.",
+        f"{kind.value}, the weights after step {step.value}, and their products: the red ones add up to "
+        f"{products.clamp(min=0).sum():.2f}, the blue ones to {products.clamp(max=0).sum():.2f}.",
     )
     return (products,)
 

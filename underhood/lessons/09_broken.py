@@ -286,10 +286,10 @@ def _(broken, dataset, results):
 
     `mnist_loss` takes the sigmoid itself. If the model already ends in one, the loss sees the sigmoid of a number
     between 0 and 1, and that lies between 0.5 and 0.73. No prediction can ever come near 0. The loss falls, as if
-    something were learned, and something *is* learned; but it cannot get below 0.38 (exercise 2). The accuracy fares
-    worse. It takes a sigmoid too, and since that is now always above 0.5, everything counts as a 3, before the
-    training as after it: {broken["sigmoid twice"]} right, which is the share of 3s. **Symptom:** the curve has the
-    right shape, and stops at a floor that is too high.
+    something were learned, and something *is* learned; but it cannot get below 0.38 (exercise 2). The accuracy
+    fares worse. It takes a sigmoid too, and since that is now always above 0.5, everything counts as a 3, before
+    the training as after it: {broken["sigmoid twice"]} right, because everything counts as a 3. **Symptom:** the
+    curve has the right shape, and stops at a floor that is too high.
 
     ### Accidental broadcast
 

@@ -355,8 +355,9 @@ def _():
 
     ## And back: all of it written out
 
-    Now backwards, so that nothing stays hidden. The next function uses no loader, no loss function, no module, no
-    optimizer and no metric. Everything that the `Learner` just did is in it, in lines that you can explain:
+    Now backwards, so that nothing stays hidden. The next function uses no loss function, no module, no optimizer and
+    no metric, and of the loader only the order in which it deals the images. All that trained the model and measured
+    it is there, in lines that you can explain:
     """)
     return
 
@@ -462,10 +463,16 @@ def _():
     to networks with eleven million. What follows is quoted from the file itself. You need not remember it all; the
     point is to find that it is made of things that you know.
 
-    Two hints for reading. What follows a colon, as in `lr: float`, or an arrow, as in `-> None`, tells people which
-    type is meant; Python itself ignores it. And the first part of the file only defines what is passed around later:
-    `Step` and `Epoch` are tuples whose places have names (`step.loss`, `epoch.metrics`), and `Recorder` is an object
-    with lists in it.
+    Some hints for reading. What follows a colon, as in `lr: float`, or an arrow, as in `-> None`, tells people which
+    type is meant; in a function Python itself ignores it. `Loss = Callable[...]` gives such a type a name: "a function
+    that takes two tensors and returns one". `adamw = partial(torch.optim.AdamW, fused=True)` is the optimizer class
+    with one argument filled in (`partial` is from lesson 8); `fused` updates all parameters in a single pass, which is
+    faster and changes no result. The first part of the file only defines what is passed around later. `Step` and
+    `Epoch` are tuples whose places have names (`step.loss`, `epoch.metrics`): after `NamedTuple` in the brackets, each
+    line such as `loss: Tensor` makes one place. `Recorder` is an object with lists in it; `@dataclass` writes its
+    `__init__` from the lines below it, and `default_factory=list` gives every new object an empty list of its own.
+    `Epoch.lines` is only formatting: `f"{value:.6f}"` writes six digits behind the point, `divmod` makes minutes and
+    seconds of seconds, and `rjust` fills with spaces up to a width.
 
     `Learner.__init__` keeps what it is given and prepares some empty places. `metrics` becomes a list, even if it is
     only one function. What stands after a `=` among the arguments is used when you give nothing else. The loss is

@@ -22,7 +22,7 @@ def _():
     # 11 · A nonlinearity
 
     Everything that we have trained so far, except for the last model of lesson 10, was one weighted sum: each pixel
-    times its weight, all added up. With MNIST that gets about 98 of 100 digits right, which is remarkable for
+    times its weight, all added up. With MNIST that gets about 98 of 100 of the 3s and 7s right, which is remarkable for
     something so simple. But think of what it cannot say. A weight says "ink here speaks for a 3", always and equally
     strongly, whatever the other pixels do. It cannot say "ink here speaks for a 3, *unless* there is also ink there".
     No weights in the world change that, and no longer training.
@@ -43,9 +43,9 @@ def _():
     ## Two linear layers are one
 
     A **layer** is one step of a model: it takes numbers and computes new ones from them. `nn.Linear` is a linear
-    layer; its outputs are weighted sums of its inputs, plus a bias. (PyTorch's word for a layer is *module*.) If one
-    layer is too simple, surely two in a row can do more? Try it with a single number first, as at school. The first
-    layer is 2x + 1, and the second makes 3y − 4 of its result y:
+    layer; its outputs are weighted sums of its inputs, plus a bias. (In PyTorch a layer is a *module*, as whole
+    models are.) If one layer is too simple, surely two in a row can do more? Try it with a single number first, as
+    at school. The first layer is 2x + 1, and the second makes 3y − 4 of its result y:
 
     3 · (2x + 1) − 4 = 6x − 1
 
@@ -304,12 +304,13 @@ def _(b1, train_x, w1):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Such numbers are called **activations**: numbers that the model *calculates*, from its inputs and its parameters.
-    The two words are worth keeping apart, because a network holds nothing but these two kinds of numbers.
-    **Parameters** belong to the model. They begin at random, and training changes them; for every image they are the
-    same. Activations belong to an image. Nobody stores them, another image has others, and they are gone when the
-    prediction is made. The layer between input and output is called *hidden*, and each of its 30 places a *unit*. Its
-    shape here is `[n, 30]`: for each image 30 activations.
+    Such numbers are called **activations**: numbers that the model *calculates*, from its inputs and its
+    parameters. The two words are worth keeping apart, because beside its inputs a network has only these two kinds
+    of numbers. **Parameters** belong to the model. They begin at random, and training changes them; for every image
+    they are the same. Activations belong to an image: another image has others. They are what the next layer works
+    with, and while a model trains, autograd keeps them until the backward pass is done. The layer between input and
+    output is called *hidden*, and each of its 30 places a *unit*. Its shape here is `[n, 30]`: for each image 30
+    activations.
 
     ## The same with PyTorch's modules
 

@@ -266,7 +266,7 @@ def _(upper):
 def _():
     mo.md("""
     Now let it slide over a real digit. Move the slider: the red square is the window, the numbers in the middle are
-    the nine products, with their sum above, and at the right you see the output grow. In it, blue is above zero, red
+    the nine products, with their sum above, and at the right you see the output grow. In it, red is above zero, blue
     below, white is zero. Try the other kernels, and other images.
     """)
     return
@@ -307,14 +307,14 @@ def _(column, image, kernel_name, place, products, row, whole):
     _left.add_patch(Rectangle((column - 0.5, row - 0.5), 3, 3, fill=False, edgecolor="tab:red", linewidth=2))
     _left.set_title("image and window")
     _most = whole.abs().max().item()
-    _middle.imshow(products.numpy(), cmap="RdBu", vmin=-_most / 2, vmax=_most / 2)
+    _middle.imshow(products.numpy(), cmap="RdBu_r", vmin=-_most / 2, vmax=_most / 2)
     for (_i, _j), _value in np.ndenumerate(products.numpy()):
         _middle.text(_j, _i, f"{_value + 0.0:.2f}", ha="center", va="center", fontsize=12)
     _middle.set_title(f"nine products, sum {products.sum():.2f}")
     _done = whole.flatten().clone()
     _done[place.value + 1 :] = torch.nan
     _right.set_facecolor("0.88")
-    _right.imshow(_done.view_as(whole).numpy(), cmap="RdBu", vmin=-_most, vmax=_most)
+    _right.imshow(_done.view_as(whole).numpy(), cmap="RdBu_r", vmin=-_most, vmax=_most)
     _right.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="tab:red", linewidth=2))
     _right.set_title("output so far")
     for _axes in (_left, _middle, _right):
@@ -339,13 +339,13 @@ def _(convolve, image, kernels):
     _figure, _axes = plt.subplots(1, 4, figsize=(8, 2.3))
     for _one, (_name, _kernel) in zip(_axes, kernels.items(), strict=True):
         _output = convolve(image, _kernel).numpy()
-        _one.imshow(_output, cmap="RdBu", vmin=-abs(_output).max(), vmax=abs(_output).max())
+        _one.imshow(_output, cmap="RdBu_r", vmin=-abs(_output).max(), vmax=abs(_output).max())
         _one.set(xticks=[], yticks=[], title=_name)
     _figure.tight_layout()
     figure(
         _figure,
-        "The outputs of four kernels for one digit. The first is blue along the upper edges of the strokes and red "
-        "along the lower ones, the second blue at the left and red at the right, the third is a blurred digit, the "
+        "The outputs of four kernels for one digit. The first is red along the upper edges of the strokes and blue "
+        "along the lower ones, the second red at the left and blue at the right, the third is a blurred digit, the "
         "fourth its outline.",
     )
     return
@@ -571,7 +571,7 @@ def _(learners, valid):
     ## What it has learned
 
     The kernels of the first layer can be looked at, like the weights in the lessons before. Above, its sixteen
-    kernels of 5 × 5, blue for positive weights and red for negative ones. Below, what each makes of one digit, after
+    kernels of 5 × 5, red for positive weights and blue for negative ones. Below, what each makes of one digit, after
     ReLU: dark where the kernel has found what it looks for.
     """)
     return
@@ -590,7 +590,7 @@ def _(conv_learner, sample, x):
 
     _figure, (_upper, _lower) = plt.subplots(2, 1, figsize=(8, 4.4))
     _most = _kernels.abs().max().item()
-    _upper.imshow(_mosaic(_kernels.numpy()), cmap="RdBu", vmin=-_most, vmax=_most)
+    _upper.imshow(_mosaic(_kernels.numpy()), cmap="RdBu_r", vmin=-_most, vmax=_most)
     _lower.imshow(_mosaic((_maps / _maps.amax((1, 2), keepdim=True).clamp(min=1e-6)).numpy()), cmap="Greys")
     for _one in (_upper, _lower):
         _one.set_axis_off()

@@ -1,6 +1,8 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="15 · The gradient turned round")
+app = marimo.App(
+    width="medium", app_title="15 · The gradient turned round", layout_file="layouts/15_adversarial.slides.json"
+)
 
 with app.setup:
     import marimo as mo
@@ -453,6 +455,7 @@ def _():
 @app.cell
 def _(conv, height, step_pixels, width):
     ten = torch.arange(10)  # [10]
+    torch.manual_seed(0)
     empty = 0.1 * torch.rand(10, 1, height, width)  # almost empty sheets
     dreamt = step_pixels(conv, empty, ten, eps=1.0, steps=40, way=-1)  # [10, 1, h, w]
     believed = conv(dreamt).softmax(dim=1)[ten, ten]  # the probability of its digit for each

@@ -29,7 +29,8 @@ from underhood.training.setup import BACKBONE_SIZES, load_config_data, why_no_ba
 
 BUDGET = {"fast": 0.6e12, "normal": 4e12, "best": 30e12}  # multiply-adds of a backbone that a training may take, and
 COMPARISON = 0.15  # the fraction of them that a comparison may take beside its first fold
-SMALL_BACKBONE = 128  # pixels a side, where the usual size would exceed the budget
+CHEAP = {"fast": 0.0, "normal": 0.25, "best": 1.0}  # up to this fraction of the budget the smaller network is left out
+SMALLER_BACKBONES = 224, 128  # pixels a side, where the usual size would exceed the budget
 SURELY = 1.645  # standard deviations: one-sided, at 5 %
 HELPS = {"normal": SURELY, "best": 0.5}  # from which gain on images are mirrored: long trainings profit much more
 TOLERANCE = {"fast": 0.01, "normal": 0.005, "best": 0.0}  # of accuracy, that a cheaper model may be expected to lose
@@ -68,7 +69,7 @@ def choose_model(config: TrainConfig, log: RunLog) -> tuple[TrainConfig, list[Ca
     if len(left) > 1:
         compare(left, config, budget * COMPARISON, log)
     best = _best([one for one in left if not one.reason] or left or candidates[:1], count, TOLERANCE[config.effort])
-    _give_reasons(left, best)
+    _give_reasons(left, best, len(left) < len(candidates))
     _report(tried + candidates, best, count, log)
     return best.config, tried + candidates
 
@@ -115,7 +116,8 @@ def _candidates(moved: TrainConfig, config: TrainConfig, loaded: LoadedData) -> 
     for one in candidates:
         one.operations = one.operations or operations(one, count)
     wide = candidates[1]
-    if config.effort == "best" and wide.cost(wide.operations) <= BUDGET["best"]:  # then it is never the worse one
+    # Where it costs little it is never the worse one (docs/recipes.md), and few images cannot show by how much.
+    if wide.cost(wide.operations) <= BUDGET[config.effort] * CHEAP[config.effort]:
         return candidates[1:]
     return candidates
 
@@ -187,11 +189,13 @@ def _may_be_mirrored(tried: list[Candidate]) -> bool | None:
     return _gain_of_mirroring(tried) >= -SURELY
 
 
-def _give_reasons(left: list[Candidate], best: Candidate) -> None:
+def _give_reasons(left: list[Candidate], best: Candidate, fewer: bool) -> None:
+    """Say of each why it was chosen or not. fewer: whether others were left out"""
     for one in left:
         one.reason = one.reason or ("a lower accuracy is expected" if one.right else "not compared")
     why = "the highest accuracy is expected" if best.right else "no class has two images to compare models with"
-    alone = "the only one in the budget" if left else "the smallest, as none is in the budget"
+    only = "in the budget" if fewer else "that the options leave room for"
+    alone = f"the only one {only}" if left else "the smallest, as none is in the budget"
     best.reason = "chosen: " + (why if len(left) > 1 else alone)
 
 
@@ -220,8 +224,9 @@ def _backbone(name: str, config: TrainConfig, count: int) -> Candidate:
     A tuned one at a smaller size is worth its time to the best effort alone.
     """
     tune = cast("Literal['head', 'all']", {"frozen": "head", "tuned": "all"}[name])
-    smaller = [SMALL_BACKBONE] if name == "frozen" or config.effort == "best" else []
-    for size in [config.size] if config.size else [BACKBONE_SIZES[config.effort], *smaller]:
+    largest = BACKBONE_SIZES[config.effort if name == "frozen" or config.effort == "fast" else "normal"]
+    smaller = [size for size in SMALLER_BACKBONES if size < largest and (name == "frozen" or config.effort == "best")]
+    for size in [config.size] if config.size else [largest, *smaller]:
         one = Candidate(name, replace(config, model="efficientnet_lite0", tune=tune, size=size))
         if name == "frozen":  # whose images are not moved
             one.config = replace(one.config, augment=None, flip=None)

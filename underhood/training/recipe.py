@@ -25,6 +25,7 @@ HEAD_LEARNING_RATE, HEAD_BATCH, HEAD_STEPS = 0.002, 64, 200  # of a last layer o
 TUNE_LEARNING_RATE, TUNE_BATCH, TUNE_EPOCHS = 0.0005, 16, 6  # of all layers; those near the input learn more slowly
 MODEL = {"fast": "conv", "normal": "conv", "best": "vgg"}  # by effort, where none is asked for and nothing is compared
 SMOOTHING = 0.1  # of labels
+FEW = 1440  # training images, below which a network sees each often
 MIXED: dict[str, Any] = {"jitter": 0.3, "cutmix": 0.5, "weight_decay": 0.1}  # for many epochs: training/regularisers.py
 CONVOLUTIONAL = ("conv", "vgg", "resnet18")
 # the efforts with which it saves time: conv gains little from it, so only where time is what counts
@@ -91,7 +92,7 @@ def choose_recipe(
         lr=LEARNING_RATE,
         precision="bfloat16" if fast_bfloat16 and effort in BFLOAT16.get(model, ()) else "float32",
         augmentation=augmentation(augment, bool(flip)),
-        label_smoothing=SMOOTHING if best else 0.0,
+        label_smoothing=SMOOTHING if best or (model == "vgg" and count < FEW) else 0.0,
         mirrored=bool(best and flip),
         **(MIXED if mixed else {}),
     )
@@ -99,8 +100,8 @@ def choose_recipe(
 
 def usual_epochs(count: int, model: str, effort: str) -> int:
     """The number of epochs from scratch for ``count`` training images: the more, the fewer images there are."""
-    power = 0.7 if model == "vgg" and count < 1440 else 0.3
-    usual = min(60, max(6 if model == "vgg" else 3, round(15 * (1440 / count) ** power)))
+    power = 0.5 if model == "vgg" and count < FEW else 0.3
+    usual = min(60, max(6 if model == "vgg" else 3, round(15 * (FEW / count) ** power)))
     return max(1, int(usual * {"fast": 0.35, "normal": 1, "best": 4}[effort]))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 224}  # pixels a side, by effort
+BACKBONE_SIZES = {"fast": 128, "normal": 224, "best": 288}  # pixels a side, by effort: docs/recipes.md
 
 
 def make_setup(
