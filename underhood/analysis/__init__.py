@@ -30,7 +30,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> t
     p, zz = correct / total, z * z
     middle = (p + zz / (2 * total)) / (1 + zz / total)
     half = z / (1 + zz / total) * np.sqrt(p * (1 - p) / total + zz / (4 * total**2))
-    low, high = min(p, float(middle - half)), max(p, float(middle + half))  # p itself, up to rounding, where all are right
+    low, high = min(p, float(middle - half)), max(p, float(middle + half))  # rounding: p where all are right
     return max(0.0, low), min(1.0, high)
 
 
