@@ -24,7 +24,7 @@ from underhood.core.errors import DivergedError, UnderhoodError
 from underhood.core.images import Dataset
 from underhood.training import Reporter, RunLog, choice, comparison
 from underhood.training.candidates import CANDIDATE_COLUMNS, CANDIDATES_FILE, Candidate, operations, write_candidates
-from underhood.training.choice import BUDGET, CHEAP, choose_config, is_open
+from underhood.training.choice import BUDGET, choose_config, is_open
 from underhood.training.config import TrainConfig
 from underhood.training.recipe import choose_recipe
 from underhood.training.record import require_same_request
@@ -216,15 +216,14 @@ def test_options_that_leave_one_candidate_compare_nothing(
     "options", [{"tune": "none"}, {"size": 8}, {"size": 31}, {"channels": 1}, {"fit": "digit"}], ids=str
 )
 def test_options_that_leave_no_room_for_a_backbone_compare_networks_from_scratch(
-    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(CHEAP, "normal", 0.0)
-    config, candidates = choose(textures(tmp_path / "data"), epochs=1, **options)
+    config, candidates = choose(textures(tmp_path / "data"), epochs=1, effort="fast", **options)
     assert [(one.name, one.config.model) for one in candidates] == [("scratch", "conv"), ("wide", "vgg")]
     assert config.tune == "none"
 
 
-def test_where_the_wider_network_costs_little_the_smaller_one_is_not_compared(tmp_path: Path) -> None:
+def test_where_the_wider_network_is_in_the_budget_the_smaller_one_is_not_compared(tmp_path: Path) -> None:
     config, [only] = choose(textures(tmp_path / "data"), epochs=1, tune="none")
     assert (config.model, only.name) == ("vgg", "wide")
     assert only.reason == "chosen: the only one that the options leave room for"

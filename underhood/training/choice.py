@@ -29,7 +29,6 @@ from underhood.training.setup import BACKBONE_SIZES, load_config_data, why_no_ba
 
 BUDGET = {"fast": 0.6e12, "normal": 4e12, "best": 30e12}  # multiply-adds of a backbone that a training may take, and
 COMPARISON = 0.15  # the fraction of them that a comparison may take beside its first fold
-CHEAP = {"fast": 0.0, "normal": 0.25, "best": 1.0}  # up to this fraction of the budget the smaller network is left out
 SMALLER_BACKBONES = 224, 128  # pixels a side, where the usual size would exceed the budget
 SURELY = 1.645  # standard deviations: one-sided, at 5 %
 HELPS = {"normal": SURELY, "best": 0.5}  # from which gain on images are mirrored: long trainings profit much more
@@ -116,8 +115,8 @@ def _candidates(moved: TrainConfig, config: TrainConfig, loaded: LoadedData) -> 
     for one in candidates:
         one.operations = one.operations or operations(one, count)
     wide = candidates[1]
-    # Where it costs little it is never the worse one (docs/recipes.md), and few images cannot show by how much.
-    if wide.cost(wide.operations) <= BUDGET[config.effort] * CHEAP[config.effort]:
+    # It is never the worse one (docs/recipes.md), and the comparison's few images cannot show by how much.
+    if config.effort != "fast" and wide.cost(wide.operations) <= BUDGET[config.effort]:
         return candidates[1:]
     return candidates
 
