@@ -51,15 +51,15 @@ def page(request: pytest.FixtureRequest, browser: Browser, course: str) -> Itera
 def opened(page: Page, number: int) -> None:
     """Open a lesson from the course's page, and wait until every cell has run."""
     page.locator("h2 a", has_text=re.compile(rf"^{number} ·")).click()
-    expect(page.locator("h1").first).to_be_visible(timeout=30_000)
+    expect(page.locator("h1").first).to_be_visible(timeout=120_000)
     page.locator(".marimo-cell, [data-status]").first.wait_for()
     calm = 0
-    for _ in range(600):
+    for _ in range(1200):
         calm = 0 if page.locator("[data-status=running], [data-status=queued]").count() else calm + 1
         if calm == 5:
             return
         time.sleep(0.1)
-    pytest.fail("it is still running after a minute")
+    pytest.fail("it is still running after two minutes")
 
 
 def test_the_course_page_fits_its_window(page: Page) -> None:
