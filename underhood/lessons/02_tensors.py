@@ -178,7 +178,7 @@ def _():
     mo.md("""
     ## Types
 
-    A tensor's numbers are all of one type, which is called its `dtype`. You can do with four of them:
+    A tensor's numbers are all of one type, which is called its `dtype`. Four of them are enough:
 
     | `dtype` | what it holds | where you meet it |
     | --- | --- | --- |

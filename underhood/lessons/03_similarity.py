@@ -447,7 +447,7 @@ def _():
     ## How good is it?
 
     For that we need a number that says how well a method does, and that people understand. Such a number is called a
-    **metric**. A distance would not do: "0.11 of full ink" tells nobody whether the right letters will arrive. The
+    **metric**. A distance would not do: "0.11 of full ink" tells nobody how many digits will be read correctly. The
     usual metric for sorting into classes is the **accuracy**, the fraction of the images that get the right label.
 
     Over which images? Not those of the training set. Each of them has left some ink of its own in its class mean, and
@@ -528,8 +528,8 @@ def _():
     at the first line promises too much.
 
     With all images, the two numbers come close together, because a single one hardly counts in a mean of many, and
-    our method has nothing else to remember it by. (Which of the two is a little higher is then a matter of chance:
-    one set happens to have the easier images.) The methods of later lessons can remember far more, and with them the
+    our method remembers nothing of an image but its share in that mean. (Which of the two is a little higher is then
+    a matter of chance: one set happens to have the easier images.) The methods of later lessons can remember far more, and with them the
     gap between the two is the thing to watch.
 
     ## Two ways to average

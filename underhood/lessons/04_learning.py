@@ -37,7 +37,7 @@ def _():
 
     Imagine that pixel similarity gets one 3 wrong, and you want to correct it. What would you do? The ideal 3 is
     the mean of all 3s, and a mean is what it is. The distance is a mean of differences, and you can choose L1 or
-    L2. After these two attempts you are at the end. There is no number in the method that you could turn a little
+    L2. After that there is nothing left to try. There is no number in the method that you could turn a little
     to the left or to the right, like the knob of a radio, to see whether it becomes better. So it stays as good as
     it is, however many mistakes it makes and however much time you have.
 
@@ -118,7 +118,7 @@ def _():
 def _():
     mo.md("""
     The name is that of the book *Deep Learning for Coders*, where `pr` is for *probability*. It promises too much:
-    a probability lies between 0 and 1, and a score may be any number. Lesson 7 makes the one out of the other.
+    a probability lies between 0 and 1, and a score may be any number. Lesson 7 turns scores into probabilities.
     Until then, the higher the score, the more it looks like an 8.
 
     Where do we get weights from? For a first try we make them by hand, from the mean images of lesson 3: the mean 8
@@ -412,9 +412,9 @@ def _(difference, loss_of):
     The first line is easy to check. If all weights are 0, so are all scores, and each is off by exactly 1.
 
     The second is the loss of our handmade weights, {_loss:.2f}. {_surprise} They put most images on the right side
-    of the line, but they shout. An 8 that should get 1 gets far more, and the loss counts that as a miss like any
-    other. Weights of the same pattern with a lower voice should do better. Turn the knob: the slider multiplies all
-    weights by one number. Where is the loss lowest?
+    of the line, but their scores are far too large. An 8 that should get 1 gets far more, and the loss counts that
+    as a miss like any other. The same pattern with smaller weights should do better. Turn the knob: the slider
+    multiplies all weights by one number. Where is the loss lowest?
     """)
     return
 

@@ -254,7 +254,7 @@ def _(of_two, rise_over_run):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The loss is 8, and the slopes are 5 and −1, but for the small error of a run that is not nothing. So a should
+    The loss is 8, and the slopes are 5 and −1, up to a small error, because a run can be small but never 0. So a should
     become smaller and b larger, and a matters more: a small change of a changes the loss five times as much as the
     same change of b. All the derivatives of a loss together, one for each weight, are called its **gradient**. It has
     the shape of the weights: 784 weights, 784 numbers. (In PyTorch and fastai people say *gradient* even where there
@@ -412,7 +412,7 @@ def _():
     it**. That is on purpose: if a loss is the sum of several parts, one may go backward from each part on its own,
     and ends up with the gradient of the sum. But for us it means: after each step set the gradient back, either with
     `w.grad.zero_()`, or with `w.grad = None`, which throws the old one away. If you forget it, no error appears; each
-    step is only taken with the sum of all gradients so far, and the model learns badly for no visible reason.
+    step is simply taken with the sum of all gradients so far, and the model learns badly for no visible reason.
 
     **The underscore rule.** `requires_grad_` and `zero_` both end with an underscore. That is PyTorch's sign for a
     method that works *in place*: it changes the tensor itself. Without an underscore, a method leaves the tensor

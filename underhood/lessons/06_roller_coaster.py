@@ -317,7 +317,8 @@ def _(lr, mse, speed, speed_at, start, time):
 def _():
     mo.md("""
     The first way is refused. `_params` is a *leaf*, a tensor that we made ourselves and that autograd watches, and
-    its numbers must not change behind autograd's back while it takes notes. The second way is allowed, but look at
+    PyTorch refuses to change its numbers by an operation that autograd would have to note down: the leaf would then be
+    a result of itself. The second way is allowed, but look at
     `grad_fn=<SubBackward0>`: the result is no leaf any more. Autograd takes it for one more step of the
     computation, so `backward` would go on through it into the past, further with every step, and would not fill in
     its `grad`.
@@ -700,7 +701,7 @@ def _(best, slowest):
 def _():
     mo.md("""
     **2.** A single wild measurement can spoil a mean *squared* error, because the square of a large error is very
-    large. Write a loss that is less impressed: the mean *absolute* error. (It is the L1 of lesson 3; PyTorch calls
+    large. Write a loss on which it has less effect: the mean *absolute* error. (It is the L1 of lesson 3; PyTorch calls
     it `l1_loss`.)
     """)
     return

@@ -337,8 +337,8 @@ def _(preds, start_accuracy):
     ## Why accuracy cannot be the loss
 
     Now let us learn! We want a high accuracy, so why not let gradient descent raise it? The second line that the
-    cell printed is a warning: `requires_grad` is `False`, autograd has lost the trail. It is right to. `preds > 0`
-    is a yes or a no, and for a yes or a no there is no "a little more".
+    cell printed is a warning: `requires_grad` is `False`, so autograd cannot go backward from here. There is a reason:
+    `preds > 0` is a yes or a no, and for a yes or a no there is no "a little more".
 
     Look at it closely. The cell below takes the pixel that differs most from image to image, and moves its weight
     up and down. (If a weight changes by some amount, each score changes by that amount times the image's ink in

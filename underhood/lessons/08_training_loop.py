@@ -112,7 +112,8 @@ def _():
     mo.md("""
     `init_params` is that of lesson 7; `std=0.1` makes the random weights ten times smaller than there, so that the
     first scores lie near 0, where the sigmoid is steep and gradients are large. (`detach()` gives the plain
-    numbers, without the wish for a gradient; `norm()` is the length of lesson 3, the root of the sum of squares.)
+    numbers, without the record that autograd keeps; `norm()` is the length of lesson 3, the root of the sum of
+    squares.)
 
     Now we draw images by chance, thirty times for each number of images, and ask how far their gradient is from that
     of all images. The distance is the length of the difference, in percent of the length of the
@@ -805,7 +806,7 @@ def _():
     ## Summary
 
     - The gradient of a few images is a noisy, cheap measurement of the gradient of all. To halve the noise takes four
-      times as many images, so that many rough steps beat one exact step.
+      times as many images, so many rough steps beat one exact step.
     - A Dataset is a collection of pairs; a DataLoader deals it out in batches, shuffled anew in each epoch.
     - The loop: for each batch predict, loss, `backward`, a step for each parameter, gradients back to zero; after each
       epoch the accuracy on the validation set, with PyTorch's recording switched off.

@@ -120,9 +120,10 @@ def _(healthy_accuracy, healthy_losses):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Look at it for a moment, because this is what health looks like. The loss begins near one half, as it must: random
-    weights know nothing, so the predictions are as far from 0 as from 1 on average. It falls steeply at first,
-    then ever more slowly. It trembles, since every batch is another sample, but the trend goes down.
+    Look at it for a moment, because this is what a healthy training looks like. The loss begins near one half, as
+    it must: random weights know nothing, so the predictions are as far from 0 as from 1 on average. It falls
+    steeply at first, then ever more slowly. It trembles, since every batch is another sample, but the trend goes
+    down.
 
     ## Seven faults
 
@@ -402,9 +403,10 @@ def _(FAULTS, changed, results, train_x, train_y):
 def _():
     mo.md("""
     They are not harmless; they have only become quiet. Nothing stops, nothing is `nan`, and the accuracy looks like
-    success. But with MNIST the loss is at least twice as high as it should be, and there are half as many errors again.
-    The scores are so large by now that the sigmoid is flat, and the images that are still wrong stay wrong. Without
-    the healthy run beside it, nobody would notice. The loud version of a fault is the kinder one.
+    success. But with MNIST the loss is at least twice as high as it should be, and there are one and a half times
+    as many errors. The scores are so large by now that the sigmoid is flat, and the images that are still wrong
+    stay wrong. Without the healthy run beside it, nobody would notice. The loud version of a fault is the kinder
+    one.
 
     ## How to look for a fault
 

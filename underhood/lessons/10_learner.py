@@ -223,7 +223,7 @@ def _():
     ## Third way: the optimizer from the shelf
 
     PyTorch's optimizers are in `torch.optim`. The one that does what ours does is called `SGD`, for *stochastic
-    gradient descent*. You may ask what is random about it, since `step` draws no lots. Nothing is: the chance is in
+    gradient descent*. You may ask what is random about it, since `step` itself uses no random numbers. The chance is in
     the batches, which are a random part of the data (lesson 8). The name tells how the optimizer is used.
     """)
     return
@@ -563,7 +563,7 @@ def _():
       unless a training is resumed in the middle of an epoch: then the losses before it are filled in again. The
       comment says why it is one block: thousands of tiny tensors would leave memory full of holes.
     - `_batches` asks the loader for the batches of that epoch from number `start` on, and `enumerate(…, start)`
-      counts them. (For a loader of PyTorch's own it reads the batches in order and skips the first.)
+      counts them. (For a loader of PyTorch's own it reads the batches in order and skips those before `start`.)
     - **The learning rate need not stay the same.** A **schedule** is a function that gets the number of the step and
       the total, and returns which fraction of the highest learning rate this step shall use. The simplest is `flat`:
       always 1. `set_lr` then writes the rate into the optimizer, which keeps its settings in dictionaries, its
@@ -591,7 +591,7 @@ def _():
     mo.md("""
     One line is new, `self.processes.scale_loss`. If several graphics cards train together, each with its share of
     every batch, they have to agree about means and sums. All that talking goes through the object `processes`. By
-    default it is a `SingleProcess`, alone in the world: its methods give back what they get. Read past it.
+    default it is a `SingleProcess`, which has nobody to talk to: its methods give back what they get. You can skip it.
 
     ### After each step
     """)
@@ -607,8 +607,8 @@ def _(quote):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    - `loss.detach()` is the loss without its history: the graph that `backward` needed (lesson 5) may be forgotten.
-      The loss is put into its place in the block.
+    - `loss.detach()` is the loss without its history: what autograd wrote down for `backward` (lesson 5) may be
+      forgotten. The loss is put into its place in the block.
     - **Why is there no `.item()`?** We have often turned a loss into a Python number. But a graphics card works on
       its own: Python gives it one order after another and does not wait for the results. `.item()` asks for a result,
       so Python would have to stand still until the card has done everything before it, and the card would then stand
@@ -768,12 +768,13 @@ def _(EPOCHS, highest, linear, loaders):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    With MNIST the answer is: up to a rate of 10 it does not help. A single linear model stands so high a rate, and
-    one cycle spends many of its steps far below it. At 30 and 100 the same rate from beginning to end is too much,
-    and the accuracy falls, while one cycle is at its best with 30. So a schedule does not replace the choice of a
-    rate. It lets you choose a higher one. For deep networks, which are easily upset in their first steps, that is
-    worth a lot, and lesson 12 uses it. (The loss here is the package's `mnist_loss`, because at such rates our own
-    sigmoid fails: it computes e to the power of a number so large that the result is infinite, and the gradient NaN.)
+    With MNIST the answer is: up to a rate of 10 it does not help. A single linear model can be trained with so high
+    a rate, and one cycle spends many of its steps far below it. At 30 and 100 the same rate from beginning to end
+    is too much, and the accuracy falls, while one cycle is at its best with 30. So a schedule does not replace the
+    choice of a rate. It lets you choose a higher one. For deep networks, which are easily upset in their first
+    steps, that is worth a lot, and lesson 12 uses it. (The loss here is the package's `mnist_loss`, because at such
+    rates our own sigmoid fails: it computes e to the power of a number so large that the result is infinite, and
+    the gradient NaN.)
 
     ## Build your own
 
@@ -783,7 +784,8 @@ def _():
 
     **`Linear`** draws its weights as `nn.Linear` does, evenly between −1/√inputs and 1/√inputs. `torch.rand` gives
     numbers between 0 and 1, so `2 * torch.rand(…) - 1` lies between −1 and 1. Why divide by √inputs? An output adds
-    up as many products as there are inputs. With weights as large as 1 and hundreds of inputs the sum would be so
+    up as many products as there are inputs, of both signs, so that its size grows with the root of their number. With
+    weights as large as 1 and hundreds of inputs the sum would be so
     large that the sigmoid behind it is flat, and where it is flat the gradient is almost 0 (lesson 7).
     """)
     return
@@ -1108,9 +1110,9 @@ def _(my_epoch, train_x, train_y):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    **4.** A callback that stops. `rows` is a generator such as `learn.epochs(20, lr)`; each `row` that it yields is
-    an epoch, with the metrics in a dictionary: `row.metrics["batch_accuracy"]`. Return how many epochs it takes until
-    the accuracy is at least `wanted`. Do not let it train any longer than that.
+    **4.** A loop around the loop that stops in time. `rows` is a generator such as `learn.epochs(20, lr)`; each
+    `row` that it yields is an epoch, with the metrics in a dictionary: `row.metrics["batch_accuracy"]`. Return how
+    many epochs it takes until the accuracy is at least `wanted`. Do not let it train any longer than that.
     """)
     return
 

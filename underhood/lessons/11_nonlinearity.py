@@ -183,11 +183,11 @@ def _():
 
     ## Any curve, from hinges
 
-    How far does this go? One ReLU, moved to another place and multiplied, is a hinge: flat, and from some point on a
-    straight line. Add a second hinge that begins further to the right, and the line bends there. With every hinge the
-    curve may take another direction. Below, the grey curve is to be copied, and the red one is a sum of hinges. Here
-    no training is needed: the places are spread evenly, and for their weights there is a formula. Move the slider.
-    How many hinges does it take until you can no longer see a difference?
+    How far does this go? One ReLU, moved to another place and multiplied, is a hinge: flat, and from some point on
+    a straight line. Add a second hinge that begins further to the right, and the line bends there. With every hinge
+    the curve may take another direction. Below, the grey curve is to be copied, and the red one is a sum of hinges
+    and a bias. Here no training is needed: the places are spread evenly, and for their weights there is a formula.
+    Move the slider. How many hinges does it take until you can no longer see a difference?
     """)
     return
 
@@ -721,7 +721,7 @@ def _(merge):
 def _():
     mo.md("""
     **Further research.** How many hidden units does it take? Train the network with 1, 2, 5, 30 and 200 of them and
-    draw the accuracy. Then take the sigmoid in place of ReLU (`nn.Sigmoid()`). Does the same learning rate still do?
+    draw the accuracy. Then take the sigmoid in place of ReLU (`nn.Sigmoid()`). Is the same learning rate still good?
 
     ## What you can read now
 
