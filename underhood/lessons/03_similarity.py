@@ -528,9 +528,9 @@ def _():
     at the first line promises too much.
 
     With all images, the two numbers come close together, because a single one hardly counts in a mean of many, and
-    our method remembers nothing of an image but its share in that mean. (Which of the two is a little higher is then
-    a matter of chance: one set happens to have the easier images.) The methods of later lessons can remember far more, and with them the
-    gap between the two is the thing to watch.
+    our method remembers nothing of an image but its share in that mean. (Which of the two is a little higher is
+    then a matter of chance: one set happens to have the easier images.) The methods of later lessons can remember
+    far more, and with them the gap between the two is the thing to watch.
 
     ## Two ways to average
 
