@@ -70,6 +70,7 @@ def open_lessons(
         reserved.close()
         with _notebooks(folder, int(other.rpartition(":")[2]), token):
             whole = f"{address}?access_token={token}"
+            listener.listen()  # before the address is known to anybody
             log = (reporter or Reporter()).log
             log(f"The course is open, with your copies of the lessons in {folder}. Ctrl+C closes it.")
             log(f"URL: {whole}")
