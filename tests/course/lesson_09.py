@@ -9,7 +9,7 @@ from underhood.scratch import sgd
 
 
 def still_broken(model: sgd.Model, dl: sgd.Batches, lr: float, params: Any) -> None:
-    """Two of the three faults mended: the gradients are not zeroed."""
+    """Two of the three faults repaired: the gradients are not zeroed."""
     for xb, yb in dl:
         sgd.mnist_loss(model(xb), yb).backward()
         for p in params:
@@ -27,7 +27,7 @@ WRONG = {
         "E": "forgotten step",
     },
     "gradients_arrive": lambda params: all(p.grad is not None for p in params),
-    "mended": still_broken,
+    "repaired": still_broken,
 }
 
 

@@ -692,18 +692,18 @@ def _():
 
 @app.cell
 def _():
-    def mended(model, dl, lr, params):  # as train_epoch in lesson 8
+    def repaired(model, dl, lr, params):  # as train_epoch in lesson 8
         for xb, yb in dl:
             loss = mnist_loss(model(xb), yb.squeeze())
             loss.backward()
             for p in params:
                 p.data += p.grad * lr
 
-    return (mended,)
+    return (repaired,)
 
 
 @app.cell(hide_code=True)
-def _(mended, train_x, train_y):
+def _(repaired, train_x, train_y):
     def _fresh():
         torch.manual_seed(3)
         params = [init_params((train_x.shape[1], 1), std=0.1), init_params(1, std=0.1)]
@@ -714,7 +714,7 @@ def _(mended, train_x, train_y):
     train_epoch(_theirs, _batches, 0.5, _their_params)
     check_5 = exercise(
         "9.5",
-        mended,
+        repaired,
         lambda _: all(
             torch.allclose(mine, theirs, atol=1e-5) for mine, theirs in zip(_my_params, _their_params, strict=True)
         ),
@@ -725,7 +725,7 @@ def _(mended, train_x, train_y):
             "this one's gradient still there.",
         ),
         solution="""
-        def mended(model, dl, lr, params):
+        def repaired(model, dl, lr, params):
             for xb, yb in dl:
                 loss = mnist_loss(model(xb), yb)
                 loss.backward()
