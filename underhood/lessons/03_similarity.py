@@ -524,8 +524,8 @@ def _():
     mo.md("""
     (The `*` hands over the two means as two arguments.) With one image of each class the method makes no mistake on
     the images that it has seen, and it never could: each of them is at distance 0 from itself. On new images it does
-    make mistakes. How many depends on luck: begin with another image, and you get another number. A person who looks only
-    at the first line promises too much.
+    make mistakes. How many depends on luck: begin with another image, and you get another number. A person who
+    looks only at the first line promises too much.
 
     With all images, the two numbers come close together, because a single one hardly counts in a mean of many, and
     our method remembers nothing of an image but its share in that mean. (Which of the two is a little higher is
