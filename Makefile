@@ -6,6 +6,7 @@
 #   make fuzz                      hostile input, 10,000 of each kind
 #   make check                     ruff, mypy and the contracts on imports
 #   make docs                      the site: lessons, how-to and reference, in site/index.html; without a network
+#   make exercises                 every exercise of the course, wrong and right, in Chromium (half an hour)
 #   make glossary                  the course's last page, from docs/glossary.md
 #   make bench ROW=read            one benchmark, side by side with what it is compared to; without ROW all of them
 #   make wheel                     build the wheel, install it in an empty environment elsewhere, train there
@@ -26,7 +27,7 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet
 ROW ?= all
 CODE = underhood tests examples benchmarks docs/hooks
 
-.PHONY: train test test-browser fuzz check docs glossary wheel serve-env bench clean
+.PHONY: train test test-browser exercises fuzz check docs glossary wheel serve-env bench clean
 
 train: .venv/installed
 	.venv/bin/underhood train
@@ -36,6 +37,9 @@ test: .venv/installed-test
 
 test-browser: .venv/installed-browser
 	.venv/bin/python -m pytest tests/browser
+
+exercises: .venv/installed-browser
+	.venv/bin/python -m pytest -m every_exercise tests/browser/test_lessons_page.py
 
 fuzz: .venv/installed-test
 	FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py

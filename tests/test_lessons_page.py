@@ -1,16 +1,20 @@
 """The course's own page: what it shows, what it refuses, and how a lesson is put back."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from underhood.core.errors import UnderhoodError
 from underhood.jobs.lessons import copy_lessons
 from underhood.lessons import PROGRESS, files
 from underhood.lessons.course import ABOUT, lessons, make_app, reset
+from underhood.lessons.sheet import read_sheet
 
 NOTEBOOKS = "http://127.0.0.1:1"  # nobody listens there
 
@@ -72,3 +76,16 @@ def test_damaged_progress_does_not_stop_the_page_and_is_named_by_reset(client: T
     assert client.get("/?access_token=secret").status_code == 200
     with pytest.raises(UnderhoodError, match=r"progress\.json is damaged"):
         reset(folder, "01_pixels.py")
+    failed = client.post("/reset/01_pixels.py")
+    assert failed.status_code == 500
+    assert "progress.json is damaged" in failed.text
+
+
+def test_what_is_drawn_on_the_sheet_is_an_image() -> None:
+    assert read_sheet("") is None
+    with io.BytesIO() as file:
+        Image.new("RGB", (280, 280), "white").save(file, "PNG")
+        png = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    sheet = read_sheet(png)
+    assert sheet
+    assert (sheet.size, sheet.mode, sheet.getextrema()) == ((280, 280), "L", (255, 255))

@@ -1,5 +1,9 @@
-"""The course in a real browser: its page, each lesson, a slider that changes an image, an answer that is checked."""
+"""The course in a real browser: its page, each lesson, a slider that changes an image, answers that are checked.
 
+``make exercises`` gives every exercise a wrong answer and then the right one, on a wide screen and on a phone.
+"""
+
+import ast
 import os
 import re
 import subprocess
@@ -7,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -94,12 +99,65 @@ def test_a_control_changes_an_image(page: Page, number: int) -> None:
         page.screenshot(path=Path(SHOTS) / f"{number:02}.png")
 
 
+def answer(page: Page, what: str, code: str) -> None:
+    """Write into the cell of an exercise, which defines ``what``, and run it."""
+    cell = page.locator(".cm-content", has_text=re.compile(rf"\b({what} = |def {what}\(|class {what}\b)"))
+    cell.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Control+Enter")
+
+
 def test_an_answer_is_checked(page: Page) -> None:
     opened(page, 5)
-    for answer, response in (("1.0", "Not yet."), ("0.5", "Right.")):
-        cell = page.locator(".cm-content", has_text=re.compile(r"^best_rate ="))
-        cell.click()
-        page.keyboard.press("Control+A")
-        page.keyboard.type(f"best_rate = {answer}")
-        page.keyboard.press("Control+Enter")
+    for code, response in (("best_rate = 1.0", "Not yet."), ("best_rate = 0.5", "Right.")):
+        answer(page, "best_rate", code)
         expect(page.get_by_text(response, exact=True)).to_be_visible(timeout=10_000)
+
+
+@pytest.mark.parametrize("page", ["wide"], indirect=True)
+def test_a_digit_that_is_drawn_is_read(page: Page) -> None:
+    opened(page, 16)
+    said = page.locator("img[alt^='The image, what the preparation makes of it']")
+    expect(said).to_have_count(1)  # the 7 that the lesson draws
+    sheet = page.locator("canvas[aria-label^='A sheet to draw on']")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 140, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 140, box["y"] + 240, steps=10)  # a 1
+    page.mouse.up()
+    expect(said).to_have_count(2, timeout=20_000)
+    assert re.search(r"The answer: 1, with", said.nth(1).get_attribute("alt") or "")
+
+
+def solutions(number: int) -> dict[str, str]:
+    """What the reader fills in → the code that the lesson shows as a solution, in the order of the exercises."""
+    tree = ast.parse(files()[number - 1].read_text("utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = sorted((call for call in calls if ast.unparse(call.func) == "exercise"), key=lambda call: call.lineno)
+    shown = [
+        ast.literal_eval(keyword.value) for call in calls for keyword in call.keywords if keyword.arg == "solution"
+    ]
+    return {ast.unparse(call.args[1]): dedent(code).strip() for call, code in zip(calls, shown, strict=True)}
+
+
+@pytest.mark.every_exercise
+@pytest.mark.parametrize("number", range(1, 18))
+def test_every_exercise_is_checked(page: Page, number: int) -> None:
+    opened(page, number)
+    verdict = page.locator("strong")
+    for solved, (what, code) in enumerate(solutions(number).items()):
+        answer(page, what, f"{what} = lambda *arguments: None" if "def " in code else f"{what} = None")
+        expect(verdict.filter(has_text=re.compile(r"^Not yet"))).to_have_count(1, timeout=60_000)
+        expect(verdict.filter(has_text=re.compile(r"^Right\.$"))).to_have_count(solved)
+        answer(page, what, code)
+        expect(verdict.filter(has_text=re.compile(r"^Right\.$"))).to_have_count(solved + 1, timeout=60_000)
+    assert page.locator(".marimo-error").count() == 0
+    if SHOTS:
+        wide = page.viewport_size["width"] if page.viewport_size else 0
+        tall = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
+        page.set_viewport_size({"width": wide, "height": min(tall + 200, 30_000)})
+        page.wait_for_timeout(1000)
+        page.screenshot(path=Path(SHOTS) / f"{number:02}-{wide}.png")

@@ -79,7 +79,7 @@ def _():
     two. (What `dim 1` is, you will know in a few minutes.)
 
     Often there is no list to begin with. These make a tensor from nothing; the numbers in brackets say how many
-    rows and columns it shall have:
+    rows and columns it should have:
     """)
     return
 
@@ -484,7 +484,7 @@ def _():
     ## Broadcasting
 
     Elementwise arithmetic wants two tensors of one shape. But then how could we write `tns + 1`? And what about
-    something that we shall need at once: the difference between each of the 3s, `[n, h, w]`, and one mean image,
+    something that we will need at once: the difference between each of the 3s, `[n, h, w]`, and one mean image,
     `[h, w]`? Simply try it.
     """)
     return

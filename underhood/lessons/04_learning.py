@@ -228,8 +228,8 @@ def _(difference, valid_8):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    How often is the rule right? We measure it as in lesson 3, on the validation set, and take the mean of both
-    kinds:
+    How often is the rule right? We measure it on the validation set. As for the baseline of lesson 3, we take the
+    accuracy of each class and then the mean of the two, so that both count the same however many images they have:
     """)
     return
 
@@ -721,7 +721,7 @@ def _(upper_lower):
         upper_lower,
         lambda answer: torch.equal(answer.float(), _upper),
         hints=(
-            "Ink in the upper half shall add to the score, ink in the lower half shall take away from it.",
+            "Ink in the upper half should add to the score, ink in the lower half should take away from it.",
             "So each weight of rows 0 to 3 is 1. Which is each weight of rows 4 to 7?",
             "Start with `torch.ones(8, 8)`, and assign to the slice `[4:]`.",
         ),

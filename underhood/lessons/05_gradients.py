@@ -18,7 +18,7 @@ def _():
 
     Lesson 4 ended with a machine that learns, and takes far too long about it. To find out whether a weight should go
     up or down, it tried both, and for every try it computed the loss anew. This lesson puts something quicker in the
-    place of steps 4 and 5 of the seven. From one single loss we shall get the direction for *all* weights, and a hint
+    place of steps 4 and 5 of the seven. From one single loss we will get the direction for *all* weights, and a hint
     how far to go. Everything that is called "learning" in the rest of the course, and in the largest models that
     exist, is done this way.
 
@@ -594,9 +594,12 @@ def _():
     first.
 
     A real loss is no parabola, and nobody knows its factor in advance. But all of these behaviours appear there too,
-    and now you will recognise them. People usually begin somewhere between 0.001 and 0.1, try a few values, each
-    three or ten times the last, and keep the one that ends lowest. A rate that is too low costs time; one that is too
-    high costs everything. In the next lesson you will look for a good one on data that were measured.
+    and now you will recognise them. There is no formula for the rate either, because a step is the rate times the
+    slope, and slopes have different sizes in every problem: where they are steep, as in the next lesson, the rate has
+    to be tiny; where they are gentle, as with the loss of lesson 7, it takes a rate of 1 to get anywhere. So people
+    try a few values, each three or ten times the last, and keep the one that ends lowest. A rate that is too low
+    costs time; one that is too high costs everything. In the next lesson you will look for a good one on data that
+    were measured.
 
     ## Summary
 

@@ -107,7 +107,7 @@ def _():
 
     Why `speed_at(t, params)` and not `speed_at(t, a, b, c)`? Because its two arguments play different parts. `t` is
     **data**: it was given to us, and training never changes it. `params` holds the **parameters**: they are what we
-    are looking for, and training does nothing but change them. Autograd shall watch the parameters and leave the
+    are looking for, and training does nothing but change them. Autograd should watch the parameters and leave the
     data alone, so it helps to have all parameters in one place: one tensor of them has one gradient and takes one
     line to step. That line stays as it is when there are 784.
 
@@ -328,7 +328,7 @@ def _():
     indented below it, `params -= lr * params.grad`. It does the same: inside that block autograd takes no notes.)
 
     **Why `params.grad = None`?** Because `backward` *adds* to what is in `grad`, as you saw in lesson 5. The next
-    gradient shall be that of the new place alone, so the old one has to go. We shall see in a moment what happens
+    gradient should be that of the new place alone, so the old one has to go. We will see in a moment what happens
     to somebody who forgets it.
 
     ### Step 6: repeat

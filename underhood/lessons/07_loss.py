@@ -544,6 +544,17 @@ def _(mnist_loss, preds, train_y):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
+    A word about a word. What goes into `mnist_loss_of_probabilities` are numbers from 0 to 1, and what goes into
+    `mnist_loss` are scores of any size, and both are called `predictions`. That is common practice: what comes out of a
+    model is its prediction, whether or not a sigmoid comes after it. So with every loss you meet, look up which of the
+    two it wants. From here on our models give scores, and the loss takes the sigmoid.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
     `grad_fn` is there: autograd can follow this number back to each weight. Here it is beside the accuracy, while
     the same weight moves as before. (It is the slider from above. Move it to its left end.)
     """)
@@ -605,7 +616,9 @@ def _():
     ## A first step
 
     Does it work? We let autograd find the gradient of the loss for all weights and the bias, and take one step with
-    the rate 1. (The first line is there because `backward` adds: so the cell can be run twice.)
+    the rate 1. That is a higher rate than any that made sense in lessons 5 and 6, and the cell below shows why we can
+    afford it: this loss lies between 0 and 1, and even the steepest of its slopes is tiny. (The first line is there
+    because `backward` adds: so the cell can be run twice.)
     """)
     return
 
@@ -641,7 +654,7 @@ def _(height, slopes, width):
 def _():
     mo.md("""
     The loss went down. Not by much, but it was one step. Since there is one slope for each pixel, we can look at
-    the step as an image: red weights go up (ink there shall speak for a 3), blue ones go down (ink there shall
+    the step as an image: red weights go up (ink there should speak for a 3), blue ones go down (ink there should
     speak for a 7), and at the margin, where no image has any ink, the slope is exactly 0. With MNIST it is a 3 that
     appears, out of random weights, from nothing but images and targets.
 

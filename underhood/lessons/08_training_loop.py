@@ -149,11 +149,14 @@ def _(full, gradient, n):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Read the two columns against each other. The gradient of a single image is off by more than its own length, so
-    it is a poor guide. From line to line the number of images grows fourfold, and the error about halves: the
-    error of an average falls with the square root of how many you average, so that each further improvement costs
-    more than the last. The time, meanwhile, hardly grows at first. A processor works on many numbers at once, and
-    some dozens of images take it little longer than one; only then does the price rise with their number.
+    Read the two columns against each other. The gradient of a single image is off by more than its own length, so it
+    is a poor guide. From line to line the number of images grows fourfold, and the error about halves: the error of
+    an average falls with the square root of how many you average, so that each further improvement costs more than
+    the last. (Why the root? Think of the error of each image as a step to the left or to the right, by chance. After
+    n such steps you are not n steps away from where you began, as most of them cancelled; on average the square of
+    the distance is n, so the distance is about √n. An average divides the sum by n, and √n / n is 1 / √n.) The time,
+    meanwhile, hardly grows at first. A processor works on many numbers at once, and some dozens of images take it
+    little longer than one; only then does the price rise with their number.
 
     Is an error of ten or twenty percent not bad? No, because a step is small, and right after it we measure again at
     the new place. For the price of one exact step we can take dozens of roughly right ones. Their errors point in all
@@ -532,7 +535,11 @@ def _():
 
     With MNIST, ten times the learning rate is even better. A hundred times is a catastrophe: the accuracy stays close
     to a half whatever you do, since the weights have become `nan`, *not a number*. The next lesson shows how that
-    comes about. And at a thousandth, nothing is wrong at all; it only takes a very long time.
+    comes about. And at a thousandth, nothing is wrong at all; it only takes a very long time. So where does the 1
+    come from? From trying powers of ten, as you just did, and taking one with which the loss falls fast and steadily.
+    It is no property of learning in general: with another loss, another model or pixels from 0 to 255, all slopes
+    would have other sizes, and another rate would be right. Lesson 12's networks, for instance, are trained with
+    0.01.
 
     Both runs pass the 0.9511 of pixel similarity, for which somebody had to have an idea about digits. Here nobody had
     one. The program was told how far off it was, and found the rest by itself.
@@ -852,7 +859,7 @@ def _(steps):
 def _():
     mo.md("""
     **2.** Suppose that with batches of 100 images the gradient is off by 20 % of its length, on average. About how many
-    images must be in a batch if it shall be 5 %?
+    images must be in a batch for an error of 5 %?
     """)
     return
 
@@ -870,7 +877,7 @@ def _(needed):
         needed,
         lambda answer: answer == 1600,
         hints=(
-            "How much smaller shall the error become? And what does the table above say about that?",
+            "How much smaller should the error become? And what does the table above say about that?",
             "Four times as many images halve the error: 400 images bring it to 10 %.",
             "5 % is half of 10 %. So it takes four times 400.",
         ),

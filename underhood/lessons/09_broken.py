@@ -298,8 +298,9 @@ def _(broken, dataset, results):
     and targets `[b]` do not match, and broadcasting, as in lesson 2, makes both `[b, b]` without a word: *each*
     prediction is compared with *every* target. Half of the targets say 3 and half say 7, whatever the image, so there
     is nothing to learn. **Symptom:** the loss hovers around a half for ever, although the weights do change. It is
-    a treacherous fault, and the reason why this course writes shapes into comments. (The `mnist_loss` of the
-    package, unlike the one that we wrote, compares shapes and raises an error.)
+    a treacherous fault, and the reason why this course writes shapes into comments. (There are two functions of that
+    name: the one from lesson 7, which this lesson uses, and `underhood.mnist_loss`, the package's, which compares the
+    shapes first and raises an error.)
 
     ### Forgotten step
 

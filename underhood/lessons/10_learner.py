@@ -264,7 +264,7 @@ def _():
 def _():
     mo.md("""
     Two tensors: the weight and the bias. `Parameter containing` is PyTorch's way of printing a tensor that belongs to
-    a module and that training shall change; otherwise it is a tensor like any other. `parameters()` gives them one
+    a module and that training is to change; otherwise it is a tensor like any other. `parameters()` gives them one
     after another, and with `list(small.parameters())` you have them in a list.
 
     One thing looks the wrong way round. Our weights were `[pixels, 1]`, inputs first. **The weight of `nn.Linear` is
@@ -533,8 +533,8 @@ def _():
     mo.md("""
     - An empty training set is an error at once, and not a strange one later.
     - **Step 1, initialize.** The model came with its random weights; what is missing is the optimizer. The method
-      `_start_optimizer`, further down in the file, makes it: `self.opt_func(self.model.parameters(), lr=lr)`, just as
-      we did. It also clears gradients that earlier code may have left behind.
+      `_start_optimizer`, further down in the file, makes it; we read it below. (The underscore before a name says
+      "for use inside the class". Python does not enforce it.)
     - `total` is the number of steps to come, the batches of an epoch times the epochs. (`//` divides and drops the
       rest.) `first` is the epoch to begin with, 0 unless a saved training is resumed. `before` counts the epochs of
       earlier calls, so that a second `fit` gets new orders of the batches.
@@ -543,6 +543,27 @@ def _():
       for instance, sets random numbers to 0, to make the task harder, and must not do so when we measure. The other
       position of the switch is `self.model.eval()`. `nn.Linear` does the same in both, but a loop that forgets the
       switch is wrong for the first model where it matters.
+
+    And this is how `_start_optimizer` begins:
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(quote):
+    quote("def _start_optimizer", "return self.optimizer")
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    The first line makes the optimizer just as we did: `opt_func` is called with the model's parameters and the rate.
+    Its gradients are cleared, in case that earlier code has left some behind. `saved, self._resume_from = …, None`
+    takes the saved state, if there is one, and empties its place, so that it is used once. If there is none, this is
+    a new training: the steps are counted from 0, and `del` removes the learning rates of an earlier training that was
+    broken off in the middle of an epoch (`list[3:]` is everything from number 3 on). The rest of the method puts a
+    saved optimizer back; it comes up again at the end of this reading.
 
     ### The two loops
     """)
@@ -563,9 +584,11 @@ def _():
       unless a training is resumed in the middle of an epoch: then the losses before it are filled in again. The
       comment says why it is one block: thousands of tiny tensors would leave memory full of holes.
     - `_batches` asks the loader for the batches of that epoch from number `start` on, and `enumerate(…, start)`
-      counts them. (For a loader of PyTorch's own it reads the batches in order and skips those before `start`.)
+      counts them. It is a function of four lines at the end of the file. Our `DataLoader` can be asked for any batch
+      of any epoch. A loader of PyTorch's own can only be read from the beginning; `islice(dl, start, stop, step)`, from
+      Python's library, then deals out those from `start` to `stop` and drops the ones before.
     - **The learning rate need not stay the same.** A **schedule** is a function that gets the number of the step and
-      the total, and returns which fraction of the highest learning rate this step shall use. The simplest is `flat`:
+      the total, and returns which fraction of the highest learning rate this step should use. The simplest is `flat`:
       always 1. `set_lr` then writes the rate into the optimizer, which keeps its settings in dictionaries, its
       `param_groups`. (A schedule may also set the momentum, which is exercise 5.)
     - **The device.** A tensor lies in the memory of the processor or of a graphics card, and two tensors can only be
@@ -593,6 +616,11 @@ def _():
     every batch, they have to agree about means and sums. All that talking goes through the object `processes`. By
     default it is a `SingleProcess`, which has nobody to talk to: its methods give back what they get. You can skip it.
 
+    **May `zero_grad` come first?** In many programs, PyTorch's tutorials among them, the order is `zero_grad`,
+    `backward`, `step`. It makes no difference. What counts is that between two calls of `backward` the gradients are
+    cleared once, and not between `backward` and `step`. Clearing right after the step has a small advantage: the
+    memory of the gradients is free while the next batch goes forward.
+
     ### After each step
     """)
     return
@@ -616,11 +644,31 @@ def _():
       fetched once per epoch: that is `self._finite(…)`, "the only wait".
     - `_finite` turns them into numbers and looks at each. If one is infinite or **NaN** (*not a number*, what 0/0
       gives), training cannot recover: every weight that such a loss touches becomes NaN itself. So it raises a
-      `DivergedError` that names the step and the learning rate, and proposes a lower one.
+      `DivergedError` that names the step and the learning rate, and proposes a lower one. You find it below.
     - `if epoch_end := (…)` does two things: `:=` stores the value, true after the last batch, and `if` tests it.
     - `yield Step(…)` hands the caller what there is to know about this step.
     - If a loader gave fewer batches than its length promised, the bookkeeping is wrong, and that is an error.
     - **Step 7, stop**, is when the loops are through: the switch goes to `eval`.
+
+    `_finite`, which looks for the NaN:
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(quote):
+    quote("values = losses.double()", "return values.tolist()")
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    `losses` is the block, `[batches]`. It is fetched to the processor (`.cpu()`) and becomes a NumPy array.
+    `np.isfinite` gives `True` for each ordinary number, and `all()` asks whether it is true of every one; then the
+    numbers are returned as a list. If not, `argmin` finds the first `False`, because `False` counts as 0 and `True`
+    as 1. `back` is its place counted from the end, −1 for the last, and from that follow the step, the epoch and the
+    learning rate that go into the message. `raise` ends the training with it.
 
     ### `fit` is a loop over `steps`
     """)
@@ -629,7 +677,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _(quote):
-    quote("for step in self.steps(epochs, lr, schedule)", "print(row.lines")
+    quote("def epochs(self", "print(row.lines")
     return
 
 
@@ -637,8 +685,25 @@ def _(quote):
 def _():
     mo.md("""
     `epochs` is a generator, too: it goes through all steps, and at the end of each epoch yields what `end_epoch`
-    returns. `fit` goes through `epochs` and prints. `end_epoch` averages the training losses of the epoch, each
-    weighted with the size of its batch, calls `validate`, and adds a row to the recorder. And this is `validate`:
+    returns. `fit` goes through `epochs` and prints. And this is what `end_epoch` does:
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(quote):
+    quote("train_loss = float(np.average", "return Epoch(")
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    The training loss of the epoch is the average over its batches: `losses[-49:]` would be the last 49 of the list, and
+    `weights` says that a batch counts by its size. `validate` returns a list, the loss first and then the metrics;
+    `valid_loss, *values = …` takes the first for itself and collects all others in `values`. Everything goes into the
+    recorder, as a row. `dict(zip(names, values))` pairs each metric with its name, and what is returned is the `Epoch`
+    with its number, counted from 0. Now `validate`:
     """)
     return
 
@@ -671,17 +736,41 @@ def _():
     mo.md("""
     `inference_mode` is a stricter and slightly faster `no_grad`: nothing is recorded for a backward pass, because
     none will come. The model is switched to `eval` and afterwards back to what it was; `finally` means that this
-    happens even if something fails in between. (`closing`, above, makes sure that it happens at once.) `get_preds`
-    uses the same generator to collect all predictions instead of averages.
+    happens even if something fails in between. One thing could still go wrong. If a metric raises an error, the loop
+    in `validate` is left, the generator stands still at its `yield`, and its `finally` waits until Python throws the
+    generator away, nobody knows when. `with closing(…) as batches:` ends the generator in the moment in which the
+    block is left, whatever the reason. `get_preds` uses the same generator to collect all predictions instead of
+    averages: `zip(*pairs)` makes two lists of a list of pairs, which lesson 8 called collating, and `torch.cat` joins
+    the batches.
 
     ### Stopping today, going on tomorrow
 
     A long training should survive a power cut. What must be saved so that it can go on exactly where it was?
     `state_dict` collects it: the model's parameters; what the optimizer remembers; the recorder; the number of the
     step; the losses of the unfinished epoch. `load_state_dict` puts it all back. (Modules and optimizers have methods
-    of the same two names.) The order of the batches need not be saved, as it follows from the seed and the epoch. We
-    can test that, with a training that is cut off after 60 steps, in the middle of an epoch. The second Learner
-    finishes that epoch and goes on:
+    of the same two names.) The order of the batches need not be saved, as it follows from the seed and the epoch. What
+    the optimizer remembers goes back in when the next training begins. This is the rest of `_start_optimizer`:
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(quote):
+    quote('self.optimizer.load_state_dict({"state"', "return self.optimizer")
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    Plain SGD remembers nothing. With momentum (exercise 5), or with AdamW, there is a tensor or two for each
+    parameter; that is the optimizer's `state`. Its settings, such as the learning rate, are its `param_groups`, and
+    they stay those of the new optimizer. The loop at the end is only about the layout: the same numbers can lie in
+    memory in different orders (lesson 2 had `stride`), sums over them are then rounded differently, and "exactly
+    where it was" means every digit.
+
+    Is that enough? We test it, with a training that is cut off after 60 steps, in the middle of an epoch. The second
+    Learner finishes that epoch and goes on:
     """)
     return
 

@@ -153,10 +153,16 @@ def _():
 
     ### What a bend can do that a sum cannot
 
-    Take the smallest puzzle of the kind "unless". There are two pixels, *a* and *b*, each 0 or 1. The answer shall be
+    Take the smallest puzzle of the kind "unless". There are two pixels, *a* and *b*, each 0 or 1. The answer should be
     1 if exactly one of them has ink, and 0 otherwise. Could a weighted sum, *w*·a + *v*·b + *c*, do that? It would
     have to be 0 for neither, so c = 0. It would have to be 1 for each alone, so w = 1 and v = 1. Then for both
-    together it is 2, where it should be 0. There are no such weights. With ReLU it takes two sums and a sum of them:
+    together it is 2, where it should be 0. There are no such weights. Could the sum at least be above 0 where the
+    answer is 1, and not above 0 where it is 0? That would do for a decision. But w + c and v + c would have to be above
+    0, so their sum, w + v + 2c, would be, too. As c is not above 0, w + v + c is at least as large as that, so it is
+    above 0 for both together, where it should not be. On paper you can see it: draw the four cases as the corners of a
+    square. The two with the answer 1 lie opposite each other, and no straight line has them on one side and the other
+    two on the other. A weighted sum is above 0 on one side of a straight line: that is the "one straight border" of
+    the beginning. With ReLU it takes two sums and a sum of them:
     relu(a − b) is 1 if only *a* has ink, relu(b − a) is 1 if only *b* has, and we add the two.
     """)
     return
@@ -226,10 +232,11 @@ def _(hinges):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    More hinges make shorter pieces, and shorter pieces follow the curve more closely. The same is true with more than
-    one input: two linear layers with a nonlinearity between them can come as close as you like to any continuous
-    function, if the layer between is wide enough. This is the **universal approximation theorem**. George Cybenko
-    proved it in 1989 for the sigmoid; ReLU and almost all other bends followed soon.
+    More hinges make shorter pieces, and shorter pieces follow the curve more closely, from −3 to 3, as far as hinges
+    were placed. (Further out the last piece simply goes straight on.) The same is true with more than one input: two
+    linear layers with a nonlinearity between them can come as close as you like to any continuous function, within
+    any limits that you set for the inputs, if the layer between is wide enough. This is the **universal approximation
+    theorem**. George Cybenko proved it in 1989 for the sigmoid; ReLU and almost all other bends followed soon.
 
     It is a promise with small print. It says that good weights *exist*. It does not say how many hinges are needed,
     it does not say that gradient descent will find the weights, and it does not say that the function will do
@@ -304,13 +311,15 @@ def _(b1, train_x, w1):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Such numbers are called **activations**: numbers that the model *calculates*, from its inputs and its
-    parameters. The two words are worth keeping apart, because beside its inputs a network has only these two kinds
-    of numbers. **Parameters** belong to the model. They begin at random, and training changes them; for every image
-    they are the same. Activations belong to an image: another image has others. They are what the next layer works
-    with, and while a model trains, autograd keeps them until the backward pass is done. The layer between input and
-    output is called *hidden*, and each of its 30 places a *unit*. Its shape here is `[n, 30]`: for each image 30
-    activations.
+    Such numbers are called **activations**: numbers that the model *calculates*, from its inputs and its parameters.
+    The two words are worth keeping apart, because beside its inputs a network has only these two kinds of numbers.
+    **Parameters** belong to the model. They begin at random, and training changes them; for every image they are the
+    same. Activations belong to an image: another image has others. What are they good for? They are what the next
+    layer gets to see *in place of* the image: 30 answers to 30 questions, such as "how much ink is in the middle on
+    the left?", and the second layer decides by these answers alone. Training chooses the questions. And while a model
+    trains, autograd keeps the activations until the backward pass is done, since it needs them there. The layer
+    between input and output is called *hidden*, and each of its 30 places a *unit*. Its shape here is `[n, 30]`: for
+    each image 30 activations.
 
     ## The same with PyTorch's modules
 
@@ -548,7 +557,7 @@ def _(my_relu):
         hints=(
             "`torch.where(condition, a, b)` takes the number from `a` where the condition is true, and from `b` "
             "where it is not.",
-            "The condition is `x > 0`. What shall there be where it is true, and what elsewhere?",
+            "The condition is `x > 0`. What should there be where it is true, and what elsewhere?",
             "`torch.where(x > 0, x, ...)`, and in place of the dots the number 0.0.",
         ),
         solution="""

@@ -1132,7 +1132,7 @@ def _(out_shape):
 def _():
     mo.md("""
     **3.** Find the kernel, 3 × 3, that moves an image one pixel to the **left**: at each place of the output there
-    shall be the pixel that is one place further to the right in the image, unchanged.
+    should be the pixel that is one place further to the right in the image, unchanged.
     """)
     return
 

@@ -19,11 +19,11 @@ def _():
     mo.md("""
     # 14 · Backpropagation by hand
 
-    Since lesson 5, every gradient in this course has come out of one call, `loss.backward()`. It was a gift, and
-    today we give it back. We shall compute every gradient ourselves: first in a calculation so small that it fits
-    on a page, then in a network that reads all ten digits. The effort is worth it. When a network refuses to learn,
-    the cause is very often something that stops or distorts the gradients on their way back, and you can only look
-    for that if you know the way.
+    Since lesson 5, every gradient in this course has come out of one call, `loss.backward()`. You were told what it
+    computes, but not how. Today we do without it, and compute every gradient ourselves: first in a calculation so
+    small that it fits on a page, then in a network that reads all ten digits. The effort is worth it. When a network
+    refuses to learn, the cause is very often something that stops or distorts the gradients on their way back, and
+    you can only look for that if you know the way.
 
     **After this lesson** you can find any gradient in a chain of calculations by multiplying; say what one-hot,
     logit, softmax and cross-entropy are, and why they fit together so well; write the backward pass of a network
@@ -301,7 +301,7 @@ def _(sigmoid):
 def _():
     mo.md("""
     It is practical that the slope follows from the value: the forward pass has it already. Notice also that it is
-    never above ¼, and almost 0 where the sigmoid is near 0 or 1. We shall meet that again, as a problem.
+    never above ¼, and almost 0 where the sigmoid is near 0 or 1. We will meet that again, as a problem.
 
     ## From one score to ten
 
@@ -331,7 +331,8 @@ def _():
     **The prediction.** A score, as it leaves the last layer, may be any number. Such a score is called a **logit**;
     PyTorch's documentation also says *raw* or *unnormalized* score. To compare it with 0s and 1s we want
     probabilities: ten numbers between 0 and 1 that sum to 1. The function that makes them is the **softmax**: take
-    e to the power of each logit, which is always positive, and divide by the sum. The exponential keeps the order
+    e to the power of each logit (written eˣ, in code `np.exp(x)`), which is always positive, and divide by the sum. The
+    exponential keeps the order
     and exaggerates: one point more than another score is 2.72 times its probability. The result is a soft version
     of "1 for the largest, 0 for all others". (`axis=1` sums along each row, and `keepdims` leaves the result as a
     column, so that it broadcasts against the rows.)
@@ -378,7 +379,7 @@ def _():
     Infinity divided by infinity is `nan`, "not a number", and a single `nan` in a loss spreads to every weight.
 
     **The loss.** Only one of the ten probabilities matters: the one that the model gives to the right digit.
-    Our loss shall be 0 if it is 1, and grow the more the closer it comes to 0. The **cross-entropy** is minus
+    Our loss should be 0 if it is 1, and grow the more the closer it comes to 0. The **cross-entropy** is minus
     its logarithm (the natural one, which undoes eˣ), averaged over the images. (The word comes from information
     theory: −log p measures the surprise at an event of probability p.)
     """)
@@ -964,7 +965,8 @@ def _(dataset, equal_w1, trained_w1):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    All fifty are the same to the last digit, and one hidden node cannot tell ten digits apart.
+    Each small image shows the weights from the pixels to one hidden node: orange is below 0, purple above, and white is
+    0. Above, all fifty are the same to the last digit, and one hidden node cannot tell ten digits apart.
 
     **Why small?** With large weights, large numbers enter the sigmoid, and its values lie near 0 or 1. There h
     · (1 − h) is almost 0, and every gradient that has to pass through is multiplied by it. The weights before

@@ -84,7 +84,7 @@ def _(height, width):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The training loop is the one that you know, written out in full because we shall change one line of it later. To
+    The training loop is the one that you know, written out in full because we will change one line of it later. To
     be quick it counts steps instead of epochs, and draws 64 random images for each. With `momentum=0.9` a step
     keeps nine tenths of the step before it and adds the new one, as a rolling ball keeps its speed.
     """)
@@ -386,7 +386,9 @@ def _():
     it were a 3*, and go downhill on that: with each step the network believes a little more that it sees a 3. The
     direction is correct only near the image where the gradient was taken, as in every gradient descent. So instead
     of one large step we take several small ones, with a new gradient for each, and let no pixel go farther than ε
-    from where it began.
+    from where it began. (Uphill, away from the right digit, this is the attack by which defences are usually measured
+    today: **projected gradient descent**, PGD. *Projected* means brought back within the limit after each step.
+    Aleksander Mądry and his colleagues studied it in 2017.)
     """)
     return
 
@@ -614,7 +616,7 @@ def _(compared):
     )
     mo.md(f"""
     Read the table honestly. On clean images the defence {_clean}. On photographs it is known to cost a good deal.
-    Under the strongest attack of the table, the ten steps of `step_pixels`, it gains {_gain:.0f} points.
+    Under the strongest attack of the table, PGD with ten steps, it gains {_gain:.0f} points.
 
     **A defence has to be judged by the best attack, never by the one it was trained against.** In 2018 Anish
     Athalye, Nicholas Carlini and David Wagner looked at nine defences that had just been published. Seven of them
@@ -669,7 +671,8 @@ def _():
     - Preparing images is a weak defence. Adversarial training is a better one, with limits: judge it by the
       strongest attack.
 
-    **New words:** adversarial example, ε, fast gradient sign method (FGSM), adversarial training.
+    **New words:** adversarial example, ε, fast gradient sign method (FGSM), projected gradient descent (PGD),
+    adversarial training.
 
     ## Exercises
 
@@ -760,7 +763,7 @@ def _(image_gradient, linear, one_step_towards, x):
         one_step_towards,
         lambda answer: torch.allclose(answer, _expected, atol=1e-6),
         hints=(
-            "Which loss shall become smaller? The one that the image would have with the label `target`.",
+            "Which loss should become smaller? The one that the image would have with the label `target`.",
             "To make a loss smaller, step against its gradient.",
             "It is `fgsm` with `target` in place of `y`, and a minus in place of the plus.",
         ),

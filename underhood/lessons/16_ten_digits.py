@@ -20,6 +20,7 @@ with app.setup:
     from underhood import Architecture, DataLoader, DataLoaders, Learner, build_model
     from underhood.display.notebook import show_images
     from underhood.lessons import exercise, figure, load, table
+    from underhood.lessons.sheet import Sheet, read_sheet
     from underhood.preparation import Preparation, prepare_image
     from underhood.preparation.digit import STEPS
     from underhood.preparation.files import BadImageError
@@ -67,47 +68,8 @@ def _():
     mo.md("""
     The layers before the last one, the gradients, the steps and the training loop stay as they are.
 
-    Lesson 14 took softmax apart. To see once more what it does, here are ten scores that a network might give for an
-    image of a 3. Move the score of the 3, and watch the *other* nine bars.
-    """)
-    return
-
-
-@app.cell(hide_code=True)
-def _():
-    score = mo.ui.slider(-3.0, 6.0, value=2.0, step=0.5, label="score of the 3", show_value=True)
-    score
-    return (score,)
-
-
-@app.cell
-def _(score):
-    scores = torch.tensor([0.5, -1.0, 1.0, score.value, -2.0, 1.5, 0.0, -0.5, 1.0, 0.5])  # [10]
-    shares = scores.softmax(dim=0)  # [10]: e to the power of each score, divided by the sum of all ten
-    print(shares)
-    print("loss if it is a 3:", -shares[3].log())
-    return (shares,)
-
-
-@app.cell(hide_code=True)
-def _(shares):
-    _axes = plt.subplots(figsize=(6, 2.4))[1]
-    _axes.bar(range(10), shares.tolist(), color=["C1" if digit == 3 else "C0" for digit in range(10)])
-    _axes.set(xticks=range(10), ylim=(0, 1), xlabel="digit", ylabel="probability")
-    figure(
-        _axes,
-        f"Ten bars, the probabilities of the ten digits. That of the 3 is {shares[3]:.2f}; the others share the "
-        f"remaining {1 - shares[3]:.2f}.",
-    )
-    return
-
-
-@app.cell(hide_code=True)
-def _():
-    mo.md("""
-    They sink when the 3 rises, although nobody has touched their scores: the ten probabilities add up to 1, so that
-    one can only win what the others lose. The loss looks at the bar of the right class alone. It is near 0 if that
-    bar is near 1, and grows without limit as the bar shrinks.
+    Lesson 14 took softmax and cross-entropy apart. What matters here is that the ten probabilities add up to 1, so that
+    one can only win what the others lose, and that the loss looks at the probability of the right class alone.
 
     ## A small network, trained here
 
@@ -417,7 +379,7 @@ def _():
 
 @app.cell
 def _(learn):
-    transferred = copy.deepcopy(learn.model)  # ours shall stay as it is
+    transferred = copy.deepcopy(learn.model)  # ours stays as it is
     transferred.requires_grad_(False)  # frozen: autograd gives none of its parameters a gradient
     transferred[-1] = nn.Linear(transferred[-1].in_features, 2)  # the head: a new layer with random weights
     trained = [p.numel() for p in transferred.parameters() if p.requires_grad]
@@ -555,8 +517,40 @@ def _(bare, prepared):
 
     ## Your own
 
-    Write a digit on paper, photograph it and choose the photograph here. (To draw with a finger or a mouse, run
-    `underhood serve` and the name of a run: its page has a sheet to draw on, and shows what you have just seen.)
+    Draw a digit, with a finger, a mouse or a pen. (With the keyboard: the arrow keys move the pen, the space bar lowers
+    and lifts it.) Draw it small and in a corner, or huge; write a 7 as they do in your country. When does the network
+    begin to be wrong?
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    sheet = mo.ui.anywidget(Sheet())
+    sheet
+    return (sheet,)
+
+
+@app.cell(hide_code=True)
+def _(sheet, shown, steps):
+    def _read():
+        drawn = read_sheet(sheet.value["png"])
+        if drawn is None:
+            return mo.md("Nothing drawn yet.")
+        try:
+            return shown(drawn, steps.value)
+        except BadImageError as error:
+            return mo.md(f"This image {error}.")
+
+    _read()
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    Or write a digit on paper, photograph it, and choose the photograph here. (`underhood serve` and the name of a run
+    opens a page with the same two things, a sheet and a place for photographs.)
     """)
     return
 

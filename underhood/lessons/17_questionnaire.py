@@ -235,7 +235,7 @@ def _(asked, part):
     second_part = part("""
     ### 11. Are metrics computed on the training set or on the validation set? Why?
 
-    On the validation set. A metric shall say how good the model will be with images that it has not seen, and the
+    On the validation set. A metric should say how good the model will be with images that it has not seen, and the
     training images it *has* seen: it may have learned some of them by heart, down to their specks. Measured on those,
     a model that is useless elsewhere can look perfect.
 

@@ -162,7 +162,7 @@ def make_app(folder: Path, notebooks: str, token: str) -> "Starlette":
         try:
             reset(folder, name)
         except UnderhoodError as error:
-            return PlainTextResponse(str(error), 404)
+            return PlainTextResponse(str(error), 500 if name in {file.name for file in files()} else 404)
         close_notebook(notebooks, token, name)
         return RedirectResponse("/", 303)
 
