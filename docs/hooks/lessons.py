@@ -22,6 +22,7 @@ from plain import show
 ROOT = Path(__file__).parent.parent.parent
 LESSONS = ROOT / "underhood" / "lessons"
 CORES = min(4, os.cpu_count() or 1)
+CUT = "<hr class='cut'>"  # between two slides
 
 
 class LessonError(Exception):
@@ -43,13 +44,14 @@ class Cell:
 class Lesson:
     """A page. name: of the page and its file; title: the first heading; body: Markdown with a place for each output.
 
-    outputs: HTML
+    outputs: HTML; slides: the same as slides, a cell on each
     """
 
     name: str
     title: str
     body: str
     outputs: list[str]
+    slides: str = ""
 
 
 def files() -> list[Path]:
@@ -128,11 +130,13 @@ def make_lesson(name: str, cells: list[Cell]) -> Lesson:
     if start is None:
         raise LessonError(f"{name}: no cell begins with a heading, `# …`")
     heading, _, rest = cells[start].source.partition("\n")
-    cells = [*([Cell(rest.strip(), markdown=True)] if rest.strip() else []), *cells[:start], *cells[start + 1 :]]
-    blocks, outputs = [heading, _notice(name)], []
+    cells = [Cell(rest.strip(), markdown=True), *cells[:start], *cells[start + 1 :]]
+    slides: list[list[str]] = []
+    outputs: list[str] = []
     for cell in cells:
+        slides.append(blocks := [])
         if cell.markdown:
-            blocks.append(to_pages(cell.source))
+            blocks += [to_pages(cell.source)] if cell.source else []
             continue
         if not cell.hidden and not only_words(cell.source):
             blocks.append(fenced(cell.source, "python"))
@@ -143,15 +147,29 @@ def make_lesson(name: str, cells: list[Cell]) -> Lesson:
         if shown:
             blocks.append(f'<div class="lesson-output" data-output="{len(outputs)}"></div>')
             outputs.append(shown)
-    return Lesson(name, heading.removeprefix("# ").strip(), "\n\n".join(blocks) + "\n", outputs)
+    body = "\n\n".join([heading, _notice(name), *(block for slide in slides for block in slide)]) + "\n"
+    shown_as_slides = [[heading, *slides[0]], *slides[1 + start :]]  # without the imports
+    return Lesson(name, heading.removeprefix("# ").strip(), body, outputs, as_slides(name, shown_as_slides))
 
 
 def _notice(name: str) -> str:
     return (
         '!!! note "A static copy"\n'
         "    Run `underhood lessons` to move the sliders, to change the code and to do the exercises.\n"
-        f"    This lesson is `lessons/{name}.py` there."
+        f"    This lesson is `lessons/{name}.py` there. To present it here, open its [slides](../slides/{name}.md)."
     )
+
+
+def as_slides(name: str, slides: list[list[str]]) -> str:
+    """The page of slides, for docs/theme/slides.html. ``cut`` makes sections of it once Markdown has become HTML."""
+    head = f"---\ntemplate: slides.html\nlesson: lessons/{name}.html\nsearch: {{exclude: true}}\n---\n\n"
+    text = f"\n\n{CUT}\n\n".join("\n\n".join(slide) for slide in slides if slide)
+    return head + re.sub(r"\((\w+)\.md\)", r"(../lessons/\1.md)", text) + "\n"
+
+
+def cut(page: str) -> str:
+    """A page of slides: a section for each."""
+    return "".join(f"<section>\n{slide.strip()}\n</section>\n" for slide in page.split(CUT))
 
 
 def to_pages(text: str) -> str:

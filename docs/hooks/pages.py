@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     source = page.file.src_uri
     if source in WIDE:
         page.meta["hide"] = ["navigation", "toc"]
-    if source.startswith(("lessons/", "reference/")):
+    if source.startswith(("lessons/", "slides/", "reference/")):
         return markdown
     place = Path(source).relative_to("repository") if source.startswith("repository/") else Path("docs") / source
     return "".join(_relinked(part, place, source) for part in _outside_code(markdown))
@@ -50,7 +50,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 def on_page_content(html: str, page: Page, **_: Any) -> str:
     """Add the output of a lesson's cells."""
-    return lessons.put_in(html, outputs.get(page.file.src_uri, []))
+    whole = lessons.put_in(html, outputs.get(page.file.src_uri, []))
+    return lessons.cut(whole) if page.file.src_uri.startswith("slides/") else whole
 
 
 @event_priority(-200)  # after the search's index is written
@@ -76,6 +77,8 @@ def _lessons() -> dict[str, str]:
     for lesson in read:
         outputs[f"lessons/{lesson.name}.md"] = lesson.outputs
         pages[f"lessons/{lesson.name}.md"] = lesson.body
+        outputs[f"slides/{lesson.name}.md"] = lesson.outputs
+        pages[f"slides/{lesson.name}.md"] = lesson.slides
     rows = "\n".join(f"- [{lesson.title}]({lesson.name}.md): {ABOUT.get(lesson.name[:2], '')}" for lesson in read)
     without = any("MNIST is not on this machine" in shown for lesson in read for shown in lesson.outputs)
     pages["lessons/index.md"] = LESSONS.format(rows=rows, remark=WITHOUT_MNIST if without else "")
@@ -94,7 +97,7 @@ $ underhood lessons
 ```
 
 opens the course with your own copies, which you can edit, and checks your exercises. The pages here are static: text,
-code, output and figures.{remark}
+code, output and figures, and each has slides to present.{remark}
 
 {rows}
 """

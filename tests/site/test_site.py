@@ -97,6 +97,9 @@ def test_a_lesson_begins_with_its_heading_and_hides_what_says_nothing() -> None:
     page = lessons.put_in(lesson.body, lesson.outputs)
     assert page.index("<b>2</b>") < page.index("&lt;1&gt;") < page.index("```text\n1\n```")
     assert "data-output" not in page
+    presented = lessons.put_in(lessons.cut(lesson.slides), lesson.outputs)
+    assert [presented.count(text) for text in ("<section>", "</section>", "Numbers.", "import marimo")] == [4, 4, 1, 0]
+    assert presented.index("Numbers.") < presented.index("</section>") < presented.index("<b>2</b>")
     assert lessons.to_pages("[2](?file=02_tensors.py)") == "[2](02_tensors.md)"
     with pytest.raises(lessons.LessonError, match="heading"):
         lessons.make_lesson("02", cells[:1])
