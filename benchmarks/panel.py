@@ -50,7 +50,7 @@ ROWS = [
 CANDIDATES = {
     "conv": ("--model", "conv"), "vgg": ("--model", "vgg"), "frozen": ("--tune", "head"), "tuned": ("--tune", "all"),
 }  # fmt: skip
-COMPARED = {  # data → the candidates that are within the budget of the normal effort, so that each may be chosen
+COMPARED = {  # data → the models whose training is within the budget of the normal effort
     "hymenoptera": ("conv", "vgg", "frozen"),
     "cifar10-3000": ("conv", "vgg", "frozen"),
     "fashion": ("conv", "vgg"),

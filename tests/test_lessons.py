@@ -141,6 +141,15 @@ def test_close_up_accuracy_is_flat_where_the_loss_still_has_a_slope() -> None:
     assert len(close["losses"].unique()) > 5
 
 
+def test_the_whole_program_of_lesson_8_runs_by_itself(mnist: object, capsys: pytest.CaptureFixture[str]) -> None:
+    text = next(file for file in files() if file.stem.startswith("08")).read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(dedent("    " + program.strip()), {})
+    epoch, accuracy = capsys.readouterr().out.splitlines()[-1].split()
+    assert epoch == "10"
+    assert float(accuracy) > 0.95
+
+
 def test_a_learning_rate_above_one_diverges_and_one_below_a_half_converges() -> None:
     far, near = (abs(run("05", rate=SimpleNamespace(value=rate))["path"][-1]) for rate in (1.03, 0.3))
     assert near < 1e-3 < 1.5 < far

@@ -153,10 +153,11 @@ def _():
     **What does the number mean? The amount of ink.** 0 is bare paper, 255 is as much ink as possible, and the numbers
     between are greys, where the edge of a stroke covers only a part of the pixel. We keep this meaning through the
     whole course, and draw ink dark on light paper, as on a real sheet. (Image viewers show
-    the opposite, white strokes on black, because to them 0 is no *light*. It is the same numbers either way; a
+    the opposite, white strokes on black, because to them 0 is no *light*. They are the same numbers either way; a
     number has no colour until somebody decides how to draw it.)
 
-    The same table again, this time as PyTorch's **tensor**. Tensors are what this course is made of. For now, a
+    The same table again, this time as a **tensor** of PyTorch, the Python library in which most of today's neural
+    networks are written. Tensors are what this course is made of. For now, a
     tensor is an array that can do two more things: it can work on a graphics card, and it can find out how
     a result would change if its numbers did. Lesson 5 is about the second.
     """)
@@ -217,7 +218,8 @@ def _():
     Rows count from the top and columns from the left, as in reading. (In a graph at school the second number grows
     upwards, and the one for left and right comes first. Here both are the other way round, and to forget it is a
     mistake that everybody makes once.) If we leave the same number of rows and columns out on all four sides, what is
-    left is the middle of the image, a *centre crop*:
+    left is the middle of the image, a *centre crop*. (`side.value`, in the cell below, is where the slider stands. When
+    you move it, every cell that uses it runs again.)
     """)
     return
 
@@ -362,7 +364,7 @@ def _():
     - In a folder of labelled images, the inner folder's name is the label, and the outer one says whether the
       images are there to learn from (`train`) or to measure with (`valid`).
 
-    **New words:** pixel, array, tensor, channel, slice, label (target), training set, validation set, MNIST.
+    **New words:** pixel, array, tensor, channel, slice, label, training set, validation set, MNIST.
 
     ## Exercises
 

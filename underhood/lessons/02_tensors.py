@@ -75,6 +75,7 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
+    (`try` runs the lines below it, and if they fail, the lines below `except` run instead of stopping the notebook.)
     Error messages about tensors are worth reading slowly. This one says that PyTorch expected three numbers and got
     two. (What `dim 1` is, you will know in a few minutes.)
 

@@ -157,10 +157,11 @@ def _(sevens, threes):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    We call it the **class mean**. (fastai's book, whose figures this lesson follows, calls it the *ideal digit*.) The
-    row printed above goes through the middle of the 3, and each number in it is the average ink at one place. Here
-    are both class means as images. The slider decides how many images of each class are averaged; move it from 1
-    upwards.
+    We call it the **class mean**. (*Deep Learning for Coders with fastai and PyTorch*, by Jeremy Howard and Sylvain
+    Gugger, whose figures this course follows, calls it the *ideal digit*. When a lesson says "the book", it means
+    that one. fastai is a library on top of PyTorch, by the same authors.) The row printed above goes through the
+    middle of the 3, and each number in it is the average ink at one place. Here are both class means as images. The
+    slider decides how many images of each class are averaged; move it from 1 upwards.
     """)
     return
 

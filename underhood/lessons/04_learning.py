@@ -536,7 +536,7 @@ def _():
     **Initialise: how can it be good to begin with random numbers?** Because it does not matter much. Steps 2 to 6
     improve *whatever* they begin with, so here a good beginning would only save a few rounds. Random numbers need no
     thought, and, unlike our difference of means, they are there for every problem. They should be small, as lessons
-    9 and 10 will show: from a bad beginning even a good method takes long.
+    8 and 10 will show: from a bad beginning even a good method takes long.
 
     **Direction: try it out.** How do you know whether a weight should go up or down? The simplest way in the world
     is to try. Make it a little larger and compute the loss. Make it a little smaller and compute the loss again.

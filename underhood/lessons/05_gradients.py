@@ -147,7 +147,7 @@ def _(quadratic, rise_over_run):
 def _():
     mo.md("""
     No doubt where this is going: to 6. The number on which rise over run settles as the run shrinks to nothing is
-    called the **derivative** at that place. It is how steep the curve is in a single point, and in the figure, the
+    called the **derivative** at that place. It is how steep the curve is at a single point, and in the figure, the
     line through two points has become a line that touches the curve in one, the *tangent*.
 
     Why do we not simply set the run to 0? Because then there is no rise either, and 0 / 0 is not a number. But for x²
@@ -594,12 +594,12 @@ def _():
     first.
 
     A real loss is no parabola, and nobody knows its factor in advance. But all of these behaviours appear there too,
-    and now you will recognise them. There is no formula for the rate either, because a step is the rate times the
-    slope, and slopes have different sizes in every problem: where they are steep, as in the next lesson, the rate has
-    to be tiny; where they are gentle, as with the loss of lesson 7, it takes a rate of 1 to get anywhere. So people
-    try a few values, each three or ten times the last, and keep the one that ends lowest. A rate that is too low
-    costs time; one that is too high costs everything. In the next lesson you will look for a good one on data that
-    were measured.
+    and now you will recognise them. What limits the rate is how fast the slope changes from place to place. For x² it
+    changes by 2 for each 1 to the right, and the limit is 1. Where it changes faster, as in the next lesson, the rate
+    has to be tiny; where all slopes are gentle, as with the loss of lesson 7, it takes a rate of 1 to get anywhere.
+    As nobody knows this beforehand, people try a few values, each three or ten times the last, and keep the one that
+    ends lowest. A rate that is too low costs time; one that is too high costs everything. In the next lesson you will
+    look for a good one on data that were measured.
 
     ## Summary
 

@@ -512,8 +512,9 @@ def _():
     What matters to us is that it is **smooth**. It has no step and no level part: its slope is above 0 everywhere,
     so each change of a score, small as it may be, changes the prediction. It is steepest in the middle, where the
     model is undecided and a small push counts, and almost level far outside, where it is sure. Now multiply x by
-    100: what you get is nearly the staircase again, 0 below and 1 above. Accuracy is a sigmoid that is infinitely
-    steep.
+    100: what you get is nearly the staircase again, 0 below and 1 above. If it were infinitely
+    steep, every prediction would be 0 or 1, and the mean distance from the targets would be the share of images that
+    are wrong: accuracy again, upside down.
 
     (The almost level ends have a price: where a model is quite sure and quite wrong, there is hardly any slope to
     correct it by. Lesson 14 has a loss that does better there.)
@@ -617,8 +618,10 @@ def _():
 
     Does it work? We let autograd find the gradient of the loss for all weights and the bias, and take one step with
     the rate 1. That is a higher rate than any that made sense in lessons 5 and 6, and the cell below shows why we can
-    afford it: this loss lies between 0 and 1, and even the steepest of its slopes is tiny. (The first line is there
-    because `backward` adds: so the cell can be run twice.)
+    afford it: even the steepest of the slopes is tiny. If a weight changes a little, each score changes by at most as
+    much, as no pixel has more than 1 ink, and its prediction changes by less still, since even in its middle the
+    sigmoid rises gently. The loss is a mean of such changes. So at rate 1 no weight is moved far. (The first line is
+    there because `backward` adds: so the cell can be run twice.)
     """)
     return
 

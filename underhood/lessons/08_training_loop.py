@@ -51,7 +51,8 @@ def _():
 def _():
     mo.md("""
     The data are arranged as in lesson 7: each image is one row of numbers between 0 and 1, and its target stands in a
-    column of its own, 1 for a 3 and 0 for a 7.
+    column of its own, 1 for a 3 and 0 for a 7. (The functions that you saw in lesson 7 are also kept in a file,
+    `underhood/scratch/sgd.py`, and later lessons import them from there.)
     """)
     return
 
@@ -112,12 +113,13 @@ def _():
     mo.md("""
     `init_params` is that of lesson 7; `std=0.1` makes the random weights ten times smaller than there, so that the
     first scores lie near 0, where the sigmoid is steep and gradients are large. (`detach()` gives the plain
-    numbers, without the record that autograd keeps; `norm()` is the length of lesson 3, the root of the sum of
+    numbers, without autograd's notes; `norm()` is the length of lesson 3, the root of the sum of
     squares.)
 
     Now we draw images by chance, thirty times for each number of images, and ask how far their gradient is from that
-    of all images. The distance is the length of the difference, in percent of the length of the
-    true gradient. At 100 % the error is as large as what we wanted to measure.
+    of all images. (`{… for size in …}` makes a dictionary as a list comprehension makes a list.) The distance is the
+    length of the difference, in percent of the length of the true gradient. At 100 % the error is as large as what we
+    wanted to measure.
     """)
     return
 
@@ -159,8 +161,8 @@ def _():
     little longer than one; only then does the price rise with their number.
 
     Is an error of ten or twenty percent not bad? No, because a step is small, and right after it we measure again at
-    the new place. For the price of one exact step we can take dozens of roughly right ones. Their errors point in all
-    directions and mostly cancel; what they have in common adds up.
+    the new place. For the price of one exact step we can take dozens of roughly right ones. The errors point in all
+    directions and mostly cancel; what the gradients have in common adds up.
 
     So a step looks neither at one image nor at all, but at a handful. These are the words for it:
 
@@ -171,6 +173,7 @@ def _():
     - **Stochastic** means *governed by chance*. Gradient descent on batches that are drawn by chance is
       **stochastic gradient descent**, in short SGD. In 1951 Herbert Robbins and Sutton Monro proved that one arrives
       in this way too, although every single measurement is noisy, as long as the steps slowly become smaller.
+      (Ours keep their rate for now, and so the loss trembles to the end. In lesson 10 a schedule lets it fall.)
 
     How large should a batch be? From 16 to a few hundred is usual. On a GPU one takes larger ones, since its thousands
     of small processors are only quick when all have work to do. The upper limit is its memory: a
@@ -237,7 +240,8 @@ def _(numbers):
 def _():
     mo.md("""
     Three batches of five. Each number appears exactly once in an epoch, and the second epoch has another order. With
-    pairs it works in the same way. Here is a Dataset of the alphabet, each letter with its number, in batches of six:
+    pairs it works in the same way. Here is a Dataset of the alphabet, each letter with its number, in batches of six.
+    (`enumerate` numbers the items of a list, from 0 on.)
     """)
     return
 
@@ -375,8 +379,9 @@ def _():
     method for that is `zero_()`, with the underscore of all methods that change a tensor in its place.
 
     **One epoch.** For each batch: the gradient, then for each parameter a step against it, and back to zero. The
-    step goes to `p.data`, the bare numbers, as in lesson 6, so that PyTorch does not record it as part of the model.
-    (`list(params)` is only there so that the parameters may come in any kind of collection.)
+    step goes to `p.data`, the bare numbers, as in lesson 6, so that autograd takes no note of it. (Why `list(params)`?
+    The parameters may come as something that can be gone through only once, as they will in lesson 10; a list can be
+    gone through again for every batch.)
     """)
     return
 
@@ -426,8 +431,9 @@ def _(batch_accuracy, first_bias, first_weights, xb, yb):
 def _():
     mo.md("""
     Random weights are about as good as a coin. For the whole validation set we take the mean over its batches.
-    `@torch.no_grad()` in the line above the function switches off PyTorch's recording while the function runs: nobody
-    will call `backward` here, and without the recording it is faster and needs less memory.
+    `@torch.no_grad()` in the line above the function switches off autograd's notes while the function runs.
+    (PyTorch's documentation says that it *records* operations.) Nobody will call `backward` here, and without the
+    notes it is faster and needs less memory.
     """)
     return
 
@@ -536,10 +542,10 @@ def _():
     With MNIST, ten times the learning rate is even better. A hundred times is a catastrophe: the accuracy stays close
     to a half whatever you do, since the weights have become `nan`, *not a number*. The next lesson shows how that
     comes about. And at a thousandth, nothing is wrong at all; it only takes a very long time. So where does the 1
-    come from? From trying powers of ten, as you just did, and taking one with which the loss falls fast and steadily.
-    It is no property of learning in general: with another loss, another model or pixels from 0 to 255, all slopes
-    would have other sizes, and another rate would be right. Lesson 12's networks, for instance, are trained with
-    0.01.
+    come from? From trying powers of ten, as you just did, and taking one with which learning is fast and steady. (We
+    stay with 1, although 10 is better still, because the book takes 1.) It is no property of learning in general:
+    with another loss, another model or pixels from 0 to 255, all slopes would have other sizes, and another rate
+    would be right. Lesson 12's networks, for instance, are trained with 0.01.
 
     Both runs pass the 0.9511 of pixel similarity, for which somebody had to have an idea about digits. Here nobody had
     one. The program was told how far off it was, and found the rest by itself.
@@ -578,8 +584,44 @@ def _(batch_size, first_bias, first_weights, train_x, train_y, valid_x, valid_y)
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    It is worth typing this once from memory, into an empty file; exercise 5 has a part of it. `with torch.no_grad():`
-    does for a few lines what `@torch.no_grad()` does for a whole function. And if you compare these accuracies with
+    `with torch.no_grad():` does for a few lines what `@torch.no_grad()` does for a whole function. And this is a whole
+    program, with everything that it needs:
+
+    ```python
+    import torch
+    from underhood import DataLoader
+    from underhood.lessons import load
+
+    dataset, _ = load("mnist-3v7")
+
+    def tensors(images):
+        x = torch.from_numpy(images.pixels).float().flatten(1) / 255  # [n, pixels], 0 to 1
+        y = torch.from_numpy(images.labels == 0).float().unsqueeze(1)  # [n, 1]: 1 for a 3
+        return x, y
+
+    train_x, train_y = tensors(dataset.train)
+    valid_x, valid_y = tensors(dataset.valid)
+    dl = DataLoader((train_x, train_y), batch_size=256, shuffle=True)
+    weights = (torch.randn(train_x.shape[1], 1) * 0.1).requires_grad_()
+    bias = torch.zeros(1).requires_grad_()
+
+    for epoch in range(10):
+        for xb, yb in dl:
+            p = torch.sigmoid(xb @ weights + bias)
+            loss = torch.where(yb == 1, 1 - p, p).mean()
+            loss.backward()
+            for parameter in (weights, bias):
+                parameter.data -= parameter.grad * 1.0
+                parameter.grad.zero_()
+        with torch.no_grad():
+            right = (valid_x @ weights + bias > 0) == (valid_y == 1)
+        print(epoch + 1, right.float().mean().item())
+    ```
+
+    Close this page, type it from memory into an empty file, `loop.py`, and start it with `python loop.py`. Then look up
+    what was missing, and do it again tomorrow. (Exercise 5 has a part of it.)
+
+    If you compare these accuracies with
     those above digit by digit, you may find a tiny difference. `validate_epoch` averages over batches, and the last one
     is short, so that each of its images counts a little more. In exercise 4 you put that right.
 
@@ -816,7 +858,7 @@ def _():
       times as many images, so many rough steps beat one exact step.
     - A Dataset is a collection of pairs; a DataLoader deals it out in batches, shuffled anew in each epoch.
     - The loop: for each batch predict, loss, `backward`, a step for each parameter, gradients back to zero; after each
-      epoch the accuracy on the validation set, with PyTorch's recording switched off.
+      epoch the accuracy on the validation set, with autograd's notes switched off.
     - The learning rate and the batch size are for you to choose, and a few trials are enough to find good ones.
     - The weights of a linear model are an image of what it looks for; a score is the sum of image times weights.
 

@@ -69,7 +69,9 @@ def _():
     ## A healthy loop
 
     This is the loop of the last lesson in one function: parameters, model, batches, and for each batch the loss, the
-    gradient and the step. It returns the loss of every step, and the accuracy on the validation set at the end.
+    gradient and the step. It returns the loss of every step, and the accuracy on the validation set at the end. (The
+    rate is 3 here, because with so few images an epoch has only some twenty steps. The slider of lesson 8 showed that
+    this loss bears rates up to 10.)
     """)
     return
 
@@ -289,7 +291,7 @@ def _(broken, dataset, results):
     between 0 and 1, and that lies between 0.5 and 0.73. No prediction can ever come near 0. The loss falls, as if
     something were learned, and something *is* learned; but it cannot get below 0.38 (exercise 2). The accuracy
     fares worse. It takes a sigmoid too, and since that is now always above 0.5, everything counts as a 3, before
-    the training as after it: {broken["sigmoid twice"]} right, because everything counts as a 3. **Symptom:** the
+    the training as after it; {broken["sigmoid twice"]} is simply the share of 3s. **Symptom:** the
     curve has the right shape, and stops at a floor that is too high.
 
     ### Accidental broadcast
@@ -342,7 +344,8 @@ def _():
     ## What is nan?
 
     **nan** means *not a number*. It is what a computer answers to questions like 0 · ∞ or ∞ − ∞. How does it get into
-    our loop? Ask for the sigmoid of a very negative score, and for its gradient:
+    our loop? Ask for the sigmoid of a very negative score, and for its gradient. (`requires_grad=True` does when a
+    tensor is made what `requires_grad_()` does later.)
     """)
     return
 

@@ -38,7 +38,7 @@ def _():
 
     **After this lesson** you can say what a module, an optimizer and a Learner are and which lines each replaces, you
     can read `underhood/core/learner.py` line by line, and you can write such classes from an empty file. **It takes
-    about 90 minutes.** Before "Reading the real loop" is a good place for a break.
+    about two hours.** A good place for a break is just before "Reading the real loop".
     """)
     return
 
@@ -326,7 +326,7 @@ def _():
     through the loop, and you find five things, each of which we have met:
 
     - `dls`: the batches to train on and those to measure on, a `DataLoaders`;
-    - `model`: a module, or anything else that can be called and has `parameters()`;
+    - `model`: a module;
     - `loss_func`: the loss, a function of predictions and targets;
     - `opt_func`: *how to make* the optimizer. It is the class `torch.optim.SGD` and no finished optimizer, because
       the Learner calls it itself, with the model's parameters, as soon as `fit` tells it the learning rate;
@@ -477,8 +477,14 @@ def _():
     `Learner.__init__` keeps what it is given and prepares some empty places. `metrics` becomes a list, even if it is
     only one function. What stands after a `=` among the arguments is used when you give nothing else. The loss is
     then the one for more than two classes, which lesson 14 takes apart, and the optimizer is `AdamW`, a younger one
-    that gives each parameter a step length of its own. We always say which ones we use. The rest:
+    that gives each parameter a step length of its own. We always say which ones we use.
     """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(quote):
+    quote("self.dls, self.model, self.loss_func", "self._resume_from")
     return
 
 
@@ -486,16 +492,31 @@ def _():
 def _():
     table(
         [
+            {"name": "`metrics`", "holds": "a list of functions, even if it is only one"},
             {"name": "`forward`", "holds": "what training calls in place of the model; `None` means the model itself"},
             {"name": "`valid_loss_func`", "holds": "the loss for measuring, by default the same"},
             {"name": "`recorder`", "holds": "three lists: `losses` and `lrs` of all steps, `values` of all epochs"},
             {"name": "`device`", "holds": "the place of the model's first parameter: processor or graphics card"},
-            {"name": "`optimizer`", "holds": "nothing yet"},
+            {"name": "`optimizer`", "holds": "nothing yet; `steps` makes it"},
             {"name": "`global_step`", "holds": "how many steps are done"},
             {"name": "`epoch_losses`, `batch_sizes`", "holds": "of the epoch that is running"},
+            {"name": "`_resume_from`", "holds": "what a saved optimizer remembered, once one is put back"},
             {"name": "`processes`", "holds": "for training on several cards at once; see below"},
         ]
     )
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    Two lines need a word. `getattr(metric, "__name__", …)` asks the metric for its name: a function knows its own,
+    `__name__`, and an object that has none is called by the name of its class. (`getattr(x, "losses")` is `x.losses`,
+    with the name given as a text; what stands last is used if there is no such name.) And `next(…,
+    torch.device("cpu"))` takes the device of the first parameter, or, if the model has no parameters, what stands
+    behind the comma. `torch.empty(0)` is a tensor without numbers. Comments that begin with `# noqa` or `# fmt` are
+    for programs that check or format the file; skip them.
+    """)
     return
 
 
@@ -535,9 +556,11 @@ def _():
     - **Step 1, initialize.** The model came with its random weights; what is missing is the optimizer. The method
       `_start_optimizer`, further down in the file, makes it; we read it below. (The underscore before a name says
       "for use inside the class". Python does not enforce it.)
-    - `total` is the number of steps to come, the batches of an epoch times the epochs. (`//` divides and drops the
-      rest.) `first` is the epoch to begin with, 0 unless a saved training is resumed. `before` counts the epochs of
-      earlier calls, so that a second `fit` gets new orders of the batches.
+    - `total` is the number of steps of the whole training, the batches of an epoch times the epochs, those before a
+      break included: who resumes a training of 5 epochs asks for 5 again and not for the rest. (`//` divides and drops
+      the rest.) `first` is the epoch to begin with, 0 unless a saved training is resumed. `before` counts the epochs of
+      earlier calls, so that a second `fit` gets new orders of the batches; since the recorder also holds the epochs of
+      this training that were done before a break, `first` takes these off again.
     - `self.forward or self.model` is the first of the two, unless that is `None`; then it is the second.
     - `self.model.train()` trains nothing. It is a switch: some modules work differently while training. `nn.Dropout`,
       for instance, sets random numbers to 0, to make the task harder, and must not do so when we measure. The other
@@ -559,7 +582,7 @@ def _(quote):
 def _():
     mo.md("""
     The first line makes the optimizer just as we did: `opt_func` is called with the model's parameters and the rate.
-    Its gradients are cleared, in case that earlier code has left some behind. `saved, self._resume_from = …, None`
+    Its gradients are cleared, in case earlier code left some behind. `saved, self._resume_from = …, None`
     takes the saved state, if there is one, and empties its place, so that it is used once. If there is none, this is
     a new training: the steps are counted from 0, and `del` removes the learning rates of an earlier training that was
     broken off in the middle of an epoch (`list[3:]` is everything from number 3 on). The rest of the method puts a
@@ -581,20 +604,26 @@ def _():
     mo.md("""
     - **Step 6, repeat**, is the two `for` loops, epochs and in them batches, as in your own loop.
     - `began` is the time. `block` has a place for the loss of each batch of this epoch, zeros at first. `start` is 0,
-      unless a training is resumed in the middle of an epoch: then the losses before it are filled in again. The
+      unless a training is resumed in the middle of an epoch: then the losses before it are filled in again, and so are
+      the sizes of these batches. (`%` is the rest of a division: after 60 steps of 49 batches each, 11 of the second
+      epoch are done.) The
       comment says why it is one block: thousands of tiny tensors would leave memory full of holes.
     - `_batches` asks the loader for the batches of that epoch from number `start` on, and `enumerate(…, start)`
       counts them. It is a function of four lines at the end of the file. Our `DataLoader` can be asked for any batch
       of any epoch. A loader of PyTorch's own can only be read from the beginning; `islice(dl, start, stop, step)`, from
       Python's library, then deals out those from `start` to `stop` and drops the ones before.
     - **The learning rate need not stay the same.** A **schedule** is a function that gets the number of the step and
-      the total, and returns which fraction of the highest learning rate this step should use. The simplest is `flat`:
-      always 1. `set_lr` then writes the rate into the optimizer, which keeps its settings in dictionaries, its
-      `param_groups`. (A schedule may also set the momentum, which is exercise 5.)
+      the total, and returns which fraction of the highest learning rate this step should use, as `lr_factor`. The
+      simplest is `flat`: always 1. `set_lr` then writes the rate into the optimizer, which keeps its settings in
+      dictionaries, its `param_groups`. (What is returned also has a place for the momentum, mostly `None`: leave it as
+      it is. With momentum a step keeps a part of the speed of the one before, as a heavy ball does; you build it in
+      exercise 5.)
     - **The device.** A tensor lies in the memory of the processor or of a graphics card, and two tensors can only be
       multiplied if they lie in the same one. `.to(self.device)` copies the batch to where the model is. If it is
       there already, it does nothing.
-    - `size` is the number of images in the batch. Only the last one may be short.
+    - `size` is the number of images in the batch. Only the last one may be short. (`isinstance` asks whether the loader
+      is ours. If so, `items_in(number)` is the size of the whole batch, also where several cards share it and `y` is
+      only one card's part.)
 
     ### The heart
 
@@ -614,7 +643,9 @@ def _():
     mo.md("""
     One line is new, `self.processes.scale_loss`. If several graphics cards train together, each with its share of
     every batch, they have to agree about means and sums. All that talking goes through the object `processes`. By
-    default it is a `SingleProcess`, which has nobody to talk to: its methods give back what they get. You can skip it.
+    default it is a `SingleProcess`, which has nobody to talk to: its methods give back what they get. (A *process* is
+    one running copy of the program. With four cards there are four, `world_size`, numbered from 0 to 3, `rank`. In
+    the class `sum = mean` gives the same method a second name.) You can skip it.
 
     **May `zero_grad` come first?** In many programs, PyTorch's tutorials among them, the order is `zero_grad`,
     `backward`, `step`. It makes no difference. What counts is that between two calls of `backward` the gradients are
@@ -642,15 +673,15 @@ def _():
       so Python would have to stand still until the card has done everything before it, and the card would then stand
       still until Python gives new orders, and this after every step. So the losses stay tensors, on the card, and are
       fetched once per epoch: that is `self._finite(…)`, "the only wait".
-    - `_finite` turns them into numbers and looks at each. If one is infinite or **NaN** (*not a number*, what 0/0
-      gives), training cannot recover: every weight that such a loss touches becomes NaN itself. So it raises a
-      `DivergedError` that names the step and the learning rate, and proposes a lower one. You find it below.
+    - `_finite` turns them into numbers and looks at each. If one is infinite or `nan` (lesson 9), training cannot
+      recover: every weight that such a loss touches becomes `nan` itself. So it raises a `DivergedError` that names
+      the step and the learning rate, and proposes a lower one. You find it below.
     - `if epoch_end := (…)` does two things: `:=` stores the value, true after the last batch, and `if` tests it.
     - `yield Step(…)` hands the caller what there is to know about this step.
     - If a loader gave fewer batches than its length promised, the bookkeeping is wrong, and that is an error.
-    - **Step 7, stop**, is when the loops are through: the switch goes to `eval`.
+    - **Step 7, stop**, comes when both loops have ended: the switch goes to `eval`.
 
-    `_finite`, which looks for the NaN:
+    And this is `_finite`:
     """)
     return
 
@@ -664,11 +695,12 @@ def _(quote):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    `losses` is the block, `[batches]`. It is fetched to the processor (`.cpu()`) and becomes a NumPy array.
-    `np.isfinite` gives `True` for each ordinary number, and `all()` asks whether it is true of every one; then the
-    numbers are returned as a list. If not, `argmin` finds the first `False`, because `False` counts as 0 and `True`
-    as 1. `back` is its place counted from the end, −1 for the last, and from that follow the step, the epoch and the
-    learning rate that go into the message. `raise` ends the training with it.
+    `losses` is the block, `[batches]`. It becomes `float64`, which has 16 digits (`.double()`), is fetched to the
+    processor (`.cpu()`) and becomes a NumPy array. `np.isfinite` gives `True` for each ordinary number, and `all()`
+    asks whether it is true of every one; then the numbers are returned as a list. If not, `argmin` finds the first
+    `False`, because `False` counts as 0 and `True` as 1. `back` is its place counted from the end, −1 for the last,
+    and from that follow the step, the epoch and the learning rate that go into the message. `raise` ends the training
+    with it.
 
     ### `fit` is a loop over `steps`
     """)
@@ -692,14 +724,15 @@ def _():
 
 @app.cell(hide_code=True)
 def _(quote):
-    quote("train_loss = float(np.average", "return Epoch(")
+    quote("if len(self.batch_sizes) != len(self.dls.train)", "return Epoch(")
     return
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The training loss of the epoch is the average over its batches: `losses[-49:]` would be the last 49 of the list, and
+    Called in the middle of an epoch it refuses, since there are then fewer sizes than batches. The training loss of the
+    epoch is the average over its batches: `losses[-49:]` would be the last 49 of the list, and
     `weights` says that a batch counts by its size. `validate` returns a list, the loss first and then the metrics;
     `valid_loss, *values = …` takes the first for itself and collects all others in `values`. Everything goes into the
     recorder, as a row. `dict(zip(names, values))` pairs each metric with its name, and what is returned is the `Epoch`
@@ -710,17 +743,20 @@ def _():
 
 @app.cell(hide_code=True)
 def _(quote):
-    quote("sums = torch.zeros", "return (self.processes.sum(sums)")
+    quote("dl = self.dls.valid if dl is None", "return (self.processes.sum(sums)")
     return
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    `sums` is a table with a row for each batch: the loss and the metrics, each a mean over the batch, multiplied by
-    the number of images in it. At the end everything is added up and divided by the number of all images, so that a
-    short last batch counts for less. (`mine` are the batches of this process. For a process alone they are all of
-    them. The `*` in front of a name unpacks a list.) The predictions come from a generator once more:
+    Give it no loader, and it takes the validation batches; an empty loader is an error at once. `sums` is a table
+    with a row for each batch: the loss and the metrics, each a mean over the batch, multiplied by the number of
+    images in it. At the end everything is added up and divided by the number of all images, so that a short last
+    batch counts for less. (Sums are kept in `float64`, so that adding up many numbers loses nothing; `()` is the
+    shape of a single number. `mine` are the batches of this process: of four, number 1 takes the batches 1, 5, 9 and
+    so on, and a process alone takes all of them. The `*` in front of a name unpacks a list.) The predictions come
+    from a generator once more:
     """)
     return
 
@@ -739,17 +775,36 @@ def _():
     happens even if something fails in between. One thing could still go wrong. If a metric raises an error, the loop
     in `validate` is left, the generator stands still at its `yield`, and its `finally` waits until Python throws the
     generator away, nobody knows when. `with closing(…) as batches:` ends the generator in the moment in which the
-    block is left, whatever the reason. `get_preds` uses the same generator to collect all predictions instead of
-    averages: `zip(*pairs)` makes two lists of a list of pairs, which lesson 8 called collating, and `torch.cat` joins
-    the batches.
+    block is left, whatever the reason. (We measure with the model itself; what `forward` may put in its place is for
+    training.) `get_preds` uses the same generator to collect all predictions instead of averages: `zip(*pairs)` makes
+    two lists of a list of pairs, which lesson 8 called collating, and `torch.cat` joins the batches.
 
     ### Stopping today, going on tomorrow
 
     A long training should survive a power cut. What must be saved so that it can go on exactly where it was?
     `state_dict` collects it: the model's parameters; what the optimizer remembers; the recorder; the number of the
     step; the losses of the unfinished epoch. `load_state_dict` puts it all back. (Modules and optimizers have methods
-    of the same two names.) The order of the batches need not be saved, as it follows from the seed and the epoch. What
-    the optimizer remembers goes back in when the next training begins. This is the rest of `_start_optimizer`:
+    of the same two names.)
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(quote):
+    quote("done = self.global_step % len", "self.optimizer, self._resume_from = None")
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    `done` is how many steps of the unfinished epoch are done. With a loader of PyTorch's own, whose order cannot be
+    repeated, only the end of an epoch will do, where it is 0. `_finite` makes sure that no `nan` is saved: `done or
+    None` is `None` if `done` is 0, and `losses[:None]` is all of them. `a if b else c or d` picks what the optimizer
+    remembers; if none was made yet, what had been loaded before, or nothing, `{}`. `setattr(x, "losses", values)`
+    writes to the name that is given as a text, as `getattr` reads from it. The order of the batches need not be
+    saved, as it follows from the seed and the epoch. What the optimizer remembers goes back in when the next training
+    begins. This is the rest of `_start_optimizer`:
     """)
     return
 
@@ -767,7 +822,8 @@ def _():
     parameter; that is the optimizer's `state`. Its settings, such as the learning rate, are its `param_groups`, and
     they stay those of the new optimizer. The loop at the end is only about the layout: the same numbers can lie in
     memory in different orders (lesson 2 had `stride`), sums over them are then rounded differently, and "exactly
-    where it was" means every digit.
+    where it was" means every digit. (`torch.empty_like(parameter)` makes a tensor laid out like the parameter, and
+    `copy_` writes the saved numbers into it.)
 
     Is that enough? We test it, with a training that is cut off after 60 steps, in the middle of an epoch. The second
     Learner finishes that epoch and goes on:
@@ -1065,7 +1121,7 @@ def _(own_reached):
     - `train()` and `eval()` are a switch; `.to(device)` copies; `.item()` waits for the device.
     - A schedule says which fraction of the learning rate each step uses. One cycle: up, then slowly down to almost 0.
 
-    **New words:** optimizer, module, Learner, generator (`yield`), schedule, one cycle, device, NaN, `state_dict`.
+    **New words:** optimizer, module, Learner, generator (`yield`), schedule, one cycle, device, `state_dict`.
 
     ## Exercises
 

@@ -312,6 +312,8 @@ def _(b1, train_x, w1):
 def _():
     mo.md("""
     Such numbers are called **activations**: numbers that the model *calculates*, from its inputs and its parameters.
+    (Both rows are calculated. Mostly people mean the second one, after the activation function, which has its name from
+    that.)
     The two words are worth keeping apart, because beside its inputs a network has only these two kinds of numbers.
     **Parameters** belong to the model. They begin at random, and training changes them; for every image they are the
     same. Activations belong to an image: another image has others. What are they good for? They are what the next
