@@ -101,7 +101,7 @@ def test_a_control_changes_an_image(page: Page, number: int) -> None:
 
 def answer(page: Page, what: str, code: str) -> None:
     """Write into the cell of an exercise, which defines ``what``, and run it."""
-    cell = page.locator(".cm-content", has_text=re.compile(rf"\b({what} = |def {what}\(|class {what}\b)"))
+    cell = page.locator(".cm-content", has_text=re.compile(rf"^({what} = |def {what}\(|class {what}\b)"))
     cell.click()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(code)

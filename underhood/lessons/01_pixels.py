@@ -437,7 +437,7 @@ def _(numbers):
 def _():
     mo.md("""
     **3.** Image viewers show light where we show ink. Write a function that turns the one into the other: where there
-    was 255 there should be 0, where it was 0 there should be 255, and the greys between accordingly. It should work
+    was 255 there should be 0, where there was 0 there should be 255, and the greys between accordingly. It should work
     for an image of any size.
     """)
     return

@@ -486,7 +486,7 @@ def _(accuracy_3, accuracy_7, baseline):
     Of the 3s, {accuracy_3:.2%} are recognised, of the 7s {accuracy_7:.2%}, on average {baseline:.2%}. (With MNIST
     these are 0.9168, 0.9854 and 0.9511, to the last digit the figures of the book.) Guessing with a coin would give
     50%. For something that compares and does not learn, this is a good result, and from now on it is the number to
-    beat.
+    beat. (`f"… {{x:.4f}}"` writes the number x into a text, with four digits behind the point.)
 
     Does it really matter which images one asks? Try it. Here the class means are made from only a few images of the
     training set, and then the accuracy is measured twice: on exactly these images, and on the validation set.
