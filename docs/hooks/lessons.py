@@ -44,7 +44,7 @@ class Cell:
 class Lesson:
     """A page. name: of the page and its file; title: the first heading; body: Markdown with a place for each output.
 
-    outputs: HTML; slides: the same as slides, a cell on each
+    outputs: HTML; slides: the same as slides
     """
 
     name: str
@@ -130,26 +130,35 @@ def make_lesson(name: str, cells: list[Cell]) -> Lesson:
     if start is None:
         raise LessonError(f"{name}: no cell begins with a heading, `# …`")
     heading, _, rest = cells[start].source.partition("\n")
-    cells = [Cell(rest.strip(), markdown=True), *cells[:start], *cells[start + 1 :]]
-    slides: list[list[str]] = []
-    outputs: list[str] = []
-    for cell in cells:
-        slides.append(blocks := [])
+    blocks, outputs = [heading, _notice(name)], []
+    slides = [[heading]]
+    for number, cell in enumerate([Cell(rest.strip(), markdown=True), *cells[:start], *cells[start + 1 :]]):
         if cell.markdown:
-            blocks += [to_pages(cell.source)] if cell.source else []
-            continue
-        if not cell.hidden and not only_words(cell.source):
-            blocks.append(fenced(cell.source, "python"))
-        if cell.printed.strip():
-            blocks.append(fenced(cell.printed.rstrip(), "text"))
-        alt = alternative(cell.source, cell.hidden)
-        shown = "".join(show(mime, data, alt) for mime, data in cell.outputs)
-        if shown:
-            blocks.append(f'<div class="lesson-output" data-output="{len(outputs)}"></div>')
-            outputs.append(shown)
-    body = "\n\n".join([heading, _notice(name), *(block for slide in slides for block in slide)]) + "\n"
-    shown_as_slides = [[heading, *slides[0]], *slides[1 + start :]]  # without the imports
-    return Lesson(name, heading.removeprefix("# ").strip(), body, outputs, as_slides(name, shown_as_slides))
+            made = [to_pages(part.strip()) for part in re.split(r"(?m)^(?=##)", cell.source) if part.strip()]
+        else:
+            made = _code_and_output(cell, outputs)
+        blocks += made
+        if cell.markdown and number:
+            slides += [[part] for part in made]  # prose begins a slide, with the code and the output that follow it
+        elif not 0 < number <= start:  # the imports are on no slide
+            slides[-1] += made
+    title, body = heading.removeprefix("# ").strip(), "\n\n".join(blocks) + "\n"
+    return Lesson(name, title, body, outputs, as_slides(name, slides))
+
+
+def _code_and_output(cell: Cell, outputs: list[str]) -> list[str]:
+    """A cell as Markdown; what it put out is added to ``outputs``, and a place for it stands in the Markdown."""
+    blocks = []
+    if not cell.hidden and not only_words(cell.source):
+        blocks.append(fenced(cell.source, "python"))
+    if cell.printed.strip():
+        blocks.append(fenced(cell.printed.rstrip(), "text"))
+    alt = alternative(cell.source, cell.hidden)
+    shown = "".join(show(mime, data, alt) for mime, data in cell.outputs)
+    if shown:
+        blocks.append(f'<div class="lesson-output" data-output="{len(outputs)}"></div>')
+        outputs.append(shown)
+    return blocks
 
 
 def _notice(name: str) -> str:

@@ -87,6 +87,7 @@ def test_a_lesson_begins_with_its_heading_and_hides_what_says_nothing() -> None:
         lessons.Cell('mo.md(f"{1 + 1}")', outputs=[("text/markdown", "<b>2</b>")]),
         lessons.Cell("check = 1", hidden=True, outputs=[("text/plain", "<1>")]),
         lessons.Cell("print(1)", printed="1\n"),
+        lessons.Cell("## More\n\nMore.", markdown=True),
     ]
     lesson = lessons.make_lesson("01_pixels", cells)
     assert lesson.title == "1 · Pixels"
@@ -98,8 +99,9 @@ def test_a_lesson_begins_with_its_heading_and_hides_what_says_nothing() -> None:
     assert page.index("<b>2</b>") < page.index("&lt;1&gt;") < page.index("```text\n1\n```")
     assert "data-output" not in page
     presented = lessons.put_in(lessons.cut(lesson.slides), lesson.outputs)
-    assert [presented.count(text) for text in ("<section>", "</section>", "Numbers.", "import marimo")] == [4, 4, 1, 0]
-    assert presented.index("Numbers.") < presented.index("</section>") < presented.index("<b>2</b>")
+    assert [presented.count(text) for text in ("<section>", "</section>", "Numbers.", "import marimo")] == [2, 2, 1, 0]
+    assert presented.index("Numbers.") < presented.index("<b>2</b>") < presented.index("</section>")
+    assert presented.index("</section>") < presented.index("More.")
     assert lessons.to_pages("[2](?file=02_tensors.py)") == "[2](02_tensors.md)"
     with pytest.raises(lessons.LessonError, match="heading"):
         lessons.make_lesson("02", cells[:1])

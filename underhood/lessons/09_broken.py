@@ -322,7 +322,7 @@ def _(broken, dataset, results):
 
 @app.cell(hide_code=True)
 def _(draw, in_words, results):
-    _figure, _axes = plt.subplots(4, 2, figsize=(7, 7.4), sharex=True, sharey=True)
+    _figure, _axes = plt.subplots(4, 2, figsize=(7, 6), sharex=True, sharey=True)
     for _ax, (_name, (_losses, _accuracy)) in zip(_axes.flat, results.items(), strict=True):
         draw(_ax, results["healthy"][0], "0.75")
         draw(_ax, _losses, "0.4" if _name == "healthy" else "tab:red")

@@ -101,7 +101,7 @@ def figure(drawn: Any, alt: str) -> Any:
         whole.savefig(file, format="png", dpi=110, bbox_inches="tight")
         data = base64.b64encode(file.getvalue()).decode()
     plt.close(whole)
-    style = "max-width: 100%; background: white; border-radius: 4px"
+    style = "max-width: 100%; max-height: 590px; background: white; border-radius: 4px"  # marimo cuts what is higher
     return mo.Html(f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{data}">')
 
 
