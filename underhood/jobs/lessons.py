@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 PORT = 2718
 SECONDS = 120  # that marimo may take to start
-SETTINGS = "[tool.marimo.runtime]\nauto_instantiate = true  # run a lesson when it is opened\n"
+SETTINGS = """[tool.marimo.runtime]
+auto_instantiate = true  # run a lesson when it is opened
+
+[tool.marimo.display]
+theme = "system"  # light or dark, as the reader's other pages
+"""
 
 
 def copy_lessons(out: str | Path = "lessons") -> Path:
