@@ -42,7 +42,9 @@ def _():
     ## Ten digits
 
     From now on the data has all ten digits. Nearly everything in this lesson happens while you wait, so we take a
-    thousand images to train on and a thousand others to measure with, chosen at random. Later you will see what all
+    thousand images to train on and a thousand others to measure with, chosen at random. (`default_rng(0)` is NumPy's
+    generator of random numbers, with a seed; `permutation(n)` gives the numbers below n in a random order, and `take`
+    picks these images.) Later you will see what all
     of MNIST changes.
     """)
     return
@@ -86,8 +88,10 @@ def _(x, y):
 def _(untrained):
     mo.md(f"""
     It is right for {100 * untrained:.1f} % of the images. Is that bad? With ten digits, guessing is right about one
-    time in ten, so a model that knows nothing cannot be far from that. (With two digits it was 50 %. Always ask what
-    guessing would give before you are impressed by an accuracy.)
+    time in ten, so a model that knows nothing should land somewhere near that. It need not be exactly a tenth: an
+    untrained model gives a few of the answers to almost everything, so it depends on how common those digits are, and
+    on luck. (With two digits it was 50 %. Always ask what guessing would give before you are impressed by an
+    accuracy.)
 
     Training needs a loss, and the one from lesson 7 compares one prediction with one target. There is a loss for
     more than two classes, which wants the right digit's score to stand out from the other nine. Lesson 14 takes it
@@ -168,7 +172,8 @@ def _():
 
     Now to the images. What lesson 11's `net` does (a matrix, ReLU, a matrix) works, and yet there is something odd
     about it: flatten the pixels, and shuffle them in the same way for all images. The network would learn just as
-    well. It has no idea which pixels are neighbours.
+    well: each weight belongs to one pixel, and would simply move with it. The network has no idea which pixels are
+    neighbours.
 
     A consequence is easy to see. A matrix has a weight of its own for every pixel, so whatever it learns about a
     stroke in one place tells it nothing about the same stroke in another. Let us train `net`, then move all images
@@ -541,7 +546,9 @@ def _():
 
     The one stranger is `BatchNorm`. **Batch normalisation** (Sergey Ioffe and Christian Szegedy, 2015) takes each
     channel, subtracts its mean over the mini-batch and divides by its standard deviation, and then multiplies by one
-    learned number and adds another. It is the same medicine as for the roller coaster, numbers of a reasonable size,
+    learned number and adds another. (So the network can still choose the mean and the spread that suit the next layer,
+    but by two numbers that training reaches easily. The mean is taken over all places of all images of the batch.) It
+    is the same medicine as for the roller coaster, numbers of a reasonable size,
     only between the layers and during training, so that a higher learning rate does no harm. When the model predicts
     there may be just one image, so it uses averages that it noted while it trained. Together with the dropout of
     lesson 10, *that* is why a model has `train()` and `eval()`, and why forgetting `eval()` is a famous mistake.
@@ -671,7 +678,7 @@ def _():
     ## Many layers, and a shortcut
 
     If three convolutions are good, are thirty better? For years they were worse, and for an interesting reason. We
-    build a deep network as simply as possible: blocks of ReLU and a matrix of 32 × 32, so many of them as we like,
+    build a deep network as simply as possible: blocks of ReLU and a matrix of 32 × 32, as many of them as we like,
     with a matrix before that makes 32 numbers of the pixels and one after that makes the ten scores. The loss is
     computed at the end, and the gradient goes backwards through all the blocks to the first. How much of it arrives?
     """)
@@ -718,17 +725,20 @@ def _(deep_network, gradient_sizes, linear_learner):
 @app.cell(hide_code=True)
 def _(plain_sizes):
     mo.md(f"""
-    That is the size (the root of the sum of the squares, `norm`) of the gradient of each layer's biases, in a
-    network of eight blocks, from the first layer to the last. (Why the biases? A bias is simply added to what passes
-    through its layer, so its gradient says how much the loss depends on what passes there.) `1e-06` is Python's way
-    of writing 0.000001. The first layer gets {plain_sizes[-1] / plain_sizes[0]:,.0f} times less than the last.
+    That is the size (the root of the sum of the squares, `norm`) of the gradient of each layer's biases, in a network
+    of eight blocks, from the first layer to the last. (Why the biases? A bias is simply added to what passes through
+    its layer, so its gradient says how much the loss depends on what passes there.) (`2e-05`, for instance, is
+    Python's way of writing 0.00002.) The first layer gets {plain_sizes[-1] / plain_sizes[0]:,.0f} times less than the
+    last.
 
-    Where does it go? Change the output of the first layer a little. The change must pass through every block to
-    reach the loss, and each block passes on about four tenths of it, because of how PyTorch chooses random weights
-    and because ReLU lets only half of the numbers through. After eight blocks that is 0.4 times itself eight times,
-    less than a thousandth. The loss hardly depends on the first layer, so its gradient is nearly nothing, and it
-    hardly learns. This is the **vanishing gradient**; Sepp Hochreiter, a student of Jürgen Schmidhuber, described it
-    in 1991, and Yoshua Bengio and his colleagues in 1994.
+    Where does it go? Change the output of the first layer a little. The change must pass through every block to reach
+    the loss, and each block passes on about four tenths of it, because of how PyTorch chooses random weights and
+    because ReLU lets only half of the numbers through. (PyTorch draws the weights of a layer with n inputs with a
+    variance of 1/(3n), the variance being the square of the standard deviation. A sum of n such products keeps a
+    third of the squared size, ReLU half of that, and the root of a sixth is 0.41.) After eight blocks that is 0.4
+    times itself eight times, less than a thousandth. The loss hardly depends on the first layer, so its gradient is
+    nearly nothing, and it hardly learns. This is the **vanishing gradient**; Sepp Hochreiter, a student of Jürgen
+    Schmidhuber, described it in 1991, and Yoshua Bengio and his colleagues in 1994.
 
     Kaiming He and his colleagues at Microsoft Research found a remedy in 2015 that takes one plus sign. Let each
     block compute not the new activations, but *what to add to the old ones*: the output is `x + layers(x)`. The part
@@ -803,7 +813,8 @@ def _():
 
     The second advantage is the one for the gradients. A change of x now reaches the other side in two ways: through
     the layers, where four tenths of it survive, and along the shortcut, where all of it does. However many blocks
-    there are, the way past all of them is open. Move the slider.
+    there are, the way past all of them is open. The first layer may even get somewhat more than the last, since every
+    block adds its own way to the open one. Move the slider.
     """)
     return
 
@@ -1250,7 +1261,7 @@ def _():
     [`torch.nn.Conv2d`](https://pytorch.org/docs/stable/generated/torch.nn.Conv2d.html) in PyTorch's documentation:
     all of it but `dilation` and `groups`, the formula for the shape included. Then
     [`MaxPool2d`](https://pytorch.org/docs/stable/generated/torch.nn.MaxPool2d.html), and in this project
-    `underhood/core/models.py`, from `conv` to `resnet18`: every line of it is now yours to read.
+    `underhood/core/models.py`, from `conv` to `resnet18`: nearly every line of it is now yours to read.
 
     **Next:** [Lesson 13](?file=13_overfitting.py), on what goes wrong when there are only few images, and what
     helps.

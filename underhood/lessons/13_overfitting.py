@@ -120,9 +120,12 @@ def _(build, first, fit):
 @app.cell(hide_code=True)
 def _(train_accuracy_50, valid_accuracy_50):
     mo.md(f"""
-    On the images that it was trained on it is right for {100 * train_accuracy_50:.0f} % of them; on others for
-    {100 * valid_accuracy_50:.0f} %. Whoever looks at the training images only believes in a perfect model. Here are
-    the two losses, over the epochs. Move the sliders: what do fewer images do, what do more?
+    On the images that it was trained on it is right for {100 * train_accuracy_50:.0f} % of them; on others for {
+        100
+        * valid_accuracy_50:.0f} %. Whoever looks only at the training images will think the model perfect. (In the very
+    first epochs the training loss is the higher one. It is averaged while the weights are still getting better; the
+    validation loss is measured when the epoch is over.) Here are the two losses, over the epochs. Move the sliders:
+    what do fewer images do, what do more?
     """)
     return
 
@@ -175,7 +178,7 @@ def _(count, draw, lowest, rows, valid_losses):
 def _():
     mo.md("""
     The dotted line is the loss of a model that gives all ten digits the same score, that is, of one that knows
-    nothing. From left to right, three things happen.
+    nothing. It lies at 2.30, the natural logarithm of 10; lesson 14 says why. From left to right, three things happen.
 
     1. Both curves fall together. The model learns what is true of digits in general: a 0 is empty in the middle, a 1
        is thin.
@@ -194,9 +197,10 @@ def _():
     answers: there is room enough for specks.
 
     Why can the loss rise while the accuracy stays? Because the loss asks for more than the right answer: it asks how
-    far the right score is ahead. A model that is never contradicted any more makes its scores larger and larger, the
-    wrong ones too. It makes about as many mistakes as before, but makes them with great confidence, and that is what
-    the loss punishes.
+    far the right score is ahead. Once every training image is right, the only way to make the training loss still
+    smaller is to put the right scores further ahead. So the model makes its scores larger and larger, on other images
+    and for wrong answers too. It makes about as many mistakes as before, but makes them with great confidence, and
+    that is what the loss punishes.
 
     The opposite exists as well: if the *training* loss is still high at the end, the model has not even learned what
     it was shown. That is **underfitting**, and its cure is the reverse: train longer, with a better learning rate,
@@ -283,7 +287,7 @@ def _(build, first, learner):
     sizes = [20, 50, 100, 200, 500, 1000]
     curve = []
     for _size in sizes:
-        _steps = -(-_size // max(10, _size // 10))  # in an epoch; -(-a // b) rounds up
+        _steps = -(-_size // max(10, _size // 10))  # in an epoch; // rounds down, -(-a // b) up
         _learn = learner(build("net"), first(_size))
         for _ in _learn.steps(240 // _steps, 0.003):
             pass
@@ -422,9 +426,9 @@ def _(augmented, bare, draw, rows_bare, rows_moving):
 def _(augmented, bare):
     mo.md(f"""
     From {100 * bare:.1f} % to {100 * augmented:.1f} %, from the same fifty images. The training loss is *higher*
-    with augmentation, and that is as it should be: the model can no longer learn fifty images by heart, as it never
-    sees one of them twice. It has to look for what the changed forms have in common. The gap is smaller from both
-    sides.
+    with augmentation, and that is as it should be: it is the loss of the changed images, of which the model never
+    sees exactly the same one twice. In the end it still has the fifty right as they are, but it could not get there by
+    specks; it had to look for what the changed forms have in common. The gap is smaller from both sides.
 
     The price is time, since a harder task takes more epochs, and it is no magic: twenty forms of one writer's 4 are
     less than twenty writers' 4s. (On scikit-learn's small digits, where one pixel is an eighth of the image, it
@@ -439,7 +443,8 @@ def _(augmented, bare):
     excellent. Choose a model that suits the data, and only then its size.
 
     **Weight decay.** Specks need large weights: to answer rightly because of one pixel, the model must weigh this
-    pixel heavily. So with each step, the optimizer also multiplies every weight by a number just below 1. A weight
+    pixel heavily. So with each step, the optimizer also multiplies every weight by a number just below 1, which is
+    1 − learning rate · weight decay, here 1 − 0.003 · 0.01. A weight
     that is not needed again and again fades away, and what remains is what many images agree on. In PyTorch it is an
     argument of the optimizer, `torch.optim.AdamW(parameters, lr, weight_decay=0.01)`; 0.01 is AdamW's default, so the
     models of this lesson have had a little of it all along. It helps a little, and nearly always; large models are
@@ -528,7 +533,8 @@ def _():
     validation sets wear out slowly.
 
     So, for once, `test`. The accuracy of the augmented model on the validation set, by which nothing but a setting
-    or two was chosen, should hold there, within its interval.
+    or two was chosen, should hold there, within the interval of the test accuracy. (It may well be the lower of the two
+    figures. With five hundred images luck is worth a few points either way.)
     """)
     return
 
@@ -688,7 +694,7 @@ def _(early_stopping):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    **4.** Augment by hand: move an image so many pixels down and so many to the right, neither below 0. What is left
+    **4.** Augment by hand: move an image a given number of pixels down and to the right, neither below 0. What is left
     empty becomes 0, bare paper; what goes over the edge is lost.
     """)
     return

@@ -280,6 +280,10 @@ def _():
     d · d, so d enters twice, each time with the other factor d as its local gradient, and d + d is the 2 · d of the
     table.
 
+    Now you can see what a shortcut of lesson 12 does. In y = x + f(x), x goes two ways, and the ways are added: the
+    local gradient is 1 + f′(x), where f′ is the derivative of f. However small f′ becomes, the 1 stays, and so a
+    product over many blocks need not shrink to nothing.
+
     **Where does h · (1 − h) come from?** From the chain rule, and two rules from school: the derivative of 1/u
     is −1/u², and eˣ is its own derivative. The sigmoid is h = 1/u with u = 1 + e⁻ᵃ. The local gradient of 1/u
     is −1/u², that of u with respect to a is −e⁻ᵃ, and their product is e⁻ᵃ/u². Write it as 1/u · e⁻ᵃ/u. The
@@ -332,13 +336,12 @@ def _():
     PyTorch's documentation also says *raw* or *unnormalized* score. To compare it with 0s and 1s we want
     probabilities: ten numbers between 0 and 1 that sum to 1. The function that makes them is the **softmax**: take
     e to the power of each logit (written eˣ, in code `np.exp(x)`), which is always positive, and divide by the sum. The
-    exponential keeps the order
-    and exaggerates: one point more than another score is 2.72 times its probability. The result is a soft version
-    of "1 for the largest, 0 for all others". (`axis=1` sums along each row, and `keepdims` leaves the result as a
-    column, so that it broadcasts against the rows.)
+    exponential keeps the order and exaggerates: one point more than another score is 2.72 times its probability. The
+    result is a soft version of "1 for the largest, 0 for all others". (`axis=1` sums along each row, and `keepdims`
+    leaves the result as a column, so that it broadcasts against the rows.)
 
     You know a special case. For two classes with the scores a and 0, softmax gives eᵃ/(eᵃ + 1), and that is the
-    sigmoid of a.
+    sigmoid of a. (The 1 is e⁰. Divide above and below by eᵃ, and you have 1/(1 + e⁻ᵃ).)
     """)
     return
 
@@ -424,13 +427,14 @@ def _():
     thing to check when a training with ten classes begins.
 
     In PyTorch, `nn.CrossEntropyLoss` does all of this at once: it takes logits and plain labels, with softmax and
-    one-hot inside. That is why no model of this course ends in a softmax layer, and it is the "loss for more than
-    two classes" of lessons 12 and 13.
+    one-hot inside. (It also accepts the one-hot table in place of the labels, and further down we give it that.) That
+    is why no model of this course ends in a softmax layer, and it is the "loss for more than two classes" of lessons
+    12 and 13.
 
     ## Why "prediction minus truth"
 
-    Now the gift. What is the gradient of this loss for the ten logits? Call them z₀ to z₉, let r be the right
-    digit, and S the sum of all exponentials. For one image
+    Now what makes the two fit together. What is the gradient of this loss for the ten logits? Call them z₀ to z₉, let
+    r be the right digit, and S the sum of all exponentials. For one image
 
     L = −log(eᶻʳ / S) = −zᵣ + log S
 
@@ -438,13 +442,16 @@ def _():
     zᵢ, change:
 
     - The part −zᵣ has the derivative −1 if i is the right digit, and otherwise 0. That is −yᵢ: minus the truth.
-    - The part log S is a chain. The derivative of log S is 1/S, and the derivative of S with respect to zᵢ is eᶻⁱ,
-      since the other terms hold still. The product is eᶻⁱ/S, which is the softmax itself: the prediction ŷᵢ.
+    - The part log S is a chain. The derivative of log S is 1/S, another rule from school, and the derivative of S
+      with respect to zᵢ is eᶻⁱ, since the other terms hold still. The product is eᶻⁱ/S, which is the softmax itself:
+      the prediction ŷᵢ.
 
     Together **dL/dzᵢ = ŷᵢ − yᵢ**, prediction minus truth. In words: push each wrong score down by as much as the
-    model believed in it, and the right one up by as much as it was missing. Logarithm and exponential have
-    cancelled, so there is no flat piece left: a model that is sure and wrong receives the largest correction of
-    all. Let us check the rule by moving logits, for an image of class 1 of four.
+    model believed in it, and the right one up by as much as it was missing. Logarithm and exponential have cancelled,
+    so there is no flat piece left: a model that is sure and wrong receives the largest correction of all. (With 1 − p
+    as the loss, lesson 7's, a factor p · (1 − p) would be left in the gradient, as with the sigmoid: almost nothing
+    just where the model is sure and wrong. It takes the logarithm to cancel the exponential, and so softmax and
+    cross-entropy belong together.) Let us check the rule by moving logits, for an image of class 1 of four.
     """)
     return
 
@@ -464,7 +471,7 @@ def _(loss, one_hot_encode, softmax):
 def _():
     mo.md("""
     They agree. Now move the score of the 3 yourself. The image *is* a 3. Where is the gradient large, and where
-    does it stop to push?
+    does it stop pushing?
     """)
     return
 
@@ -499,8 +506,8 @@ def _(loss, one_hot_encode, score, softmax):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The ten gradients always sum to 0: what the right score is pushed up, the others together are pushed down. (This
-    is a good place for a break.)
+    The ten gradients always sum to 0, because the ten probabilities sum to 1, and so do the ten numbers of the truth:
+    what the right score is pushed up, the others together are pushed down. (This is a good place for a break.)
 
     ## The network
 
@@ -604,7 +611,8 @@ def _():
     hidden node with one score, by a product, so its gradient is the other factor, the activation, times the
     difference at the score. Every image uses the same weight, so these products are added over the images. To
     be summed over, the images must be the side that both factors share: [201, 60000] @ [60000, 10]. As `h1` is
-    [60000, 201], it has to be transposed. What comes out is [201, 10], the shape of `w2`.
+    [60000, 201], it has to be transposed. What comes out is [201, 10], the shape of `w2`. (`difference.T @ h1` would
+    share the images as well, but comes out as [10, 201]. The first fact decides between the two.)
 
     **3. Back to h: `difference @ w2[1:].T`.** A hidden activation goes ten ways, into ten scores. So the ten
     products of weight and difference are added, and now the *scores* must be the shared side: [60000, 10] @ [10,
@@ -676,7 +684,10 @@ def _(PRODUCTS, product):
 
 @app.cell(hide_code=True)
 def _():
-    mo.md("Now the five steps as code. They need three lines.")
+    mo.md("""
+    Now the five steps as code. They need three lines. (`@` and `*` have the same rank in Python and are computed from
+    left to right, so the product with `w2` comes first and the slope after it, as in steps 3 and 4.)
+    """)
     return
 
 
@@ -1074,10 +1085,10 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    `equal` means that every digit agrees (of long numbers, six). In iteration 4 the loss is equal and the accuracy
-    is one image off: for that image two digits are equally probable to eight decimal places, and the order in which
-    a processor adds 60,000 numbers decides. `in range`, in the last lines, means that such rounding has had 3,500
-    iterations to grow, and the difference is still below 0.0001 in the loss and 0.03 % in the accuracy.
+    `equal` means that every printed digit agrees (of longer numbers, the first six). In iteration 4 the loss is equal
+    and the accuracy is one image off: for that image two digits are equally probable to eight decimal places, and the
+    order in which a processor adds 60,000 numbers decides. `in range`, in the last lines, means that such rounding
+    has had 3,500 iterations to grow, and the difference is still below 0.0001 in the loss and 0.03 % in the accuracy.
 
     Did you notice the second line that our cell has printed, with MNIST 83 %? Even weights of 0.01 are large if the
     pixels go up to 255: most sigmoids are flat from the start, and that is one reason why the chapter needs

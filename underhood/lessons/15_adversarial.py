@@ -184,7 +184,8 @@ def _(gradient, its_label, one):
 def _():
     mo.md("""
     Red: more ink here would make the loss larger. Blue: more ink here would make it smaller. Where the network is
-    sure of its answer the numbers are tiny: a small change of one pixel cannot shake it. But there are many pixels.
+    sure of its answer the numbers are tiny, because everything that comes back begins with prediction minus truth,
+    which is then nearly 0: a small change of one pixel cannot shake it. But there are many pixels.
 
     ## One step uphill
 
@@ -341,7 +342,9 @@ def _():
     score is a sum over the pixels, weight times ink. Take what speaks for a 3 rather than a 7: the difference of
     the two rows of weights. If every pixel moves by ε in the direction of its weight's sign, then all the small
     changes add up, and the score changes by ε times the sum of all the weights' sizes. With random signs they
-    cancel, as signed differences did in lesson 3, and what is left is typically ε times the weights' norm.
+    cancel, as signed differences did in lesson 3, and what is left is typically ε times the weights' norm. (Square
+    the sum: the square of each weight stays, and the products of two different weights are as often positive as
+    negative and cancel on average. Of the sum of squares take the root: that is the norm.)
     """)
     return
 
@@ -364,7 +367,8 @@ def _(at_random, height, together, width):
     like one, and that is enough: convolutions and ReLUs are made of sums.
 
     **Do I need the weights to do this?** For the gradient, yes. But images that deceive one network very often
-    deceive another one that was trained for the same task. Let us try: the changes are computed with the linear
+    deceive another one that was trained for the same task, since both have learned from the same digits which ink
+    speaks for what. Let us try: the changes are computed with the linear
     network and shown to the convolutional one, which they were not made for.
     """)
     return
@@ -386,7 +390,8 @@ def _():
     it were a 3*, and go downhill on that: with each step the network believes a little more that it sees a 3. The
     direction is correct only near the image where the gradient was taken, as in every gradient descent. So instead
     of one large step we take several small ones, with a new gradient for each, and let no pixel go farther than ε
-    from where it began. (Uphill, away from the right digit, this is the attack by which defences are usually measured
+    from where it began. (A step is 2 · ε / steps, so that there is room to turn round on the way and still reach the
+    limit. Uphill, away from the right digit, this is the attack by which defences are usually measured
     today: **projected gradient descent**, PGD. *Projected* means brought back within the limit after each step.
     Aleksander Mądry and his colleagues studied it in 2017.)
     """)
@@ -478,10 +483,10 @@ def _(believed, dreamt):
 @app.cell(hide_code=True)
 def _(believed):
     mo.md(f"""
-    For each of these the network gives "its" digit a probability of {int(100 * believed.min()) / 100:.2f} or more.
-    You would not have said so, although in some you can find a trace of the digit once you know it. The network is
-    not stupid. It has learned exactly what we asked for, which is to separate ten kinds of *digits*. Nothing in its
-    training ever said what is *not* a digit, and whatever pattern helped to separate them was good enough.
+    For each of these the network gives "its" digit a probability of {min(int(100 * believed.min()), 99) / 100:.2f} or
+    more. You would not have said so, although in some you can find a trace of the digit once you know it. The network
+    is not stupid. It has learned exactly what we asked for, which is to separate ten kinds of *digits*. Nothing in
+    its training ever said what is *not* a digit, and whatever pattern helped to separate them was good enough.
 
     ## How to defend
 
@@ -526,8 +531,8 @@ def _(prepared):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Preparation helps a little at best, and costs something on clean images. As soon as the attacker takes it into
-    account, even that little is gone.
+    Preparation helps a little at best, and moving costs something on clean images. As soon as the attacker takes it
+    into account, even that little is gone.
 
     **Train with them.** The best defence that is known is also the most direct: **adversarial training**. In each
     step of the training, replace the mini-batch by adversarial examples made against the network as it is now, with
@@ -615,8 +620,10 @@ def _(compared):
         "changed images probably help as the data augmentation of lesson 13 did"
     )
     mo.md(f"""
-    Read the table honestly. On clean images the defence {_clean}. On photographs it is known to cost a good deal.
-    Under the strongest attack of the table, PGD with ten steps, it gains {_gain:.0f} points.
+    Read the table honestly. (Its first column is measured on 2,000 images, because the difference is small, and the
+    others on our 500. So the ordinary network has another figure there than above.) On clean images the defence
+    {_clean}. On photographs it is known to cost a good deal. Under the strongest attack of the table, PGD with ten
+    steps, it gains {_gain:.0f} points.
 
     **A defence has to be judged by the best attack, never by the one it was trained against.** In 2018 Anish
     Athalye, Nicholas Carlini and David Wagner looked at nine defences that had just been published. Seven of them

@@ -644,7 +644,7 @@ def _(first_part, fourth_part, second_part, third_part):
     answered = sorted(questions)
     mo.md(f"""
     These were {len(answered)} questions. How many did you answer without looking? If it was more than thirty, read
-    the answers of the others once more and go on. If it was fewer than twenty, do not be discouraged: take the
+    the answers of the others once more and go on. If it was fewer, do not be discouraged: take the
     lessons to which the others belong, one a day, and do their exercises again.
 
     ## Exercises
