@@ -120,12 +120,11 @@ def _(build, first, fit):
 @app.cell(hide_code=True)
 def _(train_accuracy_50, valid_accuracy_50):
     mo.md(f"""
-    On the images that it was trained on it is right for {100 * train_accuracy_50:.0f} % of them; on others for {
-        100
-        * valid_accuracy_50:.0f} %. Whoever looks only at the training images will think the model perfect. (In the very
-    first epochs the training loss is the higher one. It is averaged while the weights are still getting better; the
-    validation loss is measured when the epoch is over.) Here are the two losses, over the epochs. Move the sliders:
-    what do fewer images do, what do more?
+    On the images that it was trained on it is right for {100 * train_accuracy_50:.0f} % of them; on others for
+    {100 * valid_accuracy_50:.0f} %. Whoever looks only at the training images will think the model perfect. (In the
+    very first epochs the training loss is the higher one. It is averaged while the weights are still getting better;
+    the validation loss is measured when the epoch is over.) Here are the two losses, over the epochs. Move the
+    sliders: what do fewer images do, what do more?
     """)
     return
 
