@@ -233,6 +233,8 @@ MARIMO: dict[str, Callable[[Element, str, str], str]] = {
     "slider": _slider,
     "multiselect": _choice,
     "radio": _choice,
+    "anywidget": lambda node, _, __: _control(node, "", "a sheet to draw on: draw"),
+    "text": lambda node, _, __: _control(node, "", "a line to type into: type"),
     "file": lambda node, _, __: _control(node, "", "a file of your own: choose it"),
     "waits": _waits,
     "callout-output": _callout,

@@ -42,6 +42,7 @@ SHOWN = {
     element("callout-output", kind="warn", html=label("<strong>No</strong>")): ['callout warning"', "<strong>No"],
     element("accordion", "<div>So.</div>", labels=['<ol start="5"><li>Why?</li></ol>']): ["5. Why?", "So."],
     element("file", label=label("A picture")): ["A picture", "a file of your own"],
+    element("anywidget"): ["a sheet to draw on"],
     element("anything"): ["a part that moves"],
     "<div style='display: flex; flex-direction: row'><b>1</b></div>": ['<div class="beside"><b>1</b></div>'],
     "<pre class='text-xs'>a\n  &lt;b&gt;</pre>": ["a\n  &lt;b&gt;"],
