@@ -1,6 +1,5 @@
 """Each lesson runs from top to bottom, reaches the expected results, and checks the answers to its exercises."""
 
-import ast
 import importlib
 import json
 import re
@@ -19,6 +18,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from conftest import Outcome
+from course.solutions import solutions
 
 from underhood.core.errors import UnderhoodError
 from underhood.jobs.lessons import SETTINGS, copy_lessons
@@ -30,9 +30,13 @@ NAMES = [file.stem for file in files()]
 
 def run(name: str, **given: Any) -> Mapping[str, Any]:
     """The names that a lesson's cells define, with ``given`` in place of its own."""
-    file = next(file for file in files() if file.stem.startswith(name))
-    _, defined = runpy.run_path(str(file))["app"].run(defs=given or None)
+    _, defined = runpy.run_path(str(file_of(name)))["app"].run(defs=given or None)
     return defined
+
+
+def file_of(name: str) -> Path:
+    """A lesson's file, from the beginning of its name."""
+    return next(file for file in files() if file.stem.startswith(name))
 
 
 @pytest.fixture(autouse=True)
@@ -61,22 +65,10 @@ def course(name: str) -> ModuleType:
     return importlib.import_module(f"course.lesson_{name[:2]}")
 
 
-def solutions(name: str) -> dict[str, str]:
-    """What the reader fills in → the code that the lesson shows as a solution, in the order of the exercises."""
-    tree = ast.parse(next(file for file in files() if file.stem == name).read_text("utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "exercise"]
-    calls.sort(key=lambda call: call.lineno)
-    return {
-        call.args[1].id: dedent(ast.literal_eval(next(k.value for k in call.keywords if k.arg == "solution")))
-        for call in calls
-        if isinstance(call.args[1], ast.Name)
-    }
-
-
 def answers(name: str, defined: Mapping[str, Any]) -> dict[str, Any]:
     """What the solutions give, run where the lesson's names are known."""
     found = {}
-    for what, code in solutions(name).items():
+    for what, code in solutions(file_of(name)).items():
         known = dict(defined)
         exec(code, known)
         found[what] = known[what]
@@ -101,7 +93,7 @@ def test_each_lesson_has_a_control_and_two_exercises() -> None:
 @pytest.mark.usefixtures("without_mnist")
 def test_without_mnist_it_uses_the_small_digits_and_checks_answers(name: str) -> None:
     wrong = course(name).WRONG
-    assert list(wrong) == list(solutions(name))
+    assert list(wrong) == list(solutions(file_of(name)))
     defined = run(name, **wrong)
     assert checked(defined) == ["Not yet"] * len(wrong)
     defined = run(name, **answers(name, defined))
@@ -142,9 +134,8 @@ def test_close_up_accuracy_is_flat_where_the_loss_still_has_a_slope() -> None:
 
 
 def test_the_whole_program_of_lesson_8_runs_by_itself(mnist: object, capsys: pytest.CaptureFixture[str]) -> None:
-    text = next(file for file in files() if file.stem.startswith("08")).read_text("utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(dedent("    " + program.strip()), {})
+    (program,) = re.findall(r"```python\n(.*?)```", file_of("08").read_text("utf-8"), re.DOTALL)
+    exec(dedent(program), {})
     epoch, accuracy = capsys.readouterr().out.splitlines()[-1].split()
     assert epoch == "10"
     assert float(accuracy) > 0.95

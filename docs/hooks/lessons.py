@@ -44,14 +44,14 @@ class Cell:
 class Lesson:
     """A page. name: of the page and its file; title: the first heading; body: Markdown with a place for each output.
 
-    outputs: HTML; slides: the same as slides
+    outputs: HTML; slides: the same page as slides, Markdown
     """
 
     name: str
     title: str
     body: str
     outputs: list[str]
-    slides: str = ""
+    slides: str
 
 
 def files() -> list[Path]:
@@ -143,7 +143,7 @@ def make_lesson(name: str, cells: list[Cell]) -> Lesson:
         elif not 0 < number <= start:  # the imports are on no slide
             slides[-1] += made
     title, body = heading.removeprefix("# ").strip(), "\n\n".join(blocks) + "\n"
-    return Lesson(name, title, body, outputs, as_slides(name, slides))
+    return Lesson(name, title, body, outputs, as_slides(slides))
 
 
 def _code_and_output(cell: Cell, outputs: list[str]) -> list[str]:
@@ -169,10 +169,10 @@ def _notice(name: str) -> str:
     )
 
 
-def as_slides(name: str, slides: list[list[str]]) -> str:
+def as_slides(slides: list[list[str]]) -> str:
     """The page of slides, for docs/theme/slides.html. ``cut`` makes sections of it once Markdown has become HTML."""
-    head = f"---\ntemplate: slides.html\nlesson: lessons/{name}.html\nsearch: {{exclude: true}}\n---\n\n"
-    text = f"\n\n{CUT}\n\n".join("\n\n".join(slide) for slide in slides if slide)
+    head = "---\ntemplate: slides.html\nsearch: {exclude: true}\n---\n\n"
+    text = f"\n\n{CUT}\n\n".join("\n\n".join(slide) for slide in slides)
     return head + re.sub(r"\((\w+)\.md\)", r"(../lessons/\1.md)", text) + "\n"
 
 

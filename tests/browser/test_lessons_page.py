@@ -3,7 +3,6 @@
 ``make exercises`` gives every exercise a wrong answer and then the right one, on a wide screen and on a phone.
 """
 
-import ast
 import os
 import re
 import subprocess
@@ -11,9 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
+from course.solutions import solutions
 from playwright.sync_api import Browser, Page, expect
 
 from underhood.lessons import files
@@ -67,6 +66,16 @@ def opened(page: Page, number: int) -> None:
     pytest.fail("it is still running after two minutes")
 
 
+def photograph(page: Page, name: str) -> None:
+    """Save the whole page, from top to bottom, if there is a folder for it."""
+    if SHOTS and page.viewport_size:
+        width = page.viewport_size["width"]
+        tall = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
+        page.set_viewport_size({"width": width, "height": min(tall + 200, 30_000)})
+        page.wait_for_timeout(1000)
+        page.screenshot(path=Path(SHOTS) / f"{name}-{width}.png")
+
+
 def test_the_course_page_fits_its_window(page: Page) -> None:
     expect(page.locator("h2")).to_have_count(len(files()))
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -92,11 +101,7 @@ def test_a_control_changes_an_image(page: Page, number: int) -> None:
         time.sleep(0.1)
     else:
         pytest.fail("no image has changed")
-    if SHOTS:
-        tall = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
-        page.set_viewport_size({"width": 1200, "height": min(tall + 200, 12_000)})
-        page.wait_for_timeout(1000)
-        page.screenshot(path=Path(SHOTS) / f"{number:02}.png")
+    photograph(page, f"{number:02}")
 
 
 def answer(page: Page, what: str, code: str) -> None:
@@ -132,32 +137,16 @@ def test_a_digit_that_is_drawn_is_read(page: Page) -> None:
     assert re.search(r"The answer: 1, with", said.nth(1).get_attribute("alt") or "")
 
 
-def solutions(number: int) -> dict[str, str]:
-    """What the reader fills in → the code that the lesson shows as a solution, in the order of the exercises."""
-    tree = ast.parse(files()[number - 1].read_text("utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    calls = sorted((call for call in calls if ast.unparse(call.func) == "exercise"), key=lambda call: call.lineno)
-    shown = [
-        ast.literal_eval(keyword.value) for call in calls for keyword in call.keywords if keyword.arg == "solution"
-    ]
-    return {ast.unparse(call.args[1]): dedent(code).strip() for call, code in zip(calls, shown, strict=True)}
-
-
 @pytest.mark.every_exercise
 @pytest.mark.parametrize("number", range(1, 18))
 def test_every_exercise_is_checked(page: Page, number: int) -> None:
     opened(page, number)
     verdict = page.locator("strong")
-    for solved, (what, code) in enumerate(solutions(number).items()):
+    for solved, (what, code) in enumerate(solutions(files()[number - 1]).items()):
         answer(page, what, f"{what} = lambda *arguments: None" if "def " in code else f"{what} = None")
         expect(verdict.filter(has_text=re.compile(r"^Not yet"))).to_have_count(1, timeout=60_000)
         expect(verdict.filter(has_text=re.compile(r"^Right\.$"))).to_have_count(solved)
         answer(page, what, code)
         expect(verdict.filter(has_text=re.compile(r"^Right\.$"))).to_have_count(solved + 1, timeout=60_000)
     assert page.locator(".marimo-error").count() == 0
-    if SHOTS:
-        wide = page.viewport_size["width"] if page.viewport_size else 0
-        tall = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
-        page.set_viewport_size({"width": wide, "height": min(tall + 200, 30_000)})
-        page.wait_for_timeout(1000)
-        page.screenshot(path=Path(SHOTS) / f"{number:02}-{wide}.png")
+    photograph(page, f"{number:02}-solved")

@@ -538,12 +538,7 @@ def _():
 def _(sheet, shown, steps):
     def _read():
         drawn = read_sheet(sheet.value["png"])
-        if drawn is None:
-            return mo.md("Nothing drawn yet.")
-        try:
-            return shown(drawn, steps.value)
-        except BadImageError as error:
-            return mo.md(f"This image {error}.")
+        return mo.md("Nothing drawn yet.") if drawn is None else shown(drawn, steps.value)
 
     _read()
     return

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from underhood.core.errors import UnderhoodError
+from underhood.core.errors import UnderhoodError, UnknownNameError
 from underhood.lessons import PROGRESS, files
 from underhood.runs import atomic_write
 
@@ -97,11 +97,11 @@ def page(folder: Path, notebooks: str, token: str) -> str:
 def reset(folder: Path, name: str) -> Path:
     """Put a lesson back as it was, and forget which of its exercises are solved. Returns where the reader's copy went.
 
-    Raises UnderhoodError for a lesson that there is not, or a folder that cannot be written.
+    Raises UnknownNameError for a lesson that there is not, UnderhoodError where the folder cannot be written.
     """
     original = next((file for file in files() if file.name == name), None)
     if original is None:
-        raise UnderhoodError(f"there is no lesson {name}")
+        raise UnknownNameError("lesson", name, [file.name for file in files()])
     mine, kept = folder / name, folder / "before-reset" / name
     try:
         if mine.exists():
@@ -162,7 +162,7 @@ def make_app(folder: Path, notebooks: str, token: str) -> "Starlette":
         try:
             reset(folder, name)
         except UnderhoodError as error:
-            return PlainTextResponse(str(error), 500 if name in {file.name for file in files()} else 404)
+            return PlainTextResponse(str(error), 404 if isinstance(error, UnknownNameError) else 500)
         close_notebook(notebooks, token, name)
         return RedirectResponse("/", 303)
 
