@@ -70,7 +70,7 @@ def load_run(folder: Path) -> Run:
         why = "there is no such folder" if not folder.is_dir() else "it has no weights.safetensors"
         why = "its weights.safetensors is no regular file" if path.exists() else why
         raise RunError(f"{folder} is not a finished run: {why}")
-    with _open_tensors(path) as file:
+    with open_tensors(path) as file:
         try:
             header = parse_json((file.metadata() or {})["underhood"])
             version = int(header["format"])
@@ -88,7 +88,7 @@ def load_run(folder: Path) -> Run:
 
 
 @contextmanager
-def _open_tensors(path: Path) -> "Iterator[safe_open]":
+def open_tensors(path: Path) -> "Iterator[safe_open]":
     """A safetensors file, whose length has been compared with what it declares. Raises RunError."""
     from safetensors import SafetensorError, safe_open
 
@@ -179,7 +179,7 @@ def load_state(folder: Path) -> tuple[dict[str, Any], float] | None:
     path = folder / "state.safetensors"
     if not path.is_file():
         return None
-    with _open_tensors(path) as file:
+    with open_tensors(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         metadata = file.metadata() or {}
     try:

@@ -23,6 +23,7 @@ from underhood import __version__
 from underhood.core.errors import UnderhoodError
 from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
+from underhood.display.pages import read_page
 from underhood.preparation import IMPLEMENTATIONS
 from underhood.preparation.files import FORMATS
 from underhood.serving import Predictor, requests
@@ -99,7 +100,7 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
         "collects": collects,
     }
 
-    page = PAGE.read_text(encoding="utf-8")
+    page = read_page(PAGE)
     docs = get_swagger_ui_html(  # from fastapi_offline's files: it loads nothing from other hosts
         openapi_url="openapi.json", title="underhood", swagger_favicon_url="data:,",
         swagger_js_url="static-offline-docs/swagger-ui-bundle.js",

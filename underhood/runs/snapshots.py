@@ -1,0 +1,94 @@
+"""``snapshots.safetensors``: the weights of a training at some sixty of its steps.
+
+Each tensor of the model, under its own name, has one row for each snapshot: [snapshots, …]. ``steps`` has their steps:
+0 is the model before the training, n the one after step n.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from underhood.core.errors import RunError
+from underhood.runs import atomic_write, parse_json
+from underhood.runs.checkpoint import UPDATE, Run, open_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SNAPSHOTS_FILE = "snapshots.safetensors"
+SNAPSHOTS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """The weights of what a training trained, the network or its last layer, at some of its steps.
+
+    steps: rising, 0 for the model before the training; tensors: by name, [snapshots, …], on the CPU
+    """
+
+    steps: tuple[int, ...]
+    tensors: "dict[str, Tensor]"
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def state(self, number: int) -> "dict[str, Tensor]":
+        """The tensors of one snapshot, by name."""
+        return {name: tensor[number] for name, tensor in self.tensors.items()}
+
+    def restore(self, run: Run, number: int) -> None:
+        """Give a run's model the weights of one snapshot: all of them, or those of the layer that was trained."""
+        run.model.load_state_dict(self.state(number), strict=False)
+
+
+def write_snapshots(path: Path, snapshots: Snapshots) -> None:
+    """Write snapshots. Equal ones give equal bytes. Raises RunError."""
+    import torch
+    from safetensors.torch import save
+
+    tensors = {name: tensor.contiguous() for name, tensor in snapshots.tensors.items()}
+    tensors["steps"] = torch.tensor(snapshots.steps, dtype=torch.int64)
+    atomic_write(path, save(tensors, metadata={"underhood": json.dumps({"format": SNAPSHOTS_FORMAT})}))
+
+
+def read_snapshots(path: Path) -> Snapshots:
+    """The snapshots in a file. Raises RunError where it is damaged, or has a newer format."""
+    with open_tensors(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        metadata = file.metadata() or {}
+    try:
+        version = int(parse_json(metadata["underhood"])["format"])
+        if version > SNAPSHOTS_FORMAT:
+            raise RunError(f"{path} has format {version}, this underhood reads up to {SNAPSHOTS_FORMAT}: {UPDATE}")
+        steps: list[int] = tensors.pop("steps").tolist()
+        if not steps or steps != sorted({*map(int, steps)}) or steps[0] < 0:
+            raise ValueError("its steps do not rise from 0")
+        if any(tensor.shape[:1] != (len(steps),) for tensor in tensors.values()):
+            raise ValueError("it does not have the weights of as many steps")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("it holds NaN or infinity")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RunError(f"{path} is damaged ({error}): remove it, or train again") from None
+    return Snapshots(tuple(steps), tensors)
+
+
+def load_snapshots(run: Run) -> Snapshots | None:
+    """A run's snapshots; None where it has none. Raises RunError where they are damaged or not those of its model."""
+    path = run.path / SNAPSHOTS_FILE
+    if not path.is_file():
+        return None
+    snapshots, own = read_snapshots(path), run.model.state_dict()
+    for name, tensor in snapshots.tensors.items():
+        if name not in own or own[name].shape != tensor.shape[1:] or own[name].dtype != tensor.dtype:
+            raise RunError(f"{path} does not hold the weights of {run.architecture.model}: remove it, or train again")
+    return snapshots
+
+
+def joined(parts: Sequence[Snapshots]) -> Snapshots:
+    """The snapshots of several files, in their order, as one."""
+    import torch
+
+    steps = tuple(step for part in parts for step in part.steps)
+    return Snapshots(steps, {name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})
