@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from underhood import Predictor, read, train
-from underhood.training.run import choose_threshold
+from underhood.training.measure import choose_threshold
 
 Command = Callable[..., Outcome]
 

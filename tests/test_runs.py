@@ -33,6 +33,7 @@ FILES = [
     "pictures.csv",
     "predictions.csv",
     "report.html",
+    "snapshots.safetensors",
     "state.safetensors",
     "steps.csv",
     "weights.safetensors",

@@ -19,8 +19,7 @@ class UnreadableError(DataError):
     """Some images cannot be read. ``unreadable`` maps each path to the reason."""
 
     def __init__(self, unreadable: dict[str, str]):
-        self.unreadable = unreadable
-        count = len(unreadable)
+        self.unreadable, count = unreadable, len(unreadable)
         first = f"{count} image{'s' * (count > 1)} cannot be read; fix or remove, or use --skip-bad:"
         super().__init__("\n".join([first, *(f"  {path}: {reason}" for path, reason in unreadable.items())]))
 

@@ -48,15 +48,13 @@ class Images:
 
     def pixel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, 1 if it is 0, of each channel, 0 to 255: float64 [c], float64 [c]."""
-        levels = np.arange(256, dtype=np.float64)
-        means, stds = [], []
+        levels, means, stds = np.arange(256, dtype=np.float64), [], []
         for channel in range(self.pixels.shape[1]):
             histogram = np.zeros(256, np.int64)  # whole numbers: exact, whatever the order of the images
             for rows in blocks(self.pixels):
                 histogram += np.bincount(self.pixels[rows, channel].ravel(), minlength=256)
-            mean = histogram @ levels / histogram.sum()
-            means.append(mean)
-            stds.append(np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum()) or 1.0)
+            means.append(histogram @ levels / histogram.sum())
+            stds.append(np.sqrt(histogram @ (levels - means[-1]) ** 2 / histogram.sum()) or 1.0)
         return np.array(means), np.array(stds)
 
 

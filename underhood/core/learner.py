@@ -23,6 +23,7 @@ from underhood.core.schedule import Schedule, flat, one_cycle, set_lr
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (predictions, targets) → mean over the batch []
 OptFunc = Callable[..., torch.optim.Optimizer]  # (parameters, lr=…) → optimizer: a class of torch.optim, for instance
+OnStep = Callable[["Learner", "Step"], None] | None
 
 adamw = partial(torch.optim.AdamW, fused=True)  # fused: one pass over all parameters, in a tenth of the time
 
@@ -166,15 +167,17 @@ class Learner:
         metrics = dict(zip(self.recorder.metric_names, values, strict=True))
         return Epoch(self.global_step // len(self.dls.train) - 1, train_loss, valid_loss, metrics, self.epoch_seconds)
 
-    def epochs(self, epochs: int, lr: float, schedule: Schedule = flat) -> Iterator[Epoch]:
-        """Train as ``steps`` does, and yield a row after each epoch."""
+    def epochs(self, epochs: int, lr: float, schedule: Schedule = flat, on_step: OnStep = None) -> Iterator[Epoch]:
+        """Train as ``steps`` does, call ``on_step(learner, step)`` after each, and yield a row after each epoch."""
         for step in self.steps(epochs, lr, schedule):
-            if step.epoch_end:
-                yield self.end_epoch()
+            rows = [self.end_epoch()] if step.epoch_end else []
+            if on_step:
+                on_step(self, step)
+            yield from rows
 
-    def fit(self, epochs: int, lr: float, schedule: Schedule = flat) -> None:
-        """Train as ``steps`` does, and print the table, a row after each epoch."""
-        for row in self.epochs(epochs, lr, schedule):
+    def fit(self, epochs: int, lr: float, schedule: Schedule = flat, on_step: OnStep = None) -> None:
+        """``epochs``, with the table printed: a row after each epoch."""
+        for row in self.epochs(epochs, lr, schedule, on_step):
             print(row.lines(header=row.epoch == 0), flush=True)
 
     def fit_one_cycle(self, epochs: int, lr: float) -> None:

@@ -153,8 +153,8 @@ class ResidualBlock(nn.Module):
 
 def _resnet18(a: Architecture) -> list[nn.Module]:
     """Four stages of two blocks, 64 to 512 features, each but the first halving; then the mean over the image."""
-    network = [*_convolution(a.channels, 64, *STEMS[a.stem or ""])]
-    network += [nn.MaxPool2d(3, 2, padding=1)] if a.stem == "published" else []
+    pooled = [nn.MaxPool2d(3, 2, padding=1)] if a.stem == "published" else []
+    network = [*_convolution(a.channels, 64, *STEMS[a.stem or ""]), *pooled]
     for inputs, features, stride in [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]:
         network += [ResidualBlock(inputs, features, stride), ResidualBlock(features, features, 1)]
     network += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, a.classes)]  # [n, 512] to [n, classes]

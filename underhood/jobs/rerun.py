@@ -10,6 +10,7 @@ from underhood.jobs.train import train
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json, read_rows
 from underhood.runs.folder import changes, read_config
+from underhood.runs.interventions import read_interventions
 from underhood.training import Reporter
 from underhood.training.record import recorded_threads, stored_config
 
@@ -56,7 +57,8 @@ def rerun(
         config, seed=config.seed if seed is None else seed, track=None,
         device="cpu" if stored.get("device") == "cpu" else "auto", threads=recorded_threads(original),
     )  # fmt: skip
-    result = train(out=out, reporter=reporter, **asdict(config))
+    changed = read_interventions(original)
+    result = train(out=out, reporter=reporter, interventions=changed, **asdict(config))
     if result is None:
         return None
     again = Path(result["run"])

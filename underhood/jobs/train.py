@@ -1,6 +1,7 @@
 """``train`` and ``train --resume``: from labelled images to a trained, measured model in a run folder."""
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from underhood.core.errors import DataError, RunError, UnderhoodError
 from underhood.data.files import short_list
-from underhood.data.named import NAMES
-from underhood.data.read import load_data
 from underhood.jobs.check import cached_label_issues
+from underhood.jobs.report import complete_report
 from underhood.preparation import Preparation
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
@@ -27,12 +27,14 @@ from underhood.runs.folder import (
     write_label_issues,
     write_record,
 )
-from underhood.training import Reporter, RunLog
+from underhood.runs.interventions import Intervention, read_interventions, write_interventions
+from underhood.training import Reporter, RunLog, Watcher
 from underhood.training.candidates import Candidate, write_candidates
 from underhood.training.choice import choose_config
 from underhood.training.config import TrainConfig, TrainOptions
 from underhood.training.distributed import Processes, init_distributed
-from underhood.training.learning_curve import CURVE_FILE, complete_curve, write_curve
+from underhood.training.interventions import intervene
+from underhood.training.learning_curve import write_curve
 from underhood.training.recipe import Recipe
 from underhood.training.record import recorded_threads, require_same_request, stored_config, stored_recipe
 from underhood.training.setup import Setup, make_setup
@@ -40,7 +42,7 @@ from underhood.training.threads import cpu_threads
 from underhood.training.tracking import require_tracker
 
 if TYPE_CHECKING:
-    from underhood.training.run import TrainResult
+    from underhood.training.measure import TrainResult
 
 
 class Recorded(NamedTuple):
@@ -53,6 +55,7 @@ class Recorded(NamedTuple):
     threads: int | None = None
     published: dict[str, str | None] | None = None  # where published weights came from
     recipe: Recipe | None = None  # that it was started with
+    interventions: Sequence[Intervention] = ()
 
 
 class FinishedRun(TypedDict):
@@ -67,11 +70,14 @@ def train(
     *,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    watcher: Watcher | None = None,
+    interventions: Sequence[Intervention] = (),
     **options: Unpack[TrainOptions],
 ) -> "TrainResult | FinishedRun | None":
     """Train a classifier on labelled images and leave a run folder.
 
     out: the run folder; by default the next runs/DATA-MODEL-n; options: the fields of ``TrainConfig``
+    watcher: shows the training while it runs, such as ``live.LivePage``; interventions: what to change by hand, where
     Returns run, data, model, epochs, seconds (of training, without validation), valid_accuracy with its 95 % interval,
     balanced_accuracy and baseline_accuracy (of the validation images), test_accuracy where the data has a test part,
     parameters, threshold (predictions with a lower probability are rejected), left_out (paths) and report (path).
@@ -95,16 +101,19 @@ def train(
         for one in candidates:
             one.loaded = None  # the pixels of others are not needed any more
         setup = make_setup(config, log, processes, loaded=loaded)
+        intervene(setup, interventions)
         with cpu_threads(setup, config.threads):
             if not processes.is_main:
                 return _finish(None, config, setup, log, started)
             folder = create_folder(place, f"{config.label}-{setup.recipe.model}")
             with run_lock(folder):
                 _write_record(folder, config, setup, candidates)
-                return _finish(folder, config, setup, log, started)
+                return _finish(folder, config, setup, log, started, watcher=watcher)
 
 
-def resume(run: str | Path, *, reporter: Reporter | None = None) -> "TrainResult | FinishedRun | None":
+def resume(
+    run: str | Path, *, reporter: Reporter | None = None, watcher: Watcher | None = None
+) -> "TrainResult | FinishedRun | None":
     """Continue a run that was interrupted, from its last saved step, to the same bytes as without the interruption.
 
     A run is finished when all its files are there; where only the report is missing, it is written. Returns what
@@ -113,39 +122,7 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> "TrainResult
     """
     started = time.perf_counter()
     with init_distributed() as processes:
-        return _resume(expanduser(run), processes, _reporter_here(reporter, processes), started)
-
-
-def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> Path:
-    """Write ``report.html`` of a trained run, and what it shows and is missing. Returns the page's path.
-
-    These are ``ood.csv`` and, where it takes seconds, ``learning_curve.csv``.
-
-    other_data_sets: see ``count_ood``
-    Raises UnderhoodError, also where the images, which are read again, have changed.
-    """
-    from underhood.analysis.ood import OOD_FILE, count_ood, write_ood
-    from underhood.reporting import write_report
-    from underhood.runs.checkpoint import load_run
-
-    run, config = load_run(folder), stored_config(folder, read_config(folder))
-    if missing := missing_files(folder, report=False):
-        raise RunError(f"{folder} is not finished, it has no {missing[0]}: underhood train --resume {folder}")
-    if str(config.data) not in NAMES and not Path(config.data).exists():
-        raise RunError(f"{folder} was trained on {config.data}, which is no longer there: restore it")
-    data = load_data(
-        config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
-        skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
-        progress=reporter.read_progress(), bar=reporter.download,
-    )  # fmt: skip
-    if changed := changes(folder, data):
-        what = f"the images of {folder} have changed since ({short_list(changed)})"
-        raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
-    if not (folder / OOD_FILE).exists():
-        write_ood(folder, count_ood(run, data.dataset.name, other_data_sets))
-    if not (folder / CURVE_FILE).exists():
-        complete_curve(run, data, config, recorded_threads(folder), reporter)
-    return write_report(folder, data.dataset)
+        return _resume(expanduser(run), processes, _reporter_here(reporter, processes), started, watcher=watcher)
 
 
 def _reporter_here(reporter: Reporter | None, processes: Processes) -> Reporter:
@@ -159,7 +136,12 @@ def _reporter_here(reporter: Reporter | None, processes: Processes) -> Reporter:
 
 
 def _resume(
-    folder: Path, processes: Processes, reporter: Reporter, started: float, request: TrainConfig | None = None
+    folder: Path,
+    processes: Processes,
+    reporter: Reporter,
+    started: float,
+    request: TrainConfig | None = None,
+    watcher: Watcher | None = None,
 ) -> "TrainResult | FinishedRun | None":
     """``resume`` in one of several processes. Only the main one reads the run folder, for all.
 
@@ -172,6 +154,7 @@ def _resume(
         config, state, seconds = recorded.config, recorded.state, recorded.seconds
         log = RunLog(reporter)
         setup = _setup_again(recorded, log, processes)
+        intervene(setup, recorded.interventions)
         with cpu_threads(setup, recorded.threads or config.threads):
             if processes.is_main and state is None:
                 _write_record(folder, config, setup, [])
@@ -180,7 +163,7 @@ def _resume(
                 log.log(f"resumes after step {state['global_step']:,}")
             if state is not None:
                 _restore(folder, setup, state)
-            return _finish(folder if processes.is_main else None, config, setup, log, started, seconds)
+            return _finish(folder if processes.is_main else None, config, setup, log, started, seconds, watcher)
 
 
 def _finished(folder: Path, reporter: Reporter) -> FinishedRun:
@@ -216,9 +199,9 @@ def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -
     require_tracker(stored.track)
     from underhood.runs.checkpoint import load_state  # imports torch, which bad input need not wait for
 
-    saved = load_state(folder)
+    saved, interventions = load_state(folder), read_interventions(folder)
     if saved is None:  # it starts again, with the model that was chosen
-        return Recorded(stored)
+        return Recorded(stored, interventions=interventions)
     published = config.get("pretrained")
     published = published if isinstance(published, dict) else None
     preparation = None
@@ -228,7 +211,7 @@ def _recorded(folder: Path, processes: Processes, request: TrainConfig | None) -
         except (TypeError, KeyError, ValueError, UnderhoodError) as error:
             raise RunError(f"{folder / 'data.json'} is damaged ({error})") from None
     threads = recorded_threads(folder, processes.world_size)
-    return Recorded(stored, *saved, preparation, threads, published, stored_recipe(folder, config))
+    return Recorded(stored, *saved, preparation, threads, published, stored_recipe(folder, config), interventions)
 
 
 def _check_unchanged(folder: Path, setup: Setup, log: RunLog) -> None:
@@ -269,6 +252,8 @@ def _write_record(folder: Path, config: TrainConfig, setup: Setup, candidates: l
     )
     write_record(folder, stored, environment(device, learn.processes.world_size), setup.loaded)
     write_candidates(folder, candidates, len(setup.loaded.dataset.train))
+    if setup.interventions:
+        write_interventions(folder, setup.interventions)
     if label_issues := cached_label_issues(stored["data"]):
         write_label_issues(folder / "suspects.csv", label_issues)
     if setup.recipe.augmentation:
@@ -276,12 +261,18 @@ def _write_record(folder: Path, config: TrainConfig, setup: Setup, candidates: l
 
 
 def _finish(
-    folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, started: float, seconds: float = 0.0
+    folder: Path | None,
+    config: TrainConfig,
+    setup: Setup,
+    log: RunLog,
+    started: float,
+    seconds: float = 0.0,
+    watcher: Watcher | None = None,
 ) -> "TrainResult | None":
     """Train, measure and report. folder: None in all processes but the main one; started: by ``time.perf_counter``."""
     from underhood.training.run import fit_and_measure
 
-    result = fit_and_measure(folder, config, setup, log, seconds)
+    result = fit_and_measure(folder, config, setup, log, seconds, watcher)
     if result is not None and folder is not None:
         if config.report:
             from underhood.analysis.ood import count_ood, write_ood

@@ -12,6 +12,8 @@
     log.txt              messages and durations
     tensorboard/         event files, with --track tensorboard
     state.safetensors    what a resume needs
+    snapshots.safetensors  the weights at some sixty steps, unless --no-snapshots or too large
+    interventions.csv    what was changed by hand: step, what, from, to
     weights.safetensors  the model; one metadata key, ``underhood``: architecture, classes, preparation, threshold
     ideals.npy           the class means: the mean training image of each class
     predictions.csv      label, prediction, probability and loss of each validation image

@@ -5,7 +5,6 @@ Each tensor of the model, under its own name, has one row for each snapshot: [sn
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,11 +83,3 @@ def load_snapshots(run: Run) -> Snapshots | None:
         if name not in own or own[name].shape != tensor.shape[1:] or own[name].dtype != tensor.dtype:
             raise RunError(f"{path} does not hold the weights of {run.architecture.model}: remove it, or train again")
     return snapshots
-
-
-def joined(parts: Sequence[Snapshots]) -> Snapshots:
-    """The snapshots of several files, in their order, as one."""
-    import torch
-
-    steps = tuple(step for part in parts for step in part.steps)
-    return Snapshots(steps, {name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})

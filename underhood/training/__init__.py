@@ -1,7 +1,8 @@
 """How training reports what it does: progress messages for the caller, and ``log.txt`` for the run folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ from underhood.core.errors import RunError
 
 if TYPE_CHECKING:
     from underhood.core.learner import Epoch, Step
+    from underhood.training.interventions import Steering
+    from underhood.training.learners import Setup
+    from underhood.training.run import StopFlag
 
 
 class Reporter:
@@ -37,6 +41,21 @@ class Reporter:
     def read_progress(self) -> Callable[[int, int], None]:
         """``progress`` for reading images, as a function of (done, total)."""
         return partial(self.progress, "reading images")
+
+
+class Watcher:
+    """Watches a training from inside, and may change it by hand. This one does nothing: ``live/`` has another."""
+
+    @contextmanager
+    def watch(self, setup: "Setup", steering: "Steering", stop: "StopFlag") -> Iterator[None]:  # noqa: ARG002
+        """Within, a training runs."""
+        yield
+
+    def after_step(self, step: "Step") -> None:
+        """A step was taken. The training waits until this returns."""
+
+    def on_epoch_end(self, epoch: "Epoch") -> None:
+        """An epoch was trained and validated. The training waits until this returns."""
 
 
 class RunLog:

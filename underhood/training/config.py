@@ -106,6 +106,9 @@ class TrainConfig:
     save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0, most=1e9)
     reject: float = option(0.01, "Fraction of the validation images that the model may reject.", least=0, below=1)
     report: bool = option(True, "Write no report.html.", flag="--no-report")
+    snapshots: bool = option(
+        True, "Keep no snapshots of the weights, which `replay` and `explore` show.", flag="--no-snapshots"
+    )
     track: Tracker | None = option(
         None, "tensorboard: also write losses, learning rate and metrics to RUN/tensorboard."
     )
@@ -170,6 +173,7 @@ class TrainOptions(TypedDict, total=False):
     save_every: float
     reject: float
     report: bool
+    snapshots: bool
     track: Tracker | None
 
 

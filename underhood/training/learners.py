@@ -9,6 +9,7 @@ import numpy as np
 
 from underhood.core.images import Images
 from underhood.data.read import LoadedData
+from underhood.runs.interventions import Intervention
 from underhood.training.config import TrainConfig
 from underhood.training.distributed import SINGLE_PROCESS, Processes
 from underhood.training.recipe import Recipe, choose_device, optimizers
@@ -40,6 +41,7 @@ class Setup:
     published: dict[str, str | None] | None = None  # where published weights come from
     note: str = ""  # where the weights come from, for the log
     layer_stats: "list[Tensor]" = field(default_factory=list)  # rows so far, of a resumed run: [layers, LAYER_COLUMNS]
+    interventions: list[Intervention] = field(default_factory=list)  # changes by hand that were recorded
 
 
 def sampling_weights(images: Images, config: TrainConfig) -> np.ndarray | None:

@@ -3,15 +3,22 @@
 import operator
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from underhood.core.errors import RunError, UnderhoodError
+from underhood.data.files import short_list
+from underhood.data.named import NAMES
+from underhood.data.read import LoadedData, load_data
 from underhood.runs import read_json
-from underhood.runs.folder import read_config
+from underhood.runs.folder import changes, missing_files, read_config
+from underhood.training import Reporter
 from underhood.training.candidates import CANDIDATES_FILE
 from underhood.training.choice import is_open
 from underhood.training.config import MAX_THREADS, TrainConfig
 from underhood.training.recipe import Recipe, choose_recipe, choose_tune, choose_weight_decay
+
+if TYPE_CHECKING:
+    from underhood.runs.checkpoint import Run
 
 CHOSEN = ("model", "tune", "size", "augment", "flip")  # by a comparison, where a request leaves them open
 LEFT_OPEN = {one.name for one in fields(Recipe)} - {"weight_decay"}  # in a request, where the device decides, too
@@ -43,6 +50,29 @@ def recorded_threads(folder: Path, processes: int = 1) -> int | None:
     threads = environment.get("threads")
     known = type(threads) is int and 0 < threads <= MAX_THREADS and environment.get("processes") == processes
     return threads if known else None
+
+
+def load_finished(folder: Path, reporter: Reporter) -> "tuple[Run, TrainConfig, LoadedData]":
+    """A finished run: its model, its options, and its images, which are read again.
+
+    Raises UnderhoodError, also where the images have changed.
+    """
+    from underhood.runs.checkpoint import load_run
+
+    run, config = load_run(folder), stored_config(folder, read_config(folder))
+    if missing := missing_files(folder, report=False):
+        raise RunError(f"{folder} is not finished, it has no {missing[0]}: underhood train --resume {folder}")
+    if str(config.data) not in NAMES and not Path(config.data).exists():
+        raise RunError(f"{folder} was trained on {config.data}, which is no longer there: restore it")
+    data = load_data(
+        config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
+        skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
+        progress=reporter.read_progress(), bar=reporter.download,
+    )  # fmt: skip
+    if changed := changes(folder, data):
+        what = f"the images of {folder} have changed since ({short_list(changed)})"
+        raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
+    return run, config, data
 
 
 def _recorded_count(folder: Path) -> int:

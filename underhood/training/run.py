@@ -10,20 +10,24 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood import analysis
 from underhood.core.errors import DivergedError, InterruptedRunError
-from underhood.core.images import Images
+from underhood.core.schedule import SCHEDULES
 from underhood.preparation.files import expanduser
 from underhood.runs import write_csv
-from underhood.runs.checkpoint import load_run, load_state, save_class_means, save_state, save_weights
-from underhood.scratch.similarity import PixelSimilarity
-from underhood.training import RunLog
+from underhood.runs.checkpoint import load_run, load_state, save_state
+from underhood.training import RunLog, Watcher
 from underhood.training.config import TrainConfig
-from underhood.training.setup import Setup, count_parameters, make_learner
+from underhood.training.interventions import Steering, end_epoch
+from underhood.training.layer_stats import LAYER_COLUMNS, StepStats, first_nan_layer, layer_names
+from underhood.training.measure import TrainResult, measure
+from underhood.training.setup import Setup, make_learner
+from underhood.training.snapshots import SnapshotRecorder
+from underhood.training.threads import pinned_threads
+from underhood.training.tracking import track
 
 if TYPE_CHECKING:
     from underhood.core.learner import Learner, Recorder, Step
@@ -32,38 +36,20 @@ SAVING_SHARE = 0.01  # of the time at most, for states saved at the ends of epoc
 STEPS_FILE_ROWS = 2000  # at most
 
 
-class TrainResult(TypedDict):
-    """What ``train`` returns, as JSON. Accuracies are fractions of the validation images."""
-
-    run: str
-    data: NotRequired[str]
-    model: str
-    epochs: int
-    seconds: NotRequired[float]  # of training, without validation
-    valid_accuracy: float
-    interval: tuple[float, float]  # of valid_accuracy, 95 %
-    balanced_accuracy: float
-    baseline_accuracy: float  # of pixel similarity
-    test_accuracy: NotRequired[float]  # where the data has a test part; without another, it is the one that validates
-    parameters: int
-    threshold: float  # predictions with a lower probability are rejected
-    left_out: list[str]  # paths
-    report: NotRequired[str]  # path
-
-
 def fit_and_measure(
-    folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, seconds: float = 0.0
-) -> TrainResult | None:
+    folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, seconds: float = 0.0,
+    watcher: Watcher | None = None,
+) -> TrainResult | None:  # fmt: skip
     """Train, and measure the model, in a run folder that has its record. Returns what the job ``train`` does.
 
     folder: None in all processes but the main one, which only train, and return None
-    seconds: of training before this process
+    seconds: of training before this process; watcher: shows the training from inside
     Raises DivergedError, which names the layer; InterruptedRunError; RunError where a file cannot be written.
     """
     if folder is not None:
         log.open(folder / "log.txt")
     try:
-        seconds = fit(folder, config, setup, log, seconds)
+        seconds = fit(folder, config, setup, log, seconds, watcher)
     except DivergedError as error:
         if folder is None:
             raise
@@ -76,45 +62,53 @@ def fit_and_measure(
     return result
 
 
-def fit(folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, seconds: float = 0.0) -> float:
+def fit(
+    folder: Path | None, config: TrainConfig, setup: Setup, log: RunLog, seconds: float = 0.0,
+    watcher: Watcher | None = None,
+) -> float:  # fmt: skip
     """Train. Returns the seconds of training in all, without validation; ``seconds`` are those before this process.
 
     Raises DivergedError, InterruptedRunError, RunError.
     """
-    from underhood.core.schedule import SCHEDULES
-    from underhood.training.layer_stats import StepStats
-    from underhood.training.threads import pinned_threads
-    from underhood.training.tracking import track
-
-    learn, recipe, reporter = setup.learn, setup.recipe, log.reporter
-    measured = max(10, -(-recipe.epochs * len(learn.dls.train) // 100))  # each tenth step, or a hundred in all
-    stats = StepStats(learn, measured, setup.layer_stats)
+    learn, recipe, reporter, watcher = setup.learn, setup.recipe, log.reporter, watcher or Watcher()
+    total = recipe.epochs * len(learn.dls.train)
+    stats = StepStats(learn, max(10, -(-total // 100)), setup.layer_stats)  # each tenth step, or a hundred in all
+    steering = Steering(folder, recipe.lr, SCHEDULES[config.schedule], setup.interventions)
+    snapshots = SnapshotRecorder(folder, learn, total, config.snapshots)
     checkpoint = Checkpoint(folder, setup, config.save_every, seconds)
+    if snapshots.too_large:
+        log.log(snapshots.too_large)
     with (
         pinned_threads(learn), stop_signals(folder) as stop, closing(stats),
-        track(folder, config.track, learn) as tracker,
+        track(folder, config.track, learn) as tracker, watcher.watch(setup, steering, stop),
     ):  # fmt: skip
         stats.before_step()
-        for step in learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]):
+        for step in learn.steps(recipe.epochs, recipe.lr, steering.schedule):
             stats.after_step(step)
+            snapshots.after_step(step)
             reporter.on_step(step)
             if tracker:
                 tracker.on_step(step)
-            if step.epoch_end:
-                epoch = learn.end_epoch()  # validate, and add a row
+            watcher.after_step(step)  # a live page: it shows the step, and waits where it is paused
+            if step.epoch_end or steering.ends_at(step):
+                epoch = end_epoch(learn)  # validate, and add a row
                 reporter.on_epoch_end(epoch)
                 log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
                 checkpoint.end_epoch(epoch.seconds)
                 if tracker:
                     tracker.on_epoch_end(epoch)
+                watcher.on_epoch_end(epoch)
+            if steering.ends_at(step):
+                break
             if stop.is_set() or checkpoint.is_due(step):
+                snapshots.save()
                 checkpoint.save()  # metrics.csv and state.safetensors
             stop.check()
             stats.before_step()
     if folder is not None:
-        write_metrics(folder, learn)
-        write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(learn.recorder))
-        _write_layers(folder, setup)
+        snapshots.finish()
+        _write_measurements(folder, setup)
+        steering.report(log)
     return checkpoint.seconds
 
 
@@ -213,10 +207,11 @@ def _thinned(recorder: "Recorder") -> list[tuple[int, float, float]]:
     return [(at + len(losses), float(np.mean(losses)), lrs[-1]) for losses, lrs, at in parts]
 
 
-def _write_layers(folder: Path, setup: Setup) -> None:
-    """Write ``layers.csv``: the statistics of each layer at the measured steps; an empty cell where there is none."""
-    from underhood.training.layer_stats import LAYER_COLUMNS, layer_names
-
+def _write_measurements(folder: Path, setup: Setup) -> None:
+    """Write metrics.csv, steps.csv and layers.csv: the statistics of each layer at the measured steps; an empty cell
+    where there is none."""
+    write_metrics(folder, setup.learn)
+    write_csv(folder / "steps.csv", ["step", "train_loss", "lr"], _thinned(setup.learn.recorder))
     rows = [
         [int(step), layer, *("" if value != value else f"{value:.6g}" for value in values)]
         for stats in setup.layer_stats
@@ -227,9 +222,6 @@ def _write_layers(folder: Path, setup: Setup) -> None:
 
 def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str:
     """In which layer a NaN came first, found by repeating the steps since the last saved state."""
-    from underhood.core.schedule import SCHEDULES
-    from underhood.training.layer_stats import first_nan_layer
-
     recipe = setup.recipe
     earlier = None if config.from_run is None else load_run(expanduser(config.from_run))
     learn = make_learner(setup.loaded, recipe, config, earlier=earlier).learn
@@ -239,62 +231,3 @@ def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str
     layer = first_nan_layer(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]), step)
     last = f"the last good state, of step {saved[0]['global_step']:,}, is kept" if saved else "no state was saved"
     return f"repeated, it first appears {layer}; {last}"
-
-
-def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
-    """Measure the trained model and the baseline on the validation images, and write the run's results.
-
-    Writes weights.safetensors, ideals.npy and predictions.csv. Raises RunError.
-    """
-    from underhood.analysis.inference import predict_proba
-
-    loaded, learn, network = setup.loaded, setup.learn, setup.network
-    dataset = loaded.dataset
-    probabilities = predict_proba(network, dataset.valid.pixels, learn.device).numpy()  # [n, classes]
-    threshold = choose_threshold(probabilities.max(axis=1), config.reject)
-    save_weights(folder, network, setup.architecture, dataset.classes, loaded.preparation, threshold, setup.published)
-    similarity = PixelSimilarity().fit(dataset.train)
-    save_class_means(folder, similarity.class_means)
-    predicted = save_predictions(folder, probabilities, dataset.valid)
-    right = predicted == dataset.valid.labels
-    baseline = similarity.predict(dataset.valid.pixels) == dataset.valid.labels
-    result: TrainResult = {
-        "run": str(folder),
-        "model": setup.recipe.model,
-        "epochs": setup.recipe.epochs,
-        "valid_accuracy": float(right.mean()),
-        "interval": analysis.wilson_interval(int(right.sum()), len(right)),
-        "balanced_accuracy": analysis.balanced_accuracy(predicted, dataset.valid.labels),
-        "baseline_accuracy": float(baseline.mean()),
-        "parameters": count_parameters(network),
-        "threshold": threshold,
-        "left_out": list(loaded.left_out),
-    }
-    if loaded.validates_on_test:
-        result["test_accuracy"] = result["valid_accuracy"]
-    if dataset.test is not None:
-        guesses = predict_proba(network, dataset.test.pixels, learn.device).argmax(dim=1).numpy()
-        result["test_accuracy"] = float((guesses == dataset.test.labels).mean())
-    return result
-
-
-def choose_threshold(probabilities: np.ndarray, reject: float) -> float:
-    """The threshold that rejects this fraction of the predictions, whose probabilities are float [n]; 0 for none."""
-    count = min(round(reject * len(probabilities)), len(probabilities) - 1)
-    return float(np.sort(probabilities)[count]) if count else 0.0
-
-
-def save_predictions(folder: Path, probabilities: np.ndarray, images: Images) -> np.ndarray:
-    """Write ``predictions.csv``, a row for each validation image; returns the predicted labels: int64 [n].
-
-    probabilities: float32 [n, classes]. Raises RunError.
-    """
-    labels, predicted = images.labels, probabilities.argmax(axis=1)
-    losses = analysis.cross_entropy_per_image(probabilities, labels)
-    columns = zip(images.names, labels, predicted, probabilities.max(axis=1), losses, strict=True)
-    rows = [
-        [name, images.classes[label], images.classes[guess], f"{probability:.6f}", f"{loss:.6f}"]
-        for name, label, guess, probability, loss in columns
-    ]
-    write_csv(folder / "predictions.csv", analysis.PREDICTION_COLUMNS, rows)
-    return predicted
