@@ -1,69 +1,31 @@
 """The commands: each calls the job of its name and prints the result."""
 
-import atexit
-import json
-import sys
-from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from underhood.cli import pages  # noqa: F401 (adds its commands)
+from underhood.cli.app import app, finish, terminal
 from underhood.cli.options import (
     DATA_HELP,
     Data,
+    Host,
     Json,
     Model,
+    NoBrowser,
     NoCache,
     Out,
+    Port,
     RunFolder,
     SkipBad,
+    Token,
     VerifyCache,
     train_flags,
 )
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train an image classifier with the hood open: from labelled images to a measured model.",
-)
 READING = ("size", "channels", "fit", "valid", "seed", "device", "limit", "skip_bad", "cache", "verify_cache")
-
-
-def terminal(as_json: bool) -> Any:
-    """A reporter that prints progress: on stdout, or on stderr where stdout is kept for JSON."""
-    from underhood.display.terminal import Terminal
-
-    reporter = Terminal(sys.stderr if as_json else sys.stdout)
-    atexit.register(reporter.close)  # gives the cursor back where an error cuts a progress bar short
-    return reporter
-
-
-def finish(result: Mapping[str, Any] | None, as_json: bool, as_text: Callable[[Any], str], code: int = 0) -> NoReturn:
-    """Print the result as JSON or as text, and exit. With several processes, all but the main one have no result."""
-    from underhood.display.tables import shown
-
-    if result is None:
-        raise typer.Exit
-    text = json.dumps(result, allow_nan=False) if as_json else shown(result, as_text)
-    typer.echo(text, color=True)  # or it would drop parts of names from CSV, as if they were colours
-    raise typer.Exit(code)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from underhood import __version__
-
-        typer.echo(f"underhood {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False) -> None:
-    pass
 
 
 @app.command()
@@ -73,8 +35,15 @@ def train(
     data: Data = "digits",
     out: Out = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Continue an interrupted run; takes no other flags.")
+        Path | None, typer.Option(metavar="RUN", help="Continue an interrupted run; takes no other flags but --live.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Open a page on which the training can be watched, paused and steered.")
+    ] = False,
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    token: Token = None,
+    no_browser: NoBrowser = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -82,13 +51,28 @@ def train(
     from underhood.display.tables import summary
     from underhood.jobs import train as job
 
-    if resume is not None:
-        sources = {name: context.get_parameter_source(name) for name in context.params}
-        given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
-        if set(given) - {"resume", "as_json"}:
-            raise typer.BadParameter("takes no other flags: the run has them", param_hint="--resume")
-        finish(job.resume(resume, reporter=terminal(as_json)), as_json, summary)
-    finish(job.train(data, out=out, reporter=terminal(as_json), **options), as_json, summary)
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+    if not live and (wrong := given & {"host", "port", "token", "no_browser"}):
+        raise typer.BadParameter("needs --live", param_hint="--" + min(wrong).replace("_", "-"))
+    if resume is not None and given - {"resume", "as_json", "live", "host", "port", "token", "no_browser"}:
+        raise typer.BadParameter("takes no other flags: the run has them", param_hint="--resume")
+    reporter = terminal(as_json)
+    with _watched(live, host, port, token, not no_browser, reporter) as watcher:
+        if resume is not None:
+            result = job.resume(resume, reporter=reporter, watcher=watcher)
+        else:
+            result = job.train(data, out=out, reporter=reporter, watcher=watcher, **options)
+    finish(result, as_json, summary)
+
+
+def _watched(live: bool, host: str, port: int | None, token: str | None, browser: bool, reporter: Any) -> Any:
+    """The watcher of a live page, as a context; that of none."""
+    if not live:
+        return nullcontext()
+    from underhood.live.server import live_page
+
+    return live_page(host, port, token, browser, reporter=reporter)
 
 
 @app.command()
@@ -215,41 +199,6 @@ def export(run: RunFolder, as_json: Json = False) -> None:
     from underhood.jobs.export import export as job
 
     finish(job(run, reporter=terminal(as_json)), as_json, certificate)
-
-
-@app.command()
-def serve(
-    run: Model,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all).")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 8000,
-    collect: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep drawings with the labels that people give them.")
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Also answer to this host name, such as that of a proxy. Repeatable."),
-    ] = None,
-) -> None:
-    """Serve a model over HTTP, with a page to draw on."""
-    from underhood.jobs.serve import serve as job
-
-    job(run, host, port, collect, allow_host or (), reporter=terminal(as_json=False))
-
-
-@app.command()
-def lessons(
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where your copies are kept; existing ones are not overwritten.")
-    ] = Path("lessons"),
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free port from 2718.")] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
-) -> None:
-    """Open the course: lessons that you can change, with exercises that are checked."""
-    from underhood.jobs.lessons import open_lessons
-
-    open_lessons(out, port, browser=not no_browser, reporter=terminal(as_json=False))
 
 
 @app.command()

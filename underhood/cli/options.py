@@ -19,6 +19,14 @@ Model = Annotated[Path, typer.Argument(help="A run folder, or an exported model.
 Out = Annotated[Path | None, typer.Option(help="The run folder. Default: the next runs/DATA-MODEL-n.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not cache decoded pixels.")]
+Host = Annotated[str, typer.Option(help="Address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all).")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Of the page. Default: the first free one from 8001; 0: any.")
+]
+Token = Annotated[
+    str | None, typer.Option(help="Who has it may steer. Made and printed where other machines can reach the page.")
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
 
 FIELDS = {field.name: field for field in fields(TrainConfig) if field.name != "data"}

@@ -199,6 +199,26 @@ def create_folder(path: Path) -> Path:
 
 
 @contextmanager
+def running(app: "FastAPI", listening: socket.socket, allowed: Callable[..., bool] | None = None) -> Iterator[None]:
+    """An application that answers on a socket, in a thread, for the length of a ``with`` block.
+
+    Raises UnderhoodError where the server does not start.
+    """
+    server = make_server(app, allowed, log_level="error")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise UnderhoodError("the server did not start")
+            time.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(SHUTDOWN_TIMEOUT)
+
+
+@contextmanager
 def served(predictor: Predictor, collect: Path | None = None) -> Iterator[int]:
     """Serve a model on this machine, in a thread, for the length of a ``with`` block. Yields the port.
 
@@ -207,20 +227,8 @@ def served(predictor: Predictor, collect: Path | None = None) -> Iterator[int]:
     """
     from underhood.serving.app import make_app
 
-    listening = listen("127.0.0.1", 0)
-    server = make_server(make_app(predictor, collect), log_level="error")
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            if not thread.is_alive():
-                raise UnderhoodError("the server did not start")
-            time.sleep(0.01)
+    with listen("127.0.0.1", 0) as listening, running(make_app(predictor, collect), listening):
         yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(SHUTDOWN_TIMEOUT)
-        listening.close()
 
 
 def served_probabilities(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:

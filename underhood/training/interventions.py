@@ -17,7 +17,7 @@ from underhood.core.loader import DataLoader
 from underhood.runs.interventions import Intervention, write_interventions
 
 if TYPE_CHECKING:
-    from underhood.core.learner import Learner, Step
+    from underhood.core.learner import Learner
     from underhood.core.schedule import Schedule, ScheduleValue
     from underhood.training import RunLog
     from underhood.training.learners import Setup
@@ -32,7 +32,7 @@ class Steering:
 
     def __init__(self, folder: Path | None, lr: float, schedule: "Schedule", recorded: Iterable[Intervention] = ()):
         self.interventions = sorted(recorded, key=lambda one: one.step)
-        self._folder, self._lr, self._schedule = folder, lr, schedule
+        self.folder, self._lr, self._schedule = folder, lr, schedule
 
     def lr_at(self, number: int) -> float:
         """The highest learning rate at a step, counted from 1."""
@@ -52,9 +52,9 @@ class Steering:
         """End the training here, and keep the model. Raises RunError."""
         self._record(Intervention(done, "stop", str(total), str(done)))
 
-    def ends_at(self, step: "Step") -> bool:
-        """Whether the training was stopped by hand after this step."""
-        return any(one.what == "stop" and one.step == step.number for one in self.interventions)
+    def ends_at(self, number: int) -> bool:
+        """Whether the training was stopped by hand after this step, counted from 1."""
+        return any(one.what == "stop" and one.step == number for one in self.interventions)
 
     def report(self, log: "RunLog") -> None:
         """Write what was changed to the run's log. Raises RunError."""
@@ -67,8 +67,8 @@ class Steering:
         kept += [one for one in self.interventions if one.step == made.step and one.what == "lr" != made.what]
         earlier = next((one.before for one in self.interventions if one[:2] == made[:2]), made.before)
         self.interventions = [*kept, made._replace(before=earlier)]
-        if self._folder is not None:
-            write_interventions(self._folder, self.interventions)
+        if self.folder is not None:
+            write_interventions(self.folder, self.interventions)
 
 
 def end_epoch(learn: "Learner") -> "Epoch":

@@ -90,7 +90,7 @@ def fit(
             if tracker:
                 tracker.on_step(step)
             watcher.after_step(step)  # a live page: it shows the step, and waits where it is paused
-            if step.epoch_end or steering.ends_at(step):
+            if step.epoch_end or steering.ends_at(step.number):
                 epoch = end_epoch(learn)  # validate, and add a row
                 reporter.on_epoch_end(epoch)
                 log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
@@ -98,7 +98,7 @@ def fit(
                 if tracker:
                     tracker.on_epoch_end(epoch)
                 watcher.on_epoch_end(epoch)
-            if steering.ends_at(step):
+            if steering.ends_at(step.number):
                 break
             if stop.is_set() or checkpoint.is_due(step):
                 snapshots.save()

@@ -1,0 +1,42 @@
+"""The commands that open a page, or write one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from underhood.cli.app import app, terminal
+from underhood.cli.options import Host, Model, NoBrowser
+
+
+@app.command()
+def serve(
+    run: Model,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 8000,
+    collect: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep drawings with the labels that people give them.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Also answer to this host name, such as that of a proxy. Repeatable."),
+    ] = None,
+) -> None:
+    """Serve a model over HTTP, with a page to draw on."""
+    from underhood.jobs.serve import serve as job
+
+    job(run, host, port, collect, allow_host or (), reporter=terminal(as_json=False))
+
+
+@app.command()
+def lessons(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where your copies are kept; existing ones are not overwritten.")
+    ] = Path("lessons"),
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free port from 2718.")] = None,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Open the course: lessons that you can change, with exercises that are checked."""
+    from underhood.jobs.lessons import open_lessons
+
+    open_lessons(out, port, browser=not no_browser, reporter=terminal(as_json=False))
