@@ -23,7 +23,7 @@ from underhood.runs import checkpoint as states
 from underhood.training import Reporter
 
 Command = Callable[..., Outcome]
-SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv")
+SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv", "snapshots.safetensors")
 
 
 class Killed(BaseException):

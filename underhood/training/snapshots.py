@@ -50,6 +50,7 @@ class SnapshotRecorder:
         size = sum(tensor.nbytes for tensor in learn.model.state_dict().values())
         self.count = min(SNAPSHOTS, MAX_BYTES // size)  # that there is room for
         self.due = set(snapshot_steps(total, self.count)) if self._wanted and self.count >= FEWEST else set()
+        self._first = learn.global_step  # above 0 where the training is resumed
         self._remove_later_files()
         if self.due and learn.global_step == 0:
             self._take(0)
@@ -77,10 +78,14 @@ class SnapshotRecorder:
         if not self.due or self._folder is None:
             return
         self._take(self._learn.global_step)
-        parts = {path: read_snapshots(path) for path in self._files()}
-        taken = {step: part.state(i) for part in parts.values() for i, step in enumerate(part.steps)} | self._taken
-        write_snapshots(self._folder / SNAPSHOTS_FILE, _stacked(taken))
-        for path in parts:
+        taken = dict(self._taken)
+        whole = self._folder / SNAPSHOTS_FILE  # of a process that was killed after it had trained
+        for path in [*self._files(), *([whole] if whole.is_file() and self._first else [])]:
+            part = read_snapshots(path)
+            known = {step: part.state(i) for i, step in enumerate(part.steps)}
+            taken = {step: state for step, state in known.items() if path != whole or step <= self._first} | taken
+        write_snapshots(whole, _stacked(taken))
+        for path in self._files():
             path.unlink()
 
     def _remove_later_files(self) -> None:
