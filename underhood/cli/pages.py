@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from underhood.cli.app import app, terminal
-from underhood.cli.options import Host, Model, NoBrowser
+from underhood.cli.app import app, finish, terminal
+from underhood.cli.options import Host, Json, Model, NoBrowser, Port, RunFolder
 
 
 @app.command()
@@ -40,3 +40,20 @@ def lessons(
     from underhood.jobs.lessons import open_lessons
 
     open_lessons(out, port, browser=not no_browser, reporter=terminal(as_json=False))
+
+
+@app.command()
+def replay(run: RunFolder, host: Host = "127.0.0.1", port: Port = None, no_browser: NoBrowser = False) -> None:
+    """Watch a run's training again: any step, two of them side by side, and when each image was learned."""
+    from underhood.jobs.replay import replay as job
+
+    job(run, host, port, browser=not no_browser, reporter=terminal(as_json=False))
+
+
+@app.command()
+def explore(run: RunFolder, as_json: Json = False) -> None:
+    """Write explore.html: one file with the network inside, to draw on and to look into, without a server."""
+    from underhood.display.tables import exploration
+    from underhood.jobs.explore import explore as job
+
+    finish(job(run, reporter=terminal(as_json)), as_json, exploration)

@@ -213,3 +213,12 @@ def comparison_table(result: dict[str, Any], most: int = 5) -> str:
             f"{what} by {run['run']}: {short_list(run[what], most, ', ')}" for what in ("fixed", "broken") if run[what]
         ]
     return "\n".join([*lines, f"on the same {result['images']:,} images; p: McNemar's exact test against the first"])
+
+
+def exploration(result: dict[str, Any]) -> str:
+    """Where the page is, and what was checked."""
+    checked = "not checked: there is no Chromium here to compare its predictions with torch's"
+    if result["certified"]:
+        same = f"the same label for {result['agree']:,} of {result['images']:,} validation images"
+        checked = f"checked in {result['browser']}: {same}, probabilities within {result['max_difference']:.1e}"
+    return f"wrote {result['explore']} ({result['bytes'] / 1e6:.2f} MB; open it in any browser)\n{checked}"

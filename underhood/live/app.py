@@ -2,9 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
@@ -29,8 +29,8 @@ class Control(BaseModel):
     value: float | None = None  # of lr: the highest learning rate; of image: its index
 
 
-def make_app(hub: Hub, add: Callable[[FastAPI], None] | None = None) -> FastAPI:
-    """The application of a page. add: adds more paths, as ``replay`` does."""
+def make_app(hub: Hub) -> FastAPI:
+    """The application of the page of a training."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = read_page(PAGE)
     app.state.pages = (page,)
@@ -57,8 +57,6 @@ def make_app(hub: Hub, add: Callable[[FastAPI], None] | None = None) -> FastAPI:
             return JSONResponse({"detail": "too many requests wait: try again in a second"}, 503)
         return JSONResponse({"accepted": control.action})
 
-    if add is not None:
-        add(app)
     return app
 
 
@@ -97,8 +95,3 @@ async def _stream(hub: Hub, request: Request, token: str) -> AsyncIterator[str]:
             await asyncio.sleep(POLL)
     finally:
         hub.leave(key)
-
-
-def as_json(content: Any) -> Response:
-    """A JSON response that is not kept."""
-    return JSONResponse(content, headers={"Cache-Control": "no-store"})

@@ -159,28 +159,30 @@ def live_page(
     browser: open the page, and wait for it a few seconds. Raises UnderhoodError where the address cannot be used.
     """
     hub = Hub(token or (None if host in LOOPBACK else secrets.token_urlsafe(12)))
-    with served_page(hub, make_app(hub), host, port) as address:
+    with served_page(make_app(hub), host, port) as address:
         log = (reporter or Reporter()).log
         ask = f"/?token={hub.token}" if hub.token else ""
         log(f"live: {address}{ask}" + (f"  (others watch at {address} and cannot change anything)" if ask else ""))
         opened = browser and webbrowser.open(address + ask)
-        yield LivePage(hub, FIRST_READER if opened else 0.0)
-        deadline = time.monotonic() + LAST_NEWS
-        while hub.readers() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        try:
+            yield LivePage(hub, FIRST_READER if opened else 0.0)
+        finally:
+            _say_goodbye(hub)
+
+
+def _say_goodbye(hub: Hub) -> None:
+    """Give the readers time to get the last event, and close their streams."""
+    deadline = time.monotonic() + LAST_NEWS
+    while hub.readers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    hub.closed = True
 
 
 @contextmanager
-def served_page(hub: Hub, app: "FastAPI", host: str, port: int | None) -> Iterator[str]:
+def served_page(app: "FastAPI", host: str, port: int | None) -> Iterator[str]:
     """Serve an application in a thread. Yields its address. port: None for the first free one from ``PORT``."""
-    listening = listen_near(host, port)
-    try:
-        with running(app, listening, allowed_hosts(host)):
-            yield address_of(host, listening)
-            hub.closed = True
-    finally:
-        hub.closed = True
-        listening.close()
+    with listen_near(host, port) as listening, running(app, listening, allowed_hosts(host)):
+        yield address_of(host, listening)
 
 
 def listen_near(host: str, port: int | None) -> socket.socket:

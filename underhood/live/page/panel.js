@@ -1,5 +1,5 @@
 // The panel: draws what the events of a training say. The live page, `replay` and the notebook widget share it.
-// Events: start, curve, epochs, images, frame, as view.py emits them.
+// Events: start, curve, epochs, images, frame, as view.py emits them; and mark, a step in the curves.
 "use strict";
 
 function element(name, attributes = {}, ...children) {
@@ -75,6 +75,7 @@ function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }
     drawing.append(element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, axes.format(value)));
   }
   for (const value of [x0, x1]) drawing.append(element("text", { x: x(value), y: HEIGHT - 5, "text-anchor": value === x0 ? "start" : "end" }, `${axes.xText} ${grouped(value)}`));
+  if (axes.mark) drawing.append(element("line", { class: "mark", x1: x(axes.mark), x2: x(axes.mark), y1: TOP, y2: HEIGHT - BOTTOM }));
   for (const { points, kind, dots } of lines) {
     const path = points.map(([px, py], i) => `${i ? "L" : "M"}${x(px).toFixed(1)} ${y(Math.min(y1, py)).toFixed(1)}`).join("");
     drawing.append(element("path", { class: kind, d: path }));
@@ -87,9 +88,11 @@ function quantile(values, q) { const sorted = [...values].sort((a, b) => a - b);
 
 // ---- the panel ---------------------------------------------------------------------------------------------------
 
-// root: where to draw; choose: called with the index of an image that somebody clicks, or null where nobody may
-function createPanel(root, { choose = null } = {}) {
+// root: where to draw; choose: called with the index of an image that somebody clicks, or null where nobody may;
+// curves: whether to draw those of the whole training
+function createPanel(root, { choose = null, curves = true } = {}) {
   const facts = { classes: [], total: 1, epochSteps: 1, labels: [], images: 0 };
+  let mark = null;
   const points = [], epochs = { columns: [], rows: [], first: 0 };
   let images = {}, latest = null, drawn = false, scheduled = {};
   const box = name => element("div", { class: name });
@@ -100,10 +103,13 @@ function createPanel(root, { choose = null } = {}) {
   const weightsSection = section("third", "Weights of the first layer", weightsText, weightsBox);
   const confusionSection = section("third", "Confusion matrix", confusionText, confusionBox);
   root.classList.add("panel");
-  root.replaceChildren(
+  const curveSections = [
     section("third", "Loss", element("div", { class: "legend" }, element("span", {}, element("i"), "each step, on its batch"), element("span", {}, element("i", { class: "warm" }), "each epoch, on the validation images")), lossBox),
     section("third", "Learning rate", lrBox),
     section("third", "Accuracy", accuracyNow, accuracyText, accuracyBox),
+  ];
+  root.replaceChildren(
+    ...(curves ? curveSections : []),
     section("twothirds", "Validation images: what the network says of them now", element("p", {}, "The wrong ones come first, with an orange border. A bar is a probability: blue for the right class, orange for another one. Choose an image to see it in the layers below."), imagesBox),
     confusionSection, weightsSection,
     section("twothirds", "The layers, on one image", chosenBox, layersBox),
@@ -120,7 +126,7 @@ function createPanel(root, { choose = null } = {}) {
     const valid = epochs.rows.map((row, i) => [(epochs.first + i + 1) * facts.epochSteps, row[1]]).filter(([step]) => step <= facts.total);
     const losses = points.map(point => point[1]).filter(Number.isFinite);
     const top = Math.max(quantile(losses, .98), ...valid.slice(-60).map(pair => pair[1])) * 1.05 || 1;
-    const range = [0, facts.total], steps = { x: range, xText: "step", format: short };
+    const steps = { x: [0, facts.total], xText: "step", format: short, mark };
     chart(lossBox, `Loss by step: now ${short(losses[losses.length - 1])}`, [{ points: points.map(p => [p[0], p[1]]), kind: "one" }, { points: valid, kind: "two", dots: true }], { ...steps, y: [0, top] });
     const rates = points.map(point => point[2]), highest = rates.reduce((a, b) => Math.max(a, b), 0) || 1;
     chart(lrBox, `Learning rate by step: now ${short(rates[rates.length - 1])}`, [{ points: points.map(p => [p[0], p[2]]), kind: "one" }], { ...steps, y: [0, highest * 1.05] });
@@ -129,8 +135,8 @@ function createPanel(root, { choose = null } = {}) {
   function drawAccuracy() {
     const column = epochs.columns.findIndex(name => name.includes("accuracy"));
     const rows = epochs.rows.map((row, i) => [epochs.first + i + 1, column < 0 ? null : row[column]]).filter(row => row[1] !== null);
+    setText(accuracyNow, latest && latest.known ? percent(latest.right / latest.known) : "");
     if (latest && latest.known) {
-      setText(accuracyNow, percent(latest.right / latest.known));
       setText(accuracyText, latest.known < facts.images ? `of ${grouped(latest.known)} validation images, a few after the other; at the end of an epoch, of all` : `of all ${grouped(latest.known)} validation images`);
     }
     if (!rows.length) return;
@@ -223,6 +229,7 @@ function createPanel(root, { choose = null } = {}) {
     curve(event) { if (event.whole) points.length = 0; points.push(...event.points); soon("curves", drawCurves); },
     epochs(event) { Object.assign(epochs, event); soon("accuracy", drawAccuracy); soon("curves", drawCurves); },
     images(event) { images = { ...images, ...event.images }; if (drawn) soon("frame", drawFrame); },
+    mark(event) { mark = event.step; soon("curves", drawCurves); },
     frame(event) { latest = event; root.dataset.step = event.step; soon("frame", drawFrame); },
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (latest) soon("frame", drawFrame); });
