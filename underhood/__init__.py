@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
     from underhood.jobs.check import check as check
     from underhood.jobs.compare import compare as compare
     from underhood.jobs.evaluate import evaluate as evaluate
+    from underhood.jobs.explore import explore as explore
     from underhood.jobs.export import export as export
     from underhood.jobs.get import (
         clear_cache as clear_cache,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
     )
     from underhood.jobs.ladder import ladder as ladder
     from underhood.jobs.predict import predict as predict
+    from underhood.jobs.replay import replay as replay
     from underhood.jobs.report import report as report
     from underhood.jobs.reproduce import reproduce as reproduce
     from underhood.jobs.rerun import rerun as rerun
@@ -79,6 +81,8 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
         resume as resume,
         train as train,
     )
+    from underhood.jobs.whatif import whatif as whatif
+    from underhood.live.panel import LivePanel as LivePanel
     from underhood.preparation import Preparation as Preparation
     from underhood.scratch.similarity import PixelSimilarity as PixelSimilarity
     from underhood.serving import Predictor as Predictor
@@ -97,6 +101,7 @@ _HOME = {  # public name → module
     "Interpretation": "underhood.analysis.interpretation",
     "InterruptedRunError": "underhood.core.errors",
     "Learner": "underhood.core.learner",
+    "LivePanel": "underhood.live.panel",
     "PixelSimilarity": "underhood.scratch.similarity",
     "PixelSimilarityClassifier": "underhood.estimators",
     "Predictor": "underhood.serving",
@@ -115,6 +120,7 @@ _HOME = {  # public name → module
     "cross_entropy": "underhood.core.losses",
     "error_rate": "underhood.core.losses",
     "evaluate": "underhood.jobs.evaluate",
+    "explore": "underhood.jobs.explore",
     "export": "underhood.jobs.export",
     "get": "underhood.jobs.get",
     "l1": "underhood.core.losses",
@@ -129,6 +135,7 @@ _HOME = {  # public name → module
     "read": "underhood.data.read",
     "report": "underhood.jobs.report",
     "reproduce": "underhood.jobs.reproduce",
+    "replay": "underhood.jobs.replay",
     "rerun": "underhood.jobs.rerun",
     "resume": "underhood.jobs.train",
     "show_batch": "underhood.display.notebook",
@@ -137,6 +144,7 @@ _HOME = {  # public name → module
     "show_pixels": "underhood.display.notebook",
     "show_results": "underhood.display.notebook",
     "train": "underhood.jobs.train",
+    "whatif": "underhood.jobs.whatif",
 }
 __all__ = sorted(_HOME)
 

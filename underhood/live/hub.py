@@ -71,6 +71,12 @@ class Hub:
         return "".join(f"event: {kind}\ndata: {text}\n\n" for kind, text in events), now
 
     @property
+    def points(self) -> list[list[float]]:
+        """The curve: step, loss and learning rate of each point."""
+        with self._lock:
+            return list(self._points)
+
+    @property
     def ended(self) -> bool:
         """Whether the last event was published."""
         return "end" in self._latest

@@ -63,10 +63,10 @@ function isDark(node) {
 
 // ---- curves ------------------------------------------------------------------------------------------------------
 
-const WIDTH = 560, HEIGHT = 190, LEFT = 46, BOTTOM = 22, TOP = 8;
+const HEIGHT = 190, LEFT = 52, BOTTOM = 22, TOP = 8;
 
 function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }]; axes: { x: [0, max], y: [min, max], xText }
-  const [x0, x1] = axes.x, [y0, y1] = axes.y;
+  const [x0, x1] = axes.x, [y0, y1] = axes.y, WIDTH = Math.max(220, box.clientWidth || 560);  // text keeps its size
   const x = value => LEFT + (WIDTH - LEFT - 6) * (value - x0) / (x1 - x0 || 1);
   const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - y0) / (y1 - y0 || 1));
   const drawing = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
@@ -89,8 +89,8 @@ function quantile(values, q) { const sorted = [...values].sort((a, b) => a - b);
 // ---- the panel ---------------------------------------------------------------------------------------------------
 
 // root: where to draw; choose: called with the index of an image that somebody clicks, or null where nobody may;
-// curves: whether to draw those of the whole training
-function createPanel(root, { choose = null, curves = true } = {}) {
+// curves, frames: which of the two parts to draw, the whole training or the network at a step
+function createPanel(root, { choose = null, curves = true, frames = true } = {}) {
   const facts = { classes: [], total: 1, epochSteps: 1, labels: [], images: 0 };
   let mark = null;
   const points = [], epochs = { columns: [], rows: [], first: 0 };
@@ -108,12 +108,12 @@ function createPanel(root, { choose = null, curves = true } = {}) {
     section("third", "Learning rate", lrBox),
     section("third", "Accuracy", accuracyNow, accuracyText, accuracyBox),
   ];
-  root.replaceChildren(
-    ...(curves ? curveSections : []),
+  const frameSections = [
     section("twothirds", "Validation images: what the network says of them now", element("p", {}, "The wrong ones come first, with an orange border. A bar is a probability: blue for the right class, orange for another one. Choose an image to see it in the layers below."), imagesBox),
     confusionSection, weightsSection,
     section("twothirds", "The layers, on one image", chosenBox, layersBox),
-  );
+  ];
+  root.replaceChildren(...(curves ? curveSections : []), ...(frames ? frameSections : []));
 
   function soon(name, draw) {  // at most once a frame of the screen
     if (scheduled[name]) return;
@@ -221,7 +221,8 @@ function createPanel(root, { choose = null, curves = true } = {}) {
 
   function drawFrame() {
     drawn = true;
-    for (const draw of [drawImages, drawConfusion, drawWeights, drawLayers, drawAccuracy]) draw();
+    if (frames) for (const draw of [drawImages, drawConfusion, drawWeights, drawLayers]) draw();
+    if (curves) drawAccuracy();
   }
 
   const panel = {
@@ -232,6 +233,7 @@ function createPanel(root, { choose = null, curves = true } = {}) {
     mark(event) { mark = event.step; soon("curves", drawCurves); },
     frame(event) { latest = event; root.dataset.step = event.step; soon("frame", drawFrame); },
   };
+  new ResizeObserver(() => { soon("curves", drawCurves); soon("accuracy", drawAccuracy); }).observe(root);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (latest) soon("frame", drawFrame); });
   return { handle(kind, event) { if (panel[kind]) panel[kind](event); } };
 }

@@ -5,7 +5,8 @@ let facts = null, chosen = 0, playing = null, learned = null, group = "last";
 const images = new Map(), frames = new Map();
 
 const panels = {
-  a: createPanel($("a"), { choose }),
+  curves: createPanel($("curves"), { frames: false }),
+  a: createPanel($("a"), { choose, curves: false }),
   b: createPanel($("b"), { choose, curves: false }),
 };
 
@@ -44,7 +45,7 @@ async function show(side) {
       const number = wanted[side]; wanted[side] = null;
       const found = await frame(number);
       panels[side].handle("frame", found);
-      panels[side].handle("mark", { step: found.step });
+      if (side === "a") for (const kind of ["frame", "mark"]) panels.curves.handle(kind, found);
     }
   } catch (error) { setText($("message"), `The page's server does not answer: ${error.message}`); }
   busy[side] = false;
@@ -87,7 +88,7 @@ async function watchLearned() {
 async function showGroup(name) {
   group = name;
   for (const button of $("groups").children) button.setAttribute("aria-pressed", String(button.dataset.group === name));
-  const rows = learned.groups[name].slice(0, 30);
+  const rows = learned.groups[name].slice(0, 15);
   await Promise.all(rows.map(image));
   $("rows").replaceChildren(...rows.map(index => {
     const one = learned.rows[index], label = facts.labels[index], last = one.predicted[one.predicted.length - 1];
