@@ -6,7 +6,7 @@
 const ARITHMETIC = {
   normalize(view, layer, x, out, unit) {
     const c = unit.map, pixel = at(x, unit);
-    return [total(`(pixel ${say(pixel)} − mean ${say(layer.mean[c])}) ÷ standard deviation ${say(layer.std[c])} = `, at(out, unit))];
+    return [total(`(pixel ${say(pixel)} − mean ${bracketed(layer.mean[c])}) ÷ standard deviation ${say(layer.std[c])} = `, at(out, unit))];
   },
 
   conv2d(view, layer, x, out, unit) {
@@ -24,7 +24,7 @@ const ARITHMETIC = {
 
   batchNorm(view, { mean, variance, eps, weight, bias }, x, out, unit) {
     const c = unit.map, std = Math.sqrt(variance[c] + eps), shift = bias[c] < 0 ? `− ${say(-bias[c])}` : `+ ${say(bias[c])}`;
-    return [total(`(${say(at(x, unit))} − mean ${say(mean[c])}) ÷ standard deviation ${say(std)} × ${say(weight[c])} ${shift} = `, at(out, unit))];
+    return [total(`(${say(at(x, unit))} − mean ${bracketed(mean[c])}) ÷ standard deviation ${say(std)} × ${bracketed(weight[c])} ${shift} = `, at(out, unit))];
   },
 
   relu(view, layer, x, out, unit) {
@@ -48,13 +48,14 @@ const ARITHMETIC = {
     return [
       el("div", { className: "terms" }, signedFigure(x.data, view.inputMaps, "inputs"), sign("×"),
         signedFigure(weights, view.inputMaps, "weights"), sign("="), signedFigure(products, view.inputMaps, "products")),
-      el("p", { className: "soft" }, `The largest products. ${lines.join("; ")}.`),
+      el("p", { className: "soft" }, `The largest products are those of ${lines.join("; ")}.`),
       total(`The sum of all ${count(inputs)} products, ${say(sum)}, and the bias ${signed(bias)}, is `, out.data[unit.map]),
     ];
   },
 };
 
 const at = ({ shape, data }, { map, row, column }) => (shape.length === 1 ? data[map] : data[(map * shape[1] + row) * shape[2] + column]);
+const bracketed = (value) => (value < 0 ? `(${say(value)})` : say(value));
 const sign = (text) => el("span", { className: "sign" }, text);
 
 function total(text, value) {
@@ -162,5 +163,6 @@ function softmaxTable(logits, classes) {
 
 function powerText(logit) {
   const power = Math.exp(logit);
-  return power >= 1e6 || power < 0.001 ? power.toExponential(1).replace("e+", " · 10^").replace("e-", " · 10^−") : power >= 1 ? say(power) : say(power, 3);
+  if (power < 0.001 || power >= 1e6) return powerOfTen(power);
+  return power >= 100 ? count(Math.round(power)) : say(power, power >= 1 ? 2 : 3);
 }

@@ -19,6 +19,13 @@ function say(value, digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 
 }
 const signed = (value) => (say(value).startsWith("−") ? "" : "+") + say(value);
 const percent = (probability) => (100 * probability).toFixed(1) + " %";
+
+// A very small or large number, such as 2.2 · 10⁻⁵
+function powerOfTen(value, digits = 1) {
+  const [factor, exponent] = value.toExponential(digits).split("e");
+  return `${factor} · 10${[...exponent.replace("+", "")].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign])).join("")}`;
+}
+
 const count = (number) => number.toLocaleString("en");
 const plural = (number, name) => `${count(number)} ${name}${number === 1 ? "" : "s"}`;
 
@@ -130,6 +137,7 @@ function mapBlocks([channels, height, width]) {
 }
 
 function wrappedRow(length) {
-  const width = length <= 12 ? length : Math.min(128, Math.ceil(Math.sqrt(6 * length)));
+  const whole = Array.from({ length: 16 }, (_, i) => 16 - i).find((width) => length % width === 0 && width ** 2 >= length);  // full lines
+  const width = length <= 12 ? length : whole || Math.min(128, Math.ceil(Math.sqrt(6 * length)));
   return { width, height: Math.ceil(length / width), places: Int32Array.from({ length }, (_, i) => i) };
 }

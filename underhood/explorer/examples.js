@@ -41,6 +41,7 @@ function thumb(pixels, side, label, onChoose, ...caption) {
 
 // rows: [label, predicted, probability] of each of the images; onChoose gets the pixels of one
 function showMatrix({ counts, rows }, images, classes, onChoose) {
+  const wrong = counts.flatMap((row, i) => row.filter((_, j) => j !== i)).reduce((most, number) => Math.max(most, number), 1);
   const cells = [], all = counts.flat().reduce((sum, number) => sum + number, 0), right = counts.reduce((sum, row, i) => sum + row[i], 0);
   $("matrixtext").textContent = `All ${count(all)} validation images, which the network was not trained on: each row is a class, each column what was predicted. ${count(right)} are on the diagonal, which is right; ${plural(all - right, "other")} ${all - right === 1 ? "is" : "are"} not. Choose a cell to see its images, and an image to see it inside the network.`;
   const choose = (button, label, predicted) => {
@@ -52,7 +53,7 @@ function showMatrix({ counts, rows }, images, classes, onChoose) {
     const most = row.reduce((sum, number) => sum + number, 0) || 1;
     return el("tr", {}, el("th", { scope: "row" }, classes[label]), ...row.map((number, predicted) => {
       const button = el("button", { type: "button", "aria-pressed": false, "aria-label": `${number} of ${classes[label]} predicted as ${classes[predicted]}` }, number ? count(number) : "·");
-      const paint = () => { button.style.background = number ? tint((label === predicted ? 1 : -1) * Math.sqrt(number / most)) : ""; };
+      const paint = () => { button.style.background = number ? tint(label === predicted ? number / most : -Math.sqrt(number / wrong)) : ""; };
       paint(); onTheme(paint);
       for (const event of ["click", "focus"]) button.addEventListener(event, () => choose(button, label, predicted));
       cells.push(button);
@@ -181,15 +182,17 @@ class Round {
     const { layers, mirrored } = this.current(), target = Number($("target").value), before = softmax(logitsOf(layers, this.start, mirrored));
     const now = softmax(logitsOf(layers, this.pixels, mirrored)), difference = this.pixels.data.map((value, i) => value - this.start.data[i]);
     const gradient = lossGradient(layers, this.pixels, target, mirrored).data.map((value) => -value), layout = blocksOf(this.pixels.shape);
-    const side = Math.min(190, (innerWidth - 64) / 2);
-    const figure = (paint, caption) => { const canvas = document.createElement("canvas"); paint(canvas); return el("figure", {}, canvas, el("figcaption", { className: "step" }, caption)); };
+    const side = Math.min(152, (innerWidth - 56) / 2);
+    const figure = (paint, caption) => { const canvas = document.createElement("canvas"); paint(canvas); const made = el("figure", {}, canvas, el("figcaption", {}, caption)); made.style.width = side + "px"; return made; };
     $("roundimages").replaceChildren(
       figure((canvas) => paintImage(canvas, imageOf(this.start), side), "the image"),
       figure((canvas) => paintSigned(canvas, gradient, layout, side, largest(gradient) || 1), `where ${this.classes[target]} wants brighter pixels (blue) or darker ones (orange)`),
       figure((canvas) => paintSigned(canvas, difference, layout, side, largest(difference) || 1), `what was added: at most ${say(largest(difference), 0)} of 255 levels`),
       figure((canvas) => paintImage(canvas, imageOf(this.pixels), side), "the image now"));
     const best = now.indexOf(Math.max(...now));
-    $("roundtext").textContent = `After ${plural(this.steps, "step")}: ${this.classes[best]}, ${percent(now[best])}. ${this.classes[target]}: ${percent(before[target])} before, ${percent(now[target])} now.`;
+    $("roundtext").textContent = this.steps
+      ? `After ${plural(this.steps, "step")}: ${this.classes[best]}, ${percent(now[best])}. ${this.classes[target]}: ${percent(before[target])} before, ${percent(now[target])} now.`
+      : `No step yet: ${this.classes[best]}, ${percent(now[best])}.`;
     showBars($("roundbars"), this.classes, now, target);
   }
 }

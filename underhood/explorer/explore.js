@@ -176,7 +176,7 @@ function describe() {
   const { certified, browser, images, max_difference: difference } = page.certificate;
   $("certificate").classList.toggle("none", !certified);
   $("certificate").textContent = certified
-    ? `Checked in ${browser}: the same label as PyTorch for all ${count(images)} validation images, probabilities within ${difference.toExponential(0).replace("e-", " · 10^−").replace("e+0", "")}.`
+    ? `Checked in ${browser}: the same label as PyTorch for all ${count(images)} validation images, probabilities within ${difference ? powerOfTen(difference, 0) : 0}.`
     : "Not checked: no Chromium was there to compare this page with PyTorch.";
   $("footer").textContent = `Written by underhood. Everything on this page is computed in it, from the pixels and the weights${page.mirrored ? "; probabilities are the mean over the image and its mirror image, and the layers show the image itself" : ""}.`;
 }

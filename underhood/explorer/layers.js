@@ -37,6 +37,8 @@ class LayerView {
     Object.assign(this, { index, type: layer.type, classes, title, name: title.split(":")[0], size: sizeText(shape), shape });
     // of a linear layer: how its inputs lie in the layer that they are from
     this.inputMaps = { shape: shapes[layers[index - 1]?.type === "flatten" ? index - 1 : index] };
+    this.isRow = shape.length === 1 && this.type !== "linear";  // numbers without a place in an image
+    this.names = this.type === "normalize" && shape[0] === 3 ? ["red", "green", "blue"] : null;  // under the maps
     this.unit = null;  // { map, row, column } once somebody has chosen one; until then the strongest
     this.channel = undefined;  // the input map whose numbers are shown; until one is chosen, the strongest
     this.canvas = el("canvas", { className: "maps", tabIndex: 0, role: "img" });
@@ -71,16 +73,16 @@ class LayerView {
     if (!by) return null;
     const { map, row, column } = this.current(), within = (value, length) => Math.max(0, Math.min(length - 1, value));
     if (this.shape.length === 3) return { map: within(map + by[0], this.shape[0]), row: within(row + by[1], this.shape[1]), column: within(column + by[2], this.shape[2]) };
-    const line = this.type === "flatten" ? blocksOf(this.shape).width : this.grid.columns;
+    const line = this.isRow ? this.grid.layout.width : this.grid.columns;
     return { map: within(map + by[0] + by[1] * line + by[2], this.shape[0]) };
   }
 
-  // The chosen unit, or the one whose number is farthest from 0
+  // The chosen unit, or the one with the largest number
   current() {
     if (this.unit) return this.unit;
     const { data } = this.out;
     let best = 0;
-    for (let i = 1; i < data.length; i++) if (this.type === "linear" ? data[i] > data[best] : Math.abs(data[i]) > Math.abs(data[best])) best = i;
+    for (let i = 1; i < data.length; i++) if (data[i] > data[best]) best = i;
     if (this.shape.length === 1) return { map: best };
     const [, height, width] = this.shape;
     return { map: Math.floor(best / (height * width)), row: Math.floor(best / width) % height, column: best % width };
@@ -96,34 +98,43 @@ class LayerView {
   // What is shown as tiles: of a linear layer the weights of each unit, else the maps
   tiles() {
     if (this.type === "linear") return { values: this.layer.weight, layout: blocksOf(this.inputMaps.shape), count: this.shape[0] };
-    if (this.shape.length === 1) return { values: this.out.data, layout: blocksOf(this.shape), count: 1 };
     return { values: this.out.data, layout: blocksOf([1, ...this.shape.slice(1)]), count: this.shape[0] };
+  }
+
+  // How numbers without a place in an image are shown: side by side, on as many lines as they need
+  arrangeRow(room) {
+    const [length] = this.shape, cellX = Math.max(1.5, Math.min(32, Math.floor(2 * room / length) / 2)), perLine = Math.min(length, Math.floor(room / cellX));
+    const layout = { width: perLine, height: Math.ceil(length / perLine), places: Int32Array.from({ length }, (_, i) => i) }, cellY = layout.height > 4 ? 16 : 36;
+    return { columns: 1, gap: 0, caption: 0, layout, cellX, cellY, width: cellX * perLine, height: cellY * layout.height, stepX: cellX * perLine, stepY: cellY * layout.height };
   }
 
   // How tiles are arranged: columns, and sizes in CSS pixels
   arrange(layout, many, room) {
-    const line = this.type === "flatten", gap = 8, caption = this.type === "linear" ? 26 : 0;
-    const wide = line ? Math.min(room, 900) : many === 1 ? 260 : many <= 3 ? 200 : many <= 16 ? 124 : many <= 32 ? 104 : 80;
-    const columns = Math.max(1, Math.min(many, Math.floor((room + gap) / (Math.min(wide, many > 3 ? (room - 3 * gap) / 4 : room) + gap))));
-    const most = Math.min(wide, (room - (columns - 1) * gap) / columns), ratio = devicePixelRatio || 1;
-    const cell = Math.max(1 / ratio, Math.floor(most / Math.max(layout.width, line ? 0 : layout.height) * ratio) / ratio);
+    const gap = 8, caption = this.names || this.type === "linear" ? 26 : 0, ratio = devicePixelRatio || 1;
+    const wide = many === 1 ? 260 : many <= 3 ? 200 : many <= 16 ? 140 : many <= 32 ? 112 : 88;
+    const fit = Math.floor((room + gap) / (Math.min(wide * 0.75, (room - 3 * gap) / Math.min(4, many)) + gap));
+    const columns = Math.ceil(many / Math.ceil(many / Math.max(1, fit)));  // rows of equal length, as far as they can be
+    const most = Math.min(wide, (room - (columns - 1) * gap) / columns);
+    const cell = Math.max(1 / ratio, Math.floor(most / Math.max(layout.width, layout.height) * ratio) / ratio);
     const width = cell * layout.width, height = cell * layout.height;
-    return { columns, gap, cell, width, height, caption, stepX: Math.max(width, caption ? Math.min(most, 80) : 0) + gap, stepY: height + caption + gap };
+    return { columns, gap, caption, layout, cellX: cell, cellY: cell, width, height, stepX: Math.max(width, caption ? Math.min(most, 80) : 0) + gap, stepY: height + caption + gap };
   }
 
   draw() {
-    const { values, layout, count } = this.tiles(), room = Math.max(200, this.section.clientWidth - 36);
-    const grid = this.grid = this.arrange(layout, count, room), size = layout.places.length, most = largest(values) || 1;
+    const { values, layout: tile, count } = this.isRow ? { values: this.out.data, count: 1 } : this.tiles(), room = Math.max(200, this.section.clientWidth - 36);
+    const grid = this.grid = this.isRow ? this.arrangeRow(room) : this.arrange(tile, count, room), { layout } = grid, size = layout.places.length, most = largest(values) || 1;
     const rows = Math.ceil(count / grid.columns);
     const context = sized(this.canvas, grid.columns * grid.stepX - grid.gap + 2, rows * grid.stepY - grid.gap + 2);
     const current = this.current(), strongest = this.type === "linear" ? largest(this.out.data) || 1 : 0;
     for (let i = 0; i < count; i++) {
       const left = 1 + (i % grid.columns) * grid.stepX, top = 1 + Math.floor(i / grid.columns) * grid.stepY;
       context.drawImage(signedOnScratch(values, layout, most, i * size), left, top, grid.width, grid.height);
-      const chosen = (this.type === "flatten" ? 0 : current.map) === i;
+      if (this.isRow) continue;
+      const chosen = current.map === i;
       context.strokeStyle = colour(chosen ? "--bar" : "--line"); context.lineWidth = chosen ? 2 : 1;
       context.strokeRect(left - 0.5, top - 0.5, grid.width + 1, grid.height + 1);
       if (this.type === "linear") this.label(context, i, left, top + grid.height, strongest);
+      else if (this.names) this.write(context, this.names[i], left, top + grid.height);
     }
     if (this.type !== "linear") this.mark(context, current);
     this.canvas.setAttribute("aria-label", `${this.title}: ${this.size}. With the arrow keys${this.shape.length === 3 ? ", Page Up and Page Down" : ""} you choose a number, whose arithmetic is below.`);
@@ -135,31 +146,35 @@ class LayerView {
     const value = this.out.data[i], width = this.grid.stepX - this.grid.gap;
     context.fillStyle = tint(value / strongest);
     context.fillRect(left, top + 4, Math.max(2, width * Math.abs(value) / strongest), 20);
+    this.write(context, this.classes ? `${this.classes[i]}  ${say(value, 1)}` : say(value, 1), left + 3, top);
+  }
+
+  write(context, text, left, top) {
     context.fillStyle = colour("--ink"); context.font = "600 14px system-ui, sans-serif";
-    context.fillText(this.classes ? `${this.classes[i]}  ${say(value, 1)}` : say(value, 1), left + 3, top + 19, width - 4);
+    context.fillText(text, left, top + 19, this.grid.stepX - this.grid.gap - 4);
   }
 
   // A frame around the chosen number
   mark(context, { map, row, column }) {
-    const { cell, columns, stepX, stepY } = this.grid, flat = this.type === "flatten", wide = blocksOf(this.shape).width;
-    const left = 1 + (flat ? (map % wide) * cell : (map % columns) * stepX + column * cell);
-    const top = 1 + (flat ? Math.floor(map / wide) * cell : Math.floor(map / columns) * stepY + row * cell);
-    const grow = Math.max(1.5, (9 - cell) / 2);
+    const { cellX, cellY, columns, stepX, stepY, layout: { width: wide } } = this.grid;
+    const left = 1 + (this.isRow ? (map % wide) * cellX : (map % columns) * stepX + column * cellX);
+    const top = 1 + (this.isRow ? Math.floor(map / wide) * cellY : Math.floor(map / columns) * stepY + row * cellY);
     context.strokeStyle = colour("--ink"); context.lineWidth = 2;
-    context.strokeRect(left - grow, top - grow, cell + 2 * grow, cell + 2 * grow);
+    const growX = Math.max(1.5, (9 - cellX) / 2), growY = this.isRow ? 0 : Math.max(1.5, (9 - cellY) / 2);
+    context.strokeRect(left - growX, top - growY, cellX + 2 * growX, cellY + 2 * growY);
   }
 
   unitAt(x, y) {
-    const { cell, columns, stepX, stepY, width, height, caption } = this.grid;
-    if (this.type === "flatten") {
-      const wide = blocksOf(this.shape).width, map = Math.floor((y - 1) / cell) * wide + Math.floor((x - 1) / cell);
-      return map >= 0 && map < this.shape[0] && x < 1 + wide * cell ? { map } : null;
+    const { cellX, cellY, columns, stepX, stepY, width, height, caption, layout } = this.grid;
+    if (this.isRow) {
+      const map = Math.floor((y - 1) / cellY) * layout.width + Math.floor((x - 1) / cellX);
+      return map >= 0 && map < this.shape[0] && x >= 1 && x < 1 + width ? { map } : null;
     }
     const column = Math.floor((x - 1) / stepX), row = Math.floor((y - 1) / stepY), map = row * columns + column;
     const inX = x - 1 - column * stepX, inY = y - 1 - row * stepY;
     if (column < 0 || column >= columns || row < 0 || map >= this.shape[0]) return null;
     if (this.type === "linear") return inY < height + caption ? { map } : null;
-    return inX >= 0 && inX < width && inY >= 0 && inY < height ? { map, row: Math.floor(inY / cell), column: Math.floor(inX / cell) } : null;
+    return inX >= 0 && inX < width && inY >= 0 && inY < height ? { map, row: Math.floor(inY / cellY), column: Math.floor(inX / cellX) } : null;
   }
 
   renderLegend(most) {
@@ -177,7 +192,7 @@ class LayerView {
   unitName({ map, row, column }) {
     if (this.classes) return `The logit of ${this.classes[map]}`;
     if (this.type === "linear") return `Unit ${map + 1}`;
-    if (this.type === "flatten") return `Number ${count(map + 1)}`;
+    if (this.isRow) return `Number ${count(map + 1)}`;
     const which = this.shape[0] === 1 ? "" : `${mapName(this.out, map)}, `, text = `${which}row ${row + 1}, column ${column + 1}`;
     return text[0].toUpperCase() + text.slice(1);
   }

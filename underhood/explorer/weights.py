@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from underhood.runs.snapshots import Snapshots
 
 MAX_WEIGHTS = 2_000_000  # numbers: 8 MB as float32, 11 MB in the page
-MAX_SNAPSHOT_BYTES = 1_500_000  # of all snapshots but the last: fewer are kept where the weights are many
+MAX_SNAPSHOT_BYTES = 6_000_000  # of all snapshots but the last: fewer are kept where the weights are many
 SNAPSHOTS = 12
 
 

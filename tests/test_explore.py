@@ -1,0 +1,242 @@
+"""``explore``: one file with a run's network, and the certificate that it predicts what torch does."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import picture
+
+from underhood import RunError, read, train
+from underhood.analysis.inference import predict_proba
+from underhood.explorer import certificate, page_data, render, scales_tall_images_by_columns_first
+from underhood.explorer.certificate import BrowserError, certify, compare, find_browser, uncertified
+from underhood.explorer.images import sprite
+from underhood.explorer.weights import choose_steps, export_layers, export_network
+from underhood.jobs import explore as exploring
+from underhood.jobs.explore import explore
+from underhood.preparation.files import open_image
+from underhood.runs.checkpoint import load_run
+from underhood.runs.snapshots import load_snapshots
+from underhood.training import Reporter
+
+needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium")
+
+
+class Lines(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+    warn = log
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("explore") / "run"
+    train("digits", model="conv", epochs=2, limit=600, out=out, report=False)
+    return out
+
+
+@pytest.fixture
+def no_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def data_of(page: str | Path) -> dict[str, Any]:
+    text = page.read_text("utf-8") if isinstance(page, Path) else page
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+@needs_browser
+@pytest.mark.parametrize("model", ["linear", "net", "conv"])
+def test_a_page_predicts_what_torch_does_and_says_so(model: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train("digits", model=model, epochs=1, limit=300, out=out, report=False)
+    result = explore(out)
+    assert (result["certified"], result["images"], result["agree"]) == (True, 60, 60)
+    assert result["max_difference"] is not None
+    assert result["max_difference"] <= 1e-5
+    page = Path(result["explore"])
+    assert page == out / "explore.html"
+    assert (result["bytes"], result["model"], result["run"]) == (page.stat().st_size, model, str(out))
+    assert result["bytes"] < 1_500_000
+    assert data_of(page)["certificate"] == {name: result[name] for name in certificate.Certificate.__annotations__}
+    assert result["browser"] is not None
+    assert result["browser"].startswith("Chromium ")
+
+
+@needs_browser
+def test_colour_images_too(tmp_path: Path) -> None:
+    for label in ("a", "b", "</script><b>"):
+        folder = tmp_path / "photos" / label.replace("/", "∕")
+        folder.mkdir(parents=True)
+        for i in range(10):
+            picture(10 * len(label) + i, 40, 30, colour=True).save(folder / f"{i}.png")
+    out = tmp_path / "run"
+    train(tmp_path / "photos", model="conv", epochs=1, size=24, out=out, report=False)
+    result = explore(out)
+    assert result["certified"]
+    assert result["images"] == result["agree"] == len(read(tmp_path / "photos", size=24).valid)
+
+
+def test_a_page_needs_nothing_from_elsewhere(run: Path, no_browser: None) -> None:
+    page = Path(explore(run)["explore"]).read_text("utf-8")
+    assert not re.search(r"https?://|//[a-z]+\.[a-z]+/|@import|url\((?!data:)", page)
+    assert not re.search(r'\b(src|href)="(?!data:|#)', page)
+    assert "default-src 'none'" in page
+    assert "/* include" not in page
+    assert "{{" not in page
+    assert str(run.parent) not in page
+
+
+def test_without_chromium_a_page_is_not_certified(run: Path, no_browser: None) -> None:
+    lines = Lines()
+    result = explore(run, reporter=lines)
+    assert (result["certified"], result["browser"], result["max_difference"]) == (False, None, None)
+    assert (result["images"], result["agree"]) == (120, 0)
+    assert data_of(Path(result["explore"]))["certificate"]["certified"] is False
+    assert any("apt-get install chromium" in line for line in lines.lines)
+
+
+def test_a_browser_that_gives_no_result_is_reported(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "chromium"
+    program.write_text("#!/bin/sh\necho nothing\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines = Lines()
+    assert explore(run, reporter=lines)["certified"] is False
+    assert any("it printed no result" in line for line in lines.lines)
+    with pytest.raises(BrowserError, match="cannot be started"):
+        certify("", str(tmp_path / "none"), np.zeros((1, 1, 8, 8), np.uint8), np.ones((1, 2), np.float32))
+
+
+@needs_browser
+def test_a_tampered_weight_is_found_and_nothing_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "explore.html").unlink(missing_ok=True)
+
+    def tampered(*arguments: Any) -> str:
+        data = data_of(render(*arguments))
+        last = data["network"]["snapshots"][-1]
+        numbers = np.frombuffer(base64.b64decode(last["base64"]), "<f4").copy()
+        numbers[-1] += 0.5  # a bias of the last layer
+        last["base64"] = base64.b64encode(numbers.tobytes()).decode()
+        return render(data, uncertified(0))
+
+    monkeypatch.setattr("underhood.explorer.render", tampered)
+    with pytest.raises(RunError, match="differs from the run's"):
+        explore(run)
+    assert not (run / "explore.html").exists()
+
+
+def test_the_comparison_counts_ties_as_equal() -> None:
+    expected = np.array([[0.5, 0.49999, 0.00001], [0.1, 0.8, 0.1]], np.float32)
+    other = np.array([[0.49999, 0.5, 0.00001], [0.1, 0.8, 0.1]], np.float32)
+    assert compare(other, expected, "Chromium 1")["agree"] == 2
+    for wrong in (np.array([[0.1, 0.8, 0.1]] * 2, np.float32), np.full((2, 3), np.nan, np.float32)):
+        with pytest.raises(RunError, match="nothing is written"):
+            compare(wrong, expected, "Chromium 1")
+
+
+@pytest.mark.parametrize("model", ["vgg", "resnet18"])
+def test_a_larger_model_is_refused_in_one_line(model: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train("digits", model=model, epochs=1, limit=100, out=out, report=False)
+    with pytest.raises(RunError, match=f"too large for one file.*underhood serve {re.escape(str(out))}$"):
+        explore(out)
+    assert not (out / "explore.html").exists()
+
+
+def test_changed_images_are_refused(tmp_path: Path, no_browser: None) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(10):
+            picture(ord(label) + i, 12, 12).save(tmp_path / "data" / label / f"{i}.png")
+    out = tmp_path / "run"
+    train(tmp_path / "data", model="linear", epochs=1, out=out, report=False)
+    picture(99, 12, 12).save(tmp_path / "data" / "a" / "0.png")
+    with pytest.raises(RunError, match=r"have changed since \(.*restore them"):
+        explore(out)
+
+
+def test_the_last_snapshot_is_the_run_s_weights_bit_for_bit(run: Path) -> None:
+    loaded = load_run(run)
+    snapshots = load_snapshots(loaded)
+    assert snapshots is not None
+    network = export_network(loaded, snapshots)
+    layers, names = export_layers(loaded.model)
+    assert [layer["type"] for layer in layers][:4] == ["normalize", "conv2d", "batchNorm", "relu"]
+    assert (layers[-1]["type"], layers[-1]["tensors"]["weight"]["shape"]) == ("linear", [10, 192])
+    *earlier, last = network["snapshots"]
+    state = loaded.model.state_dict()
+    whole = np.concatenate([state[name].contiguous().numpy().ravel() for name in names])
+    assert last["dtype"] == "float32"
+    assert base64.b64decode(last["base64"]) == whole.tobytes()
+    assert [one["step"] for one in network["snapshots"]] == [snapshots.steps[i] for i in choose_steps(snapshots.steps)]
+    assert earlier[0]["step"] == 0
+    first = np.frombuffer(base64.b64decode(earlier[0]["base64"]), "<f2").astype(np.float32)
+    tensors = snapshots.state(0)
+    exact = np.concatenate([tensors[name].float().contiguous().numpy().ravel() for name in names])
+    assert first == pytest.approx(exact, rel=1e-3, abs=1e-6)
+    without = export_network(loaded, None)["snapshots"]
+    assert [(one["step"], one["base64"]) for one in without] == [(None, last["base64"])]
+
+
+def test_steps_are_spread_by_equal_factors() -> None:
+    steps = [0, *range(1, 10), *range(10, 100, 10), *range(100, 1000, 100), 1234]
+    chosen = [steps[i] for i in choose_steps(steps)]
+    assert (chosen[0], chosen[-1]) == (0, 1234)
+    assert 10 <= len(chosen) <= 12
+    assert sum(step < 40 for step in chosen) >= 5
+    assert choose_steps([0, 5, 9]) == [0, 1, 2]
+    assert [steps[i] for i in choose_steps(steps, 2)] == [0, 1234]
+    assert [steps[i] for i in choose_steps(steps, 1)] == [1234]
+
+
+def test_images_are_chosen_by_their_size_in_the_page(run: Path) -> None:
+    dataset = read("digits", limit=600)
+    loaded = load_run(run)
+    data = page_data(loaded, export_network(loaded, None), dataset)
+    predicted = predict_proba(loaded.model, dataset.valid.pixels).argmax(dim=1).numpy()
+    wrong = int((predicted != dataset.valid.labels).sum())
+    rows = data["valid"]["rows"]
+    assert sum(label != answer for label, answer, _ in rows) == wrong
+    assert np.sum(data["valid"]["counts"]) == len(dataset.valid)
+    assert len(rows) == sum(one["count"] for one in data["valid"]["sprites"])
+    labels = data["train"]["labels"]
+    assert len(labels) == data["train"]["sprites"][0]["count"] == len(dataset.train)
+    assert sorted(labels[:10]) == list(range(10))
+
+
+def test_a_sprite_has_the_exact_pixels_of_as_many_images_as_fit(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 20, 30), dtype=np.uint8)
+    whole, part = sprite(pixels, 10**7), sprite(pixels, 200_000)
+    assert (whole["count"], whole["columns"]) == (300, 68)
+    assert 50 < part["count"] < 120
+    assert len(part["address"]) <= 200_000
+    assert sprite(pixels[:0], 1000)["count"] == sprite(pixels, 10)["count"] == 0
+    (tmp_path / "sprite.png").write_bytes(base64.b64decode(whole["address"].partition(",")[2]))
+    image = np.asarray(open_image(tmp_path / "sprite.png").image)
+    row, column = divmod(299, 68)
+    tile = image[20 * row : 20 * row + 20, 30 * column : 30 * column + 30]
+    assert (tile.transpose(2, 0, 1) == pixels[299]).all()
+
+
+def test_the_job_writes_no_half_page(run: Path, monkeypatch: pytest.MonkeyPatch, no_browser: None) -> None:
+    before = Path(explore(run)["explore"]).read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        raise RunError("no space")
+
+    monkeypatch.setattr(exploring, "atomic_write", full)
+    with pytest.raises(RunError, match="no space"):
+        explore(run)
+    assert (run / "explore.html").read_bytes() == before
+    assert isinstance(scales_tall_images_by_columns_first(), bool)
