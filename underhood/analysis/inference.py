@@ -1,5 +1,6 @@
 """Run a trained model: probabilities, features, nearest images. None of it changes the model or its mode."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,18 @@ def nearest_images(
         distances[:, start : start + size] = torch.cdist(own, features(model, images.pixels[block]))
     nearest = distances.topk(min(count, len(rows)), dim=1, largest=False).indices  # [n, ≤ count]
     return rows[nearest.numpy()]
+
+
+def first_weights(model: nn.Module, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The weights of a model's first layer as images: float32 [units, c, h, w]; None where it does not see pixels.
+
+    shape: of an image [c, h, w]
+    """
+    layer = next((one for one in model.modules() if isinstance(one, (nn.Linear, nn.Conv2d))), None)
+    values = None if layer is None else layer.weight.detach().float().cpu().numpy()
+    if values is None or values.shape[1] != (shape[0] if values.ndim == 4 else math.prod(shape)):
+        return None
+    return values if values.ndim == 4 else values.reshape(-1, *shape)
 
 
 def multiply_adds(model: nn.Module, image: np.ndarray) -> int:

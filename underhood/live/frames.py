@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from underhood.analysis.inference import evaluating
+from underhood.analysis.inference import evaluating, first_weights
 from underhood.core.images import Images
 from underhood.data.files import data_url, encode_png
 from underhood.training.layer_stats import LAYER_COLUMNS, layer_names
@@ -98,12 +98,13 @@ def frame(
         measured = dict(zip(layer_names(subject.model), stats.tolist(), strict=True))
         for one in layers:
             one["stats"] = _statistics(measured.get(one["name"]))
+    weights = None if subject.pixels is None else first_weights(subject.model, subject.pixels.shape[1:])
     shown = {
         "images": list(watched),
         "probabilities": np.round(found[1 : 1 + len(watched)], 4).tolist(),
         "chosen": chosen,
         "chosen_probabilities": np.round(found[0], 4).tolist(),
-        "weights": first_weights(subject),
+        "weights": None if weights is None else packed(torch.from_numpy(weights[:64])),
         "layers": layers,
     }
     return shown, found[1 + len(watched) :].argmax(axis=1)
@@ -151,25 +152,6 @@ def describe(layer: nn.Module) -> str:
     if isinstance(layer, nn.BatchNorm2d):
         return "mean 0 and spread 1, then scaled and shifted"
     return "what is below 0 becomes 0" if isinstance(layer, (nn.ReLU, nn.ReLU6)) else type(layer).__name__
-
-
-def first_weights(subject: Subject) -> dict[str, Any] | None:
-    """The weights of the first layer as images: packed [units, c, h, w]; None where it does not see pixels."""
-    layers = (one for one in subject.model.modules() if isinstance(one, (nn.Conv2d, nn.Linear)))
-    layer = next(layers, None)
-    if layer is None or subject.pixels is None or not _sees_pixels(layer, subject):
-        return None
-    weight = layer.weight.detach().float()[:64]
-    if isinstance(layer, nn.Linear):
-        weight = weight.reshape(len(weight), *subject.pixels.shape[1:])
-    return packed(weight)
-
-
-def _sees_pixels(layer: nn.Module, subject: Subject) -> bool:
-    assert subject.pixels is not None
-    if isinstance(layer, nn.Conv2d):
-        return subject.inputs.ndim == 4
-    return subject.inputs[0].numel() == subject.pixels[0].size == getattr(layer, "in_features", 0)
 
 
 def packed(values: Tensor) -> dict[str, Any]:

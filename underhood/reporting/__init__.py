@@ -18,6 +18,7 @@ from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.files import data_url, printable, read_csv
 from underhood.display import figures
+from underhood.reporting.learning_sections import learning_sections
 from underhood.reporting.model_sections import MAX_FLOAT, card, model_sections
 from underhood.runs import atomic_write, read_json
 from underhood.runs.checkpoint import Run, load_run
@@ -74,6 +75,7 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         "mistakes": [_mistake(row, dataset.valid) for row in it.top_losses(MISTAKES) if row.label != row.predicted],
         **_label_issues(folder, dataset),
         **model_sections(folder, it, run.model, dataset),
+        **learning_sections(run, it, dataset.valid),
         "footer": "Written by underhood report, from the files of the run and the images that it was trained on.",
     }  # fmt: skip
 

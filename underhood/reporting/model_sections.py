@@ -46,18 +46,16 @@ def card(pixels: np.ndarray, name: str, *lines: str) -> dict[str, Any]:
 
 
 def _first_layer(model: "nn.Module", images: Images) -> dict[str, Any]:
-    from torch import nn
+    from underhood.analysis.inference import first_weights
 
-    first = next(module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
-    values = first.weight.detach().numpy()
+    values = first_weights(model, images.pixels.shape[1:])
+    assert values is not None  # a whole network begins with pixels
     per_class = False
-    if isinstance(first, nn.Linear):
-        values = values.reshape(-1, *images.pixels.shape[1:])
+    if values.shape[1:] == images.pixels.shape[1:]:
         per_class = len(values) == len(images.classes)
         text = "The weights of the first layer, an image for each " + ("class" if per_class else "activation")
     else:
         text = f"The {len(values)} filters of the first convolution"
-    values = values if values.shape[1] in (1, 3) else values[:, :1]
     names = images.classes if per_class else [str(i) for i in range(len(values))]
     cards = [card(figures.as_pixels(value), names[i]) for i, value in enumerate(values[:FILTERS])]
     return {"first_layer": f"{text}: positive weights are light, negative ones dark.", "weights": cards}

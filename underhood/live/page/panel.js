@@ -89,8 +89,8 @@ function quantile(values, q) { const sorted = [...values].sort((a, b) => a - b);
 // ---- the panel ---------------------------------------------------------------------------------------------------
 
 // root: where to draw; choose: called with the index of an image that somebody clicks, or null where nobody may;
-// curves, frames: which of the two parts to draw, the whole training or the network at a step
-function createPanel(root, { choose = null, curves = true, frames = true } = {}) {
+// wrongFirst: the order of the images; curves, frames: which of the two parts to draw, the whole training or the network at a step
+function createPanel(root, { choose = null, curves = true, frames = true, wrongFirst = true } = {}) {
   const facts = { classes: [], total: 1, epochSteps: 1, labels: [], images: 0 };
   let mark = null;
   const points = [], epochs = { columns: [], rows: [], first: 0 };
@@ -109,7 +109,7 @@ function createPanel(root, { choose = null, curves = true, frames = true } = {})
     section("third", "Accuracy", accuracyNow, accuracyText, accuracyBox),
   ];
   const frameSections = [
-    section("twothirds", "Validation images: what the network says of them now", element("p", {}, "The wrong ones come first, with an orange border. A bar is a probability: blue for the right class, orange for another one. Choose an image to see it in the layers below."), imagesBox),
+    section("twothirds", "Validation images: what the network says of them now", element("p", {}, `${wrongFirst ? "The wrong ones come first, with" : "The wrong ones have"} an orange border. A bar is a probability: blue for the right class, orange for another one. Choose an image to see it in the layers below.`), imagesBox),
     confusionSection, weightsSection,
     section("twothirds", "The layers, on one image", chosenBox, layersBox),
   ];
@@ -156,7 +156,7 @@ function createPanel(root, { choose = null, curves = true, frames = true } = {})
       const found = latest.probabilities[i], best = found.indexOf(Math.max(...found)), label = facts.labels[index];
       return { index, found, best, label, wrong: label !== undefined && best !== label };
     });
-    items.sort((a, b) => b.wrong - a.wrong);
+    if (wrongFirst) items.sort((a, b) => b.wrong - a.wrong);
     const names = facts.classes, focused = root.contains(document.activeElement) ? document.activeElement.dataset.index : undefined;
     imagesBox.replaceChildren(...items.map(({ index, found, best, label, wrong }) => {
       const shown = [label, ...found.map((_, i) => i).sort((a, b) => found[b] - found[a])].filter((one, i, all) => one !== undefined && all.indexOf(one) === i).slice(0, 3);

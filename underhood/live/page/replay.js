@@ -6,8 +6,8 @@ const images = new Map(), frames = new Map();
 
 const panels = {
   curves: createPanel($("curves"), { frames: false }),
-  a: createPanel($("a"), { choose, curves: false }),
-  b: createPanel($("b"), { choose, curves: false }),
+  a: createPanel($("a"), { choose, curves: false, wrongFirst: false }),
+  b: createPanel($("b"), { choose, curves: false, wrongFirst: false }),
 };
 
 async function get(path) {
