@@ -1,0 +1,290 @@
+"""Which training images are the cause of a prediction: those without which the training ends in another answer.
+
+A training is chaotic: one image less in one batch, or another seed, starts it on another path. So a change counts as
+an effect only where it is larger than what other seeds, and the removal of random images, change in the same
+prediction; and images are the cause of an answer only where it changes without them from a second seed, too.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+import numpy as np
+
+from underhood.core.errors import DataError
+from underhood.runs.interventions import Intervention
+from underhood.training import Reporter
+from underhood.training.whatif import FoundImage, Retraining
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+SEEDS = 2  # other seeds to train from
+PLACEBOS = 2  # trainings without random images
+SIZES = (1, 4, 16, 64)  # how many of the nearest images are left out at once
+SINGLES = 3  # of the nearest images, which are also left out one by one
+MAX_TRAININGS = 12
+LEAST_CHANGE = 0.005  # of a probability: a smaller one is no effect
+CAUSE = "changes the answer"  # the verdict of an effect that does so, by more than noise
+CLOSEST = 1e-4  # to 0 and 1: a probability that is closer counts as this
+CONFIDENCE = 0.95  # that a training without an effect ends within the noise
+
+
+class Control(TypedDict):
+    """A training that changes nothing which could be a cause. placebo: how many random images it leaves out."""
+
+    seed: int
+    placebo: int
+    label: str  # the answer
+    probability: float  # of the answer of the run
+
+
+class Noise(TypedDict):
+    """What chance alone changes in a prediction."""
+
+    seeds: list[Control]
+    placebo: list[Control]
+    std: float  # of the probability, over the run and the controls
+    low: float  # a training without an effect ends between ``low`` and ``high``
+    high: float
+    flips: int  # controls with another answer than the run's
+
+
+class Effect(TypedDict):
+    """A training without some images, or with other changes: what it makes of the prediction.
+
+    verdict: within noise; more than noise; changes the answer; or not confirmed, where it does so from one seed only
+    """
+
+    paths: list[str]
+    ranks: list[int]  # first and last of the images, 1 the nearest to the explained one; [] where they were named
+    seed: int
+    label: str  # the answer
+    probability: float  # of the answer of the run
+    change: float
+    flips: bool
+    verdict: str
+
+
+class Question(NamedTuple):
+    """An image, and what the run's model answers."""
+
+    pixels: np.ndarray  # uint8 [1, c, h, w]
+    inputs: "np.ndarray | Tensor"  # [1, …], what the models take
+    answer: int
+    probability: float
+
+
+def ask(retraining: Retraining, image: FoundImage) -> Question:
+    """What the run's model answers for an image. Raises UnderhoodError."""
+    inputs = retraining.inputs_of(image.pixels)
+    values = retraining.probabilities(retraining.before, inputs)[0]
+    answer = int(values.argmax())
+    return Question(image.pixels, inputs, answer, float(values[answer]))
+
+
+def noise_interval(probabilities: "Sequence[float]", confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """(low, high): where one more probability is, with this confidence, if it is of the same kind as these, float [n].
+
+    The prediction interval of a normal distribution of the logits.
+
+    >>> [round(end, 2) for end in noise_interval([0.9, 0.92, 0.95, 0.9])]
+    [0.77, 0.98]
+    """
+    from scipy.special import expit, logit, stdtrit
+
+    known = logit(np.clip(probabilities, CLOSEST, 1 - CLOSEST))
+    width = stdtrit(len(known) - 1, (1 + confidence) / 2) * known.std(ddof=1) * np.sqrt(1 + 1 / len(known))
+    low, high = expit(known.mean() - width), expit(known.mean() + width)
+    return float(low) if low > CLOSEST else 0.0, float(high) if high < 1 - CLOSEST else 1.0
+
+
+class Search:
+    """Trains a run again without some images, and with other seeds, and sees what becomes of one prediction."""
+
+    def __init__(self, retraining: Retraining, question: Question, reporter: Reporter):
+        self.retraining, self.question = retraining, question
+        self.seed = retraining.original.config.seed
+        self.answer = retraining.original.loaded.dataset.classes[question.answer]  # of the run
+        self._train, self._reporter = retraining.original.loaded.dataset.train, reporter
+        self.cause: Effect | None = None  # that changes the answer from two seeds
+        self._known: dict[tuple[int, int], Effect] = {}  # ranks → effect, from the run's seed
+
+    def measure_noise(self, sizes: "Sequence[int]", others: np.ndarray) -> Noise:
+        """Train from other seeds, and without random ones of these training images, int64 [m]. Raises UnderhoodError.
+
+        sizes: how many, for each training
+        """
+        rng = np.random.default_rng([self.seed, 0x70])
+        seeds = [self._control((self.seed + i + 1) % 2**32, np.empty(0, int)) for i in range(SEEDS)]
+        placebo = [self._control(self.seed, rng.choice(others, min(size, len(others)), replace=False))
+                   for size in sizes if len(others)]  # fmt: skip
+        controls = [*seeds, *placebo]
+        known = [self.question.probability, *(one["probability"] for one in controls)]
+        low, high = noise_interval(known)
+        flips = sum(one["label"] != self.answer for one in controls)
+        self.noise: Noise = {"seeds": seeds, "placebo": placebo, "std": float(np.std(known, ddof=1)), "low": low,
+                             "high": high, "flips": flips}  # fmt: skip
+        return self.noise
+
+    def measure(
+        self, changed: "Sequence[Intervention]", ranks: "Sequence[int]" = (), seed: int | None = None,
+        model: "nn.Module | None" = None,
+    ) -> Effect:  # fmt: skip
+        """The effect of changes. ranks: of the images that they leave out; model: after the training, if it was done.
+
+        Raises UnderhoodError.
+        """
+        what = f"without {nearest(ranks)}" if ranks else "with the changes"
+        label, probability = self._answer(changed, seed, what if seed is None else f"{what} from seed {seed}", model)
+        flips = label != self.answer
+        change = probability - self.question.probability
+        outside = not self.noise["low"] <= probability <= self.noise["high"] and abs(change) >= LEAST_CHANGE
+        verdict = "within noise" if not outside else CAUSE if flips else "more than noise"
+        return {"paths": [one.before for one in changed if one.what != "lr"], "ranks": list(ranks),
+                "seed": self.seed if seed is None else seed, "label": label, "probability": probability,
+                "change": change, "flips": flips, "verdict": verdict}  # fmt: skip
+
+    def measure_changes(self, changed: "Sequence[Intervention]", model: "nn.Module") -> list[Effect]:
+        """The effect of changes, which may be any, after whose training this is the model. Raises UnderhoodError."""
+        rows = [i for i, name in enumerate(self._train.names) if name in {one.before for one in changed}]
+        labels = self.retraining.labels()
+        same = np.isin(labels, labels[rows]) if rows else labels >= 0
+        same[rows] = False
+        self.measure_noise([max(1, len(rows))] * PLACEBOS, np.flatnonzero(same & (labels >= 0)))
+        effect = self.measure(changed, model=model)
+        return [effect, *(self.confirm(effect, changed) if effect["verdict"] == CAUSE else [])]
+
+    def confirm(self, effect: Effect, changed: "Sequence[Intervention]") -> list[Effect]:
+        """The effect of the same changes from another seed, without which an effect is chance.
+
+        If it is confirmed it is ``cause`` from then on; otherwise its verdict says that it is not. Returns [] where
+        there are no trainings left. Raises UnderhoodError.
+        """
+        again = []
+        if self.retraining.trainings < MAX_TRAININGS:
+            again = [self.measure(changed, effect["ranks"], (self.seed + 1) % 2**32)]
+        if again and again[0]["verdict"] == CAUSE:
+            self.cause = effect
+        else:
+            effect["verdict"] = "not confirmed"
+        return again
+
+    def find_causes(self) -> list[Effect]:
+        """Leave out the nearest training images of the answer's class, ever more of them, until the answer changes.
+
+        Then fewer, until it changes no more; and some of them one by one. Returns the effects, those of single images
+        first. Raises UnderhoodError.
+        """
+        rows = np.flatnonzero(self.retraining.labels() == self.question.answer)
+        if not len(rows):
+            raise DataError(f"no training image is {self.answer!r}: none can be left out")
+        most = max_removed(len(rows))
+        self._nearest = self.retraining.nearest(self.question.pixels, rows, most).tolist()
+        others = np.setdiff1d(rows, self._nearest)
+        self.measure_noise((1, most), others)
+        too_few, found = 0, None
+        sizes = [*(size for size in SIZES if size < most), most]
+        for size in (1, most) if self.chance_decides else sizes:  # then no effect can be larger than noise
+            if self._without(1, size)["verdict"] == CAUSE:
+                found = size
+                break
+            too_few = size
+        if found:
+            found = self._fewest(too_few, found)
+        for rank in range(2, min(SINGLES, found or most) + 1):
+            self._without(rank, rank)
+        effects = sorted(self._known.values(), key=lambda one: (len(one["paths"]), one["ranks"]))
+        again: list[Effect] = []
+        for effect in [one for one in effects if one["verdict"] == CAUSE]:
+            if self.cause is None:
+                again += self.confirm(effect, self._removal(*effect["ranks"]))
+        return [*effects, *again]
+
+    @property
+    def chance_decides(self) -> bool:
+        """Whether half of the controls have another answer than the run."""
+        return 2 * self.noise["flips"] >= len(self.noise["seeds"] + self.noise["placebo"])
+
+    def _fewest(self, too_few: int, enough: int) -> int:
+        """How many of the nearest images are enough to change the answer, between these numbers; by bisection."""
+        spare = MAX_TRAININGS - self.retraining.trainings - SINGLES  # two others one by one, and the confirmation
+        while enough - too_few > 1 and spare > 0:
+            spare -= 1
+            middle = (too_few + enough) // 2
+            if self._without(1, middle)["verdict"] == CAUSE:
+                enough = middle
+            else:
+                too_few = middle
+        return enough
+
+    def _removal(self, first: int, last: int) -> list[Intervention]:
+        return [Intervention(0, "without", self._train.names[row], "") for row in self._nearest[first - 1 : last]]
+
+    def _without(self, first: int, last: int) -> Effect:
+        """The effect of leaving out the nearest images from one rank to another, counted from 1."""
+        if (first, last) not in self._known:
+            self._known[first, last] = self.measure(self._removal(first, last), (first, last))
+        return self._known[first, last]
+
+    def _control(self, seed: int, rows: np.ndarray) -> Control:
+        removed = [Intervention(0, "without", self._train.names[row], "") for row in rows.tolist()]
+        what = f"without {len(rows):,} random image{'s' * (len(rows) != 1)}" if len(rows) else f"from seed {seed}"
+        label, probability = self._answer(removed, None if seed == self.seed else seed, what)
+        return {"seed": seed, "placebo": len(rows), "label": label, "probability": probability}
+
+    def _answer(
+        self, changed: "Sequence[Intervention]", seed: int | None, what: str, model: "nn.Module | None" = None
+    ) -> tuple[str, float]:
+        model = self.retraining.train(changed, seed, what) if model is None else model
+        values = self.retraining.probabilities(model, self.question.inputs)[0]
+        label, probability = self._name(int(values.argmax())), float(values[self.question.answer])
+        self._reporter.log(
+            f"training {self.retraining.trainings}, {what}: {label}, {self.answer} with {probability:.1%}"
+        )
+        return label, probability
+
+    def _name(self, label: int) -> str:
+        return self._train.classes[label]
+
+
+def max_removed(count: int) -> int:
+    """How many images of a class are left out at most, of so many: a third."""
+    return min(SIZES[-1], max(1, count // 3))
+
+
+def nearest(ranks: "Sequence[int]") -> str:
+    """Images by their ranks, first and last, in words: ``the nearest``, ``the 3rd``, ``the 16 nearest``.
+
+    >>> nearest([1, 1]), nearest([3, 3]), nearest([1, 16])
+    ('the nearest image', 'image 3 by distance', 'the 16 nearest images')
+    """
+    first, last = ranks
+    if first == last:
+        return "the nearest image" if first == 1 else f"image {first} by distance"
+    return f"the {last:,} nearest images"
+
+
+def describe(path: str, search: Search, effects: "Sequence[Effect]") -> str:
+    """What was found of the image at a path, in one sentence."""
+    noise, answer, probability = search.noise, search.answer, search.question.probability
+    before, low, high = (f"{value:.1%}".replace("%", " %") for value in (probability, noise["low"], noise["high"]))
+    called, cause = f"{path} is called {answer}", search.cause
+    if cause:
+        which = (
+            "this image: without it,"
+            if len(cause["paths"]) == 1
+            else f"these {len(cause['paths'])} images: without them,"
+        )
+        because = f" because of {which}" if cause["ranks"] else "; with these changes"
+        return f"{called}{because} it is called {cause['label']}, by more than noise and from two seeds"
+    controls = len(noise["seeds"] + noise["placebo"])
+    others = f"{noise['flips']} of {controls} trainings with another seed or without random images"
+    within = f"chance alone moves the probability of {answer}, {before}, between {low} and {high}"
+    if search.chance_decides:
+        return f"{called} by chance, not because of single images: {others} call it something else"
+    if any(one["verdict"] == "not confirmed" for one in effects):
+        return f"{called}; its answer changes from one seed, but from another it does not: {within}"
+    if any(one["verdict"] == "more than noise" for one in effects):
+        return f"{called} with and without them: its probability changes by more than noise, its answer does not"
+    return f"{called}, and nothing that was tried changes more than noise does: {within}"
