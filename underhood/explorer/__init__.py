@@ -61,7 +61,7 @@ def render(data: dict[str, Any], certificate: "Certificate") -> str:
 
 
 def scales_tall_images_by_columns_first() -> bool:
-    """Whether Pillow scales the columns of a tall image before its rows, as from version 13 on: it rounds in between."""
+    """Whether Pillow scales the columns of tall images before the rows, as from version 13 on: it rounds in between."""
     from PIL import Image
 
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 20), dtype=np.uint8))

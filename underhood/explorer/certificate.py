@@ -80,7 +80,9 @@ def certify(page: str, browser: str, pixels: np.ndarray, probabilities: np.ndarr
     1e-4.
     """
     length = max(1, CHUNK // max(1, pixels[0].size))
-    answers = [_predict(page, browser, pixels[i : i + length], probabilities.shape[1]) for i in range(0, len(pixels), length)]
+    answers = [
+        _predict(page, browser, pixels[i : i + length], probabilities.shape[1]) for i in range(0, len(pixels), length)
+    ]
     return compare(np.concatenate([one.probabilities for one in answers]), probabilities, answers[0].browser)
 
 

@@ -83,10 +83,12 @@ def choose_steps(steps: Sequence[int], most: int = SNAPSHOTS) -> list[int]:
         return list(range(len(steps)))
     if most == 1:
         return [len(steps) - 1]
-    first = next(step for step in steps if step > 0)
-    wanted = np.geomspace(first, steps[-1], most - 1) if most > 2 else np.array([steps[-1]])
     logs = np.log1p(np.array(steps, float))
-    return sorted({0, len(steps) - 1} | {int(np.abs(logs - np.log1p(step)).argmin()) for step in wanted})
+    chosen = {0, len(steps) - 1}
+    for wanted in np.linspace(logs[1], logs[-1], most - 1)[:-1]:
+        free = [number for number in range(len(steps)) if number not in chosen]
+        chosen.add(min(free, key=lambda number: abs(logs[number] - wanted)))
+    return sorted(chosen)
 
 
 def _packed(state: Mapping[str, Tensor], names: Sequence[str], dtype: type) -> dict[str, str]:
@@ -124,12 +126,12 @@ def _pool(layer: nn.MaxPool2d | nn.AvgPool2d) -> tuple[str, dict[str, Any], dict
 
 # class → (function in network.js, its parameters, its tensors and their names in torch)
 LAYERS: dict[type[nn.Module], Callable[[Any], tuple[str, dict[str, Any], dict[str, str]]]] = {
-    Normalize: lambda layer: ("normalize", {}, {"mean": "mean", "std": "deviation"}),
+    Normalize: lambda _: ("normalize", {}, {"mean": "mean", "std": "deviation"}),
     nn.Conv2d: _convolution,
     nn.BatchNorm2d: _batch_norm,
-    nn.ReLU: lambda layer: ("relu", {}, {}),
+    nn.ReLU: lambda _: ("relu", {}, {}),
     nn.MaxPool2d: _pool,
     nn.AvgPool2d: _pool,
-    nn.Flatten: lambda layer: ("flatten", {}, {}),
-    nn.Linear: lambda layer: ("linear", {}, {"weight": "weight", "bias": "bias"}),
+    nn.Flatten: lambda _: ("flatten", {}, {}),
+    nn.Linear: lambda _: ("linear", {}, {"weight": "weight", "bias": "bias"}),
 }
