@@ -49,8 +49,9 @@ def load_original(folder: Path, reporter: Reporter) -> Original:
     """Read a finished run. Raises UnderhoodError, also where its images have changed."""
     run, config, loaded = load_finished(folder, reporter)
     stored = read_config(folder)
-    device = "cpu" if stored.get("device") == "cpu" else "auto"
-    config = replace(config, track=None, device=device, threads=recorded_threads(folder))
+    config = replace(
+        config, track=None, device="cpu" if stored.get("device") == "cpu" else "auto", threads=recorded_threads(folder)
+    )
     return Original(run, config, stored_recipe(folder, stored), loaded, read_interventions(folder))
 
 
