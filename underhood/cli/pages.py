@@ -57,3 +57,31 @@ def explore(run: RunFolder, as_json: Json = False) -> None:
     from underhood.jobs.explore import explore as job
 
     finish(job(run, reporter=terminal(as_json)), as_json, exploration)
+
+
+@app.command()
+def whatif(
+    run: RunFolder,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Leave a training image out. Repeatable.")
+    ] = None,
+    relabel: Annotated[
+        list[str] | None, typer.Option(metavar="PATH=CLASS", help="Give a training image another class. Repeatable.")
+    ] = None,
+    lr: Annotated[
+        list[str] | None,
+        typer.Option(metavar="F@STEP", help="Another highest learning rate from a step on, such as 0.003@120."),
+    ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Follow an image; alone: find the training images that cause its answer."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the changed run in this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a run again with something changed and everything else equal, and say what that changes."""
+    from underhood.display.whatif_tables import whatif_table
+    from underhood.jobs.whatif import whatif as job
+
+    changed = without or (), relabel or (), lr or ()
+    finish(job(run, *changed, explain, out, reporter=terminal(as_json)), as_json, whatif_table)

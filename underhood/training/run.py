@@ -75,7 +75,7 @@ def fit(
     stats = StepStats(learn, max(10, -(-total // 100)), setup.layer_stats)  # each tenth step, or a hundred in all
     steering = Steering(folder, recipe.lr, SCHEDULES[config.schedule], setup.interventions)
     snapshots = SnapshotRecorder(folder, learn, total, config.snapshots)
-    checkpoint = Checkpoint(folder, setup, config.save_every, seconds)
+    checkpoint = Checkpoint(folder, setup, config.save_every, seconds, snapshots)
     if snapshots.too_large:
         log.log(snapshots.too_large)
     with (
@@ -101,8 +101,7 @@ def fit(
             if steering.ends_at(step.number):
                 break
             if stop.is_set() or checkpoint.is_due(step):
-                snapshots.save()
-                checkpoint.save()  # metrics.csv and state.safetensors
+                checkpoint.save()  # metrics.csv, new snapshots and state.safetensors
             stop.check()
             stats.before_step()
     if folder is not None:
@@ -116,8 +115,11 @@ class Checkpoint:
     """Saves the state: every ``save_every`` seconds, and at the end of each epoch unless epochs are so short that this
     would take more than ``SAVING_SHARE`` of the time. Without a folder it saves nothing."""
 
-    def __init__(self, folder: Path | None, setup: Setup, save_every: float, seconds: float):
+    def __init__(
+        self, folder: Path | None, setup: Setup, save_every: float, seconds: float, snapshots: SnapshotRecorder
+    ):  # fmt: skip
         self.seconds = seconds  # of training, in finished epochs
+        self._snapshots = snapshots
         self._folder, self._setup, self._save_every = folder, setup, save_every
         self._started = self._last = self._epoch_started = time.monotonic()
         self._cost = self._spent = 0.0  # seconds: to save a state, to save all of them
@@ -134,7 +136,7 @@ class Checkpoint:
         return self._folder is not None and (cheap or now - self._last >= self._save_every)
 
     def save(self) -> None:
-        """Write metrics.csv, then the state, so that a run that resumes after its last step has the whole table.
+        """Write metrics.csv and snapshots, then the state: a run that resumes after its last step has all of them.
 
         Raises DivergedError if the loss is NaN or infinite: that is no state to keep; RunError.
         """
@@ -146,6 +148,7 @@ class Checkpoint:
         rows = self._setup.layer_stats
         state = self._setup.learn.state_dict() | {"layer_stats": torch.stack(rows) if rows else torch.empty(0)}
         write_metrics(self._folder, self._setup.learn)
+        self._snapshots.save()
         of_this_epoch = began - self._epoch_started if state["losses"].numel() else 0.0
         save_state(self._folder, state, self.seconds + of_this_epoch)
         self._last = time.monotonic()
