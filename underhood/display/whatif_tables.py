@@ -11,6 +11,8 @@ def whatif_table(result: dict[str, Any], most: int = 20) -> str:
     lines = [result["sentence"], *_changes(result), *_flips(result["flipped"], most)]
     if result["image"]:
         lines += ["", *_effects(result["image"], result["effects"]), "", *_noise(result["noise"])]
+    elif not result["same"]:
+        lines.append("any change starts the training on another path: --explain IMAGE measures what chance changes")
     return "\n".join([*lines, "", f"{seconds}; {result['out'] or 'nothing was written'}"])
 
 

@@ -93,32 +93,30 @@ def whatif(
     training images that are the cause), sentence, trainings, seconds. Raises UnderhoodError.
     """
     started, reporter = time.perf_counter(), reporter or Reporter()
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UnderhoodError("whatif runs in one process: leave torchrun out")
     searches = explain is not None and not (without or relabel or lr)
     if searches and out is not None:
         raise UnderhoodError("--explain alone changes nothing that --out could keep: name changes, or omit --out")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UnderhoodError("whatif runs in one process: leave torchrun out")
     original = load_original(expanduser(run), reporter)
     changed = _changes(original, without, relabel)
-    if explain is not None and original.recipe.tune == "all":
-        raise UnderhoodError("--explain leaves images out, which does not suit --tune all: use --tune head")
-    image = None if explain is None else find_image(original, explain)
+    image = None if explain is None else _image_to_explain(original, explain)
     retraining = Retraining(original, reporter)
     changed += _learning_rates(lr, retraining.steps)
-    result: WhatIfResult = {
-        "run": str(run), "out": None if out is None else str(out), "same": None, "image": None, "effects": [],
-        "noise": None, "because": [], "sentence": "", "flipped": [], "interventions": _rows(original, changed),
-        "accuracy": {"before": 0.0, "after": None, "images": len(original.loaded.dataset.valid)},
-        "trainings": 0, "seconds": 0.0,
-    }  # fmt: skip
     after = None if searches else _train_changed(retraining, changed, out, reporter)
-    _compare(result, retraining, after)
-    if image is None:
-        result["sentence"] = _sentence(result)
-    else:
+    result = _compare(retraining, changed, after)
+    result["run"], result["out"] = str(run), None if out is None else str(out)
+    if image is not None:
         _explain(result, retraining, image, changed, after, reporter)
     result["trainings"], result["seconds"] = retraining.trainings, round(time.perf_counter() - started, 3)
     return result
+
+
+def _image_to_explain(original: Original, path: str) -> FoundImage:
+    """The image, where other trainings without images are possible. Raises UnderhoodError."""
+    if original.recipe.tune == "all":
+        raise UnderhoodError("--explain leaves images out, which does not suit --tune all: use --tune head")
+    return find_image(original, path)
 
 
 def _changes(original: Original, without: Sequence[str], relabel: Sequence[str]) -> list[Intervention]:
@@ -187,13 +185,21 @@ def _train_changed(
     return retraining.load(folder)
 
 
-def _compare(result: WhatIfResult, retraining: Retraining, after: "nn.Module | None") -> None:
-    """Add the accuracies, the weights' sameness and the validation images with another answer to the result."""
-    valid = retraining.original.loaded.dataset.valid
+def _compare(
+    retraining: Retraining, changed: Sequence[Intervention], after: "nn.Module | None"
+) -> WhatIfResult:  # fmt: skip
+    """The run and its model after a training with changes, if there was one, on the validation images."""
+    original = retraining.original
+    valid = original.loaded.dataset.valid
     before = retraining.probabilities(retraining.before).argmax(axis=1)  # int64 [n]
-    result["accuracy"]["before"] = float((before == valid.labels).mean())
+    result: WhatIfResult = {
+        "run": "", "out": None, "interventions": _rows(original, changed), "same": None,
+        "accuracy": {"before": float((before == valid.labels).mean()), "after": None, "images": len(valid)},
+        "flipped": [], "image": None, "effects": [], "noise": None, "because": [], "sentence": "", "trainings": 0,
+        "seconds": 0.0,
+    }  # fmt: skip
     if after is None:
-        return
+        return result
     now = retraining.probabilities(after).argmax(axis=1)
     result["accuracy"]["after"] = float((now == valid.labels).mean())
     result["same"] = retraining.equals_run(after)
@@ -202,6 +208,8 @@ def _compare(result: WhatIfResult, retraining: Retraining, after: "nn.Module | N
          "before": valid.classes[before[i]], "after": valid.classes[now[i]]}
         for i in np.flatnonzero(before != now).tolist()
     ]  # fmt: skip
+    result["sentence"] = _sentence(result)
+    return result
 
 
 def _explain(

@@ -147,7 +147,8 @@ class Search:
 
     def measure_changes(self, changed: "Sequence[Intervention]", model: "nn.Module") -> list[Effect]:
         """The effect of changes, which may be any, after whose training this is the model. Raises UnderhoodError."""
-        rows = [i for i, name in enumerate(self._train.names) if name in {one.before for one in changed}]
+        named = {one.before for one in changed if one.what != "lr"}
+        rows = [i for i, name in enumerate(self._train.names) if name in named]
         labels = self.retraining.labels()
         same = np.isin(labels, labels[rows]) if rows else labels >= 0
         same[rows] = False
@@ -238,14 +239,10 @@ class Search:
     ) -> tuple[str, float]:
         model = self.retraining.train(changed, seed, what) if model is None else model
         values = self.retraining.probabilities(model, self.question.inputs)[0]
-        label, probability = self._name(int(values.argmax())), float(values[self.question.answer])
-        self._reporter.log(
-            f"training {self.retraining.trainings}, {what}: {label}, {self.answer} with {probability:.1%}"
-        )
+        label, probability = self._train.classes[int(values.argmax())], float(values[self.question.answer])
+        number = f"training {self.retraining.trainings} of at most {MAX_TRAININGS}"
+        self._reporter.log(f"{number}, {what}: {label}, {self.answer} with {probability:.1%}")
         return label, probability
-
-    def _name(self, label: int) -> str:
-        return self._train.classes[label]
 
 
 def max_removed(count: int) -> int:
@@ -254,7 +251,7 @@ def max_removed(count: int) -> int:
 
 
 def nearest(ranks: "Sequence[int]") -> str:
-    """Images by their ranks, first and last, in words: ``the nearest``, ``the 3rd``, ``the 16 nearest``.
+    """Images by their ranks, first and last, in words.
 
     >>> nearest([1, 1]), nearest([3, 3]), nearest([1, 16])
     ('the nearest image', 'image 3 by distance', 'the 16 nearest images')
@@ -271,11 +268,8 @@ def describe(path: str, search: Search, effects: "Sequence[Effect]") -> str:
     before, low, high = (f"{value:.1%}".replace("%", " %") for value in (probability, noise["low"], noise["high"]))
     called, cause = f"{path} is called {answer}", search.cause
     if cause:
-        which = (
-            "this image: without it,"
-            if len(cause["paths"]) == 1
-            else f"these {len(cause['paths'])} images: without them,"
-        )
+        count = len(cause["paths"])
+        which = "this image: without it," if count == 1 else f"these {count} images: without them,"
         because = f" because of {which}" if cause["ranks"] else "; with these changes"
         return f"{called}{because} it is called {cause['label']}, by more than noise and from two seeds"
     controls = len(noise["seeds"] + noise["placebo"])
