@@ -208,7 +208,7 @@ def test_images_are_chosen_by_their_size_in_the_page(run: Path) -> None:
     wrong = int((predicted != dataset.valid.labels).sum())
     rows = data["valid"]["rows"]
     assert sum(label != answer for label, answer, _ in rows) == wrong
-    assert np.sum(data["valid"]["counts"]) == len(dataset.valid)
+    assert sum(number for _, _, number in data["valid"]["counts"]) == len(dataset.valid)
     assert len(rows) == sum(one["count"] for one in data["valid"]["sprites"])
     labels = data["train"]["labels"]
     assert len(labels) == data["train"]["sprites"][0]["count"] == len(dataset.train)

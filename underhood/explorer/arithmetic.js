@@ -125,7 +125,7 @@ function shareButtons(view, sums, x, chosen) {
     const button = el("button", { type: "button", "aria-pressed": i === chosen }, `${i + 1}: ${signed(sum)}`);
     button.dataset.value = sum;
     button.style.background = tint(sum / (largest(sums) || 1));
-    button.addEventListener("click", () => { view.channel = i; view.renderSum(); view.sum.querySelectorAll(".shares button")[i].focus(); });
+    button.addEventListener("click", () => { view.channel = i; view.renderSum(); });
     return button;
   }));
 }

@@ -13,6 +13,13 @@ function el(tag, properties = {}, ...children) {
   return made;
 }
 
+// New children for an element, with the keyboard's focus on the button that has the same place as the focused one before
+function refill(parent, ...children) {
+  const place = [...parent.querySelectorAll("button")].indexOf(document.activeElement);
+  parent.replaceChildren(...children);
+  if (place >= 0) parent.querySelectorAll("button")[place]?.focus({ preventScroll: true });
+}
+
 // A number with as many digits as a reader needs, and a real minus sign
 function say(value, digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2) {
   return value.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");

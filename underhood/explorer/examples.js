@@ -39,39 +39,50 @@ function thumb(pixels, side, label, onChoose, ...caption) {
 
 // --- confusion matrix
 
-// rows: [label, predicted, probability] of each of the images; onChoose gets the pixels of one
+const MAX_MATRIX = 40;  // classes; of more, the pairs that are confused most often are listed
+
+// counts: [label, predicted, images] of each cell that has some; rows: [label, predicted, probability] of each of the
+// images; onChoose gets the pixels of one
 function showMatrix({ counts, rows }, images, classes, onChoose) {
-  const wrong = counts.flatMap((row, i) => row.filter((_, j) => j !== i)).reduce((most, number) => Math.max(most, number), 1);
-  const cells = [], all = counts.flat().reduce((sum, number) => sum + number, 0), right = counts.reduce((sum, row, i) => sum + row[i], 0);
-  $("matrixtext").textContent = `All ${count(all)} validation images, which the network was not trained on: each row is a class, each column what was predicted. ${count(right)} are on the diagonal, which is right; ${plural(all - right, "other")} ${all - right === 1 ? "is" : "are"} not. Choose a cell to see its images, and an image to see it inside the network.`;
-  const choose = (button, label, predicted) => {
-    cells.forEach((one) => one.setAttribute("aria-pressed", one === button));
-    showCell(counts[label][predicted], rows, images, label, predicted, classes, onChoose);
+  const sum = (cells) => cells.reduce((all, [, , number]) => all + number, 0), wrong = counts.filter(([label, predicted]) => label !== predicted);
+  const all = sum(counts), missed = sum(wrong), cells = new Map();
+  $("matrixtext").textContent = `All ${count(all)} validation images, which the network was not trained on: each row is a class, each column what was predicted. ${count(all - missed)} are on the diagonal, which is right; ${plural(missed, "other")} ${missed === 1 ? "is" : "are"} not. Choose a cell to see its images, and an image to see it inside the network.`;
+  const choose = (label, predicted, number) => {
+    for (const [key, button] of cells) button.setAttribute("aria-pressed", key === `${label},${predicted}`);
+    showCell(number, rows, images, label, predicted, classes, onChoose);
   };
-  const head = el("tr", {}, el("th", { scope: "col" }, "label"), ...classes.map((name) => el("th", { scope: "col" }, name)));
-  const body = counts.map((row, label) => {
-    const most = row.reduce((sum, number) => sum + number, 0) || 1;
-    return el("tr", {}, el("th", { scope: "row" }, classes[label]), ...row.map((number, predicted) => {
-      const button = el("button", { type: "button", "aria-pressed": false, "aria-label": `${number} of ${classes[label]} predicted as ${classes[predicted]}` }, number ? count(number) : "·");
-      const paint = () => { button.style.background = number ? tint(label === predicted ? number / most : -Math.sqrt(number / wrong)) : ""; };
-      paint(); onTheme(paint);
-      for (const event of ["click", "focus"]) button.addEventListener(event, () => choose(button, label, predicted));
-      cells.push(button);
-      return el("td", {}, button);
-    }));
-  });
-  $("matrixtable").replaceChildren(el("thead", {}, head), el("tbody", {}, ...body));
-  const first = mostConfused(counts);
-  choose(cells[first.label * classes.length + first.predicted], first.label, first.predicted);
+  const cell = (label, predicted, number, share) => {
+    const name = `${number} of ${classes[label]} predicted as ${classes[predicted]}`;
+    const button = el("button", { type: "button", "aria-pressed": false, "aria-label": name }, number ? count(number) : "·");
+    const paint = () => { button.style.background = number ? tint(share) : ""; };
+    paint(); onTheme(paint);
+    for (const event of ["click", "focus"]) button.addEventListener(event, () => choose(label, predicted, number));
+    cells.set(`${label},${predicted}`, button);
+    return el("td", {}, button);
+  };
+  wrong.sort((a, b) => b[2] - a[2]);
+  const table = classes.length <= MAX_MATRIX ? wholeMatrix(counts, wrong, classes, cell) : confusedPairs(wrong, classes, cell);
+  $("matrixtable").replaceChildren(...table);
+  const [label, predicted, number] = wrong[0] || counts[0];
+  if (cells.size) choose(label, predicted, number);
 }
 
-// The cell off the diagonal with the most images; the first of the diagonal where all are right
-function mostConfused(counts) {
-  let best = { label: 0, predicted: 0, number: 0 };
-  counts.forEach((row, label) => row.forEach((number, predicted) => {
-    if (label !== predicted && number > best.number) best = { label, predicted, number };
-  }));
-  return best;
+function wholeMatrix(counts, wrong, classes, cell) {
+  const numbers = new Map(counts.map(([label, predicted, number]) => [`${label},${predicted}`, number]));
+  const totals = classes.map((_, label) => counts.reduce((all, [of, , number]) => all + (of === label ? number : 0), 0) || 1);
+  const head = el("tr", {}, el("th", { scope: "col" }, "label"), ...classes.map((name) => el("th", { scope: "col" }, name)));
+  const body = classes.map((name, label) => el("tr", {}, el("th", { scope: "row" }, name), ...classes.map((_, predicted) => {
+    const number = numbers.get(`${label},${predicted}`) || 0;
+    return cell(label, predicted, number, label === predicted ? number / totals[label] : -Math.sqrt(number / wrong[0]?.[2]));
+  })));
+  return [el("thead", {}, head), el("tbody", {}, ...body)];
+}
+
+function confusedPairs(wrong, classes, cell) {
+  const head = el("tr", {}, ...["label", "predicted", "images"].map((name) => el("th", { scope: "col" }, name)));
+  const body = wrong.slice(0, MAX_MATRIX).map(([label, predicted, number]) => el("tr", {}, el("th", { scope: "row" }, classes[label]),
+    el("th", { scope: "row" }, classes[predicted]), cell(label, predicted, number, -Math.sqrt(number / wrong[0][2]))));
+  return [el("thead", {}, head), el("tbody", {}, ...body)];
 }
 
 function showCell(number, rows, images, label, predicted, classes, onChoose) {
@@ -89,7 +100,7 @@ function showCell(number, rows, images, label, predicted, classes, onChoose) {
 function showMeans(images, pixels, classes, onChoose) {
   const distances = classes.map((_, i) => images.pixels(i).data.reduce((sum, value, k) => sum + ((value - pixels.data[k]) / 255) ** 2, 0) / pixels.data.length);
   const nearest = distances.indexOf(Math.min(...distances));
-  $("means").replaceChildren(...classes.map((name, i) => {
+  refill($("means"), ...classes.map((name, i) => {
     const button = thumb(images.pixels(i), 84, `The mean of class ${name}, distance ${say(distances[i], 4)}`, onChoose, el("b", {}, name), el("br"), say(distances[i], 4));
     button.setAttribute("aria-current", i === nearest);
     return button;
@@ -135,12 +146,21 @@ class Neighbours {
   show(pixels, classes, onChoose) {
     const { images, labels } = this, done = this.features.length;
     if (!this.ready) { $("nearest").replaceChildren(el("p", { className: "soft" }, `Looking at training images: ${count(done)} of ${count(images.length)} …`)); return; }
-    $("nearest").replaceChildren(...this.nearest(pixels, 10).map(({ index, distance }) => thumb(
+    refill($("nearest"), ...this.nearest(pixels, 10).map(({ index, distance }) => thumb(
       images.pixels(index), 84, `Training image of ${classes[labels[index]]}, distance ${say(distance)}`, onChoose, el("b", {}, classes[labels[index]]), el("br"), say(distance))));
   }
 }
 
 // --- the gradient, turned round
+
+// The sums over an image's channels: a number for each pixel
+function overChannels({ shape: [channels, height, width], data }) {
+  return data.slice(0, height * width).map((_, i) => {
+    let sum = 0;
+    for (let c = 0; c < channels; c++) sum += data[c * height * width + i];
+    return sum;
+  });
+}
 
 class Round {
   // current(): { layers, mirrored, pixels, probabilities } of the page
@@ -180,14 +200,14 @@ class Round {
 
   show() {
     const { layers, mirrored } = this.current(), target = Number($("target").value), before = softmax(logitsOf(layers, this.start, mirrored));
-    const now = softmax(logitsOf(layers, this.pixels, mirrored)), difference = this.pixels.data.map((value, i) => value - this.start.data[i]);
-    const gradient = lossGradient(layers, this.pixels, target, mirrored).data.map((value) => -value), layout = blocksOf(this.pixels.shape);
+    const now = softmax(logitsOf(layers, this.pixels, mirrored)), difference = this.pixels.data.map((value, i) => value - this.start.data[i]), added = overChannels(tensor(this.pixels.shape, difference));
+    const gradient = overChannels(lossGradient(layers, this.pixels, target, mirrored)).map((value) => -value), layout = blocksOf([1, ...this.pixels.shape.slice(1)]);
     const side = Math.min(152, (innerWidth - 56) / 2);
     const figure = (paint, caption) => { const canvas = document.createElement("canvas"); paint(canvas); const made = el("figure", {}, canvas, el("figcaption", {}, caption)); made.style.width = side + "px"; return made; };
     $("roundimages").replaceChildren(
       figure((canvas) => paintImage(canvas, imageOf(this.start), side), "the image"),
       figure((canvas) => paintSigned(canvas, gradient, layout, side, largest(gradient) || 1), `where ${this.classes[target]} wants brighter pixels (blue) or darker ones (orange)`),
-      figure((canvas) => paintSigned(canvas, difference, layout, side, largest(difference) || 1), `what was added: at most ${say(largest(difference), 0)} of 255 levels`),
+      figure((canvas) => paintSigned(canvas, added, layout, side, largest(added) || 1), `what was added: at most ${say(largest(difference), 0)} of 255 levels`),
       figure((canvas) => paintImage(canvas, imageOf(this.pixels), side), "the image now"));
     const best = now.indexOf(Math.max(...now));
     $("roundtext").textContent = this.steps

@@ -102,7 +102,7 @@ function showPreparation() {
   const blank = !state.steps.length && !sheet.photo;
   $("preparationtext").textContent = state.steps.length
     ? "The training images were prepared in the same way, so that the network gets what it was trained on."
-    : blank ? "The sheet is blank." : "This is one of the run's own images, which is prepared already. Draw, or choose an image of yours, to see each step.";
+    : blank ? "The sheet is blank." : "This is one of the run's own images, which is prepared already. " + (page.draws ? "Draw, or choose" : "Choose") + " an image of yours to see each step.";
   $("preparationsteps").replaceChildren(...state.steps.map(({ name, text, image }, i) => {
     const canvas = paintImage(document.createElement("canvas"), image, 168);
     return el("figure", { className: "step" }, canvas, el("figcaption", {}, el("b", {}, `${i ? `${i} · ` : ""}${name}`), text));
@@ -123,7 +123,7 @@ function renderVisible() {
 // What the network said of this image at each of the steps
 function showMoments() {
   if (snapshots.length < 2) return;
-  $("moments").replaceChildren(...snapshots.map((_, moment) => {
+  refill($("moments"), ...snapshots.map((_, moment) => {
     const probabilities = softmax(logitsOf(layersAt(moment), state.pixels, page.mirrored)), best = probabilities.indexOf(Math.max(...probabilities));
     const bar = el("i"), button = el("button", { type: "button", className: "moment", "aria-current": moment === state.moment },
       stepName(moment), el("b", {}, classes[best]), percent(probabilities[best]), el("span", { className: "track", "aria-hidden": true }, bar));
@@ -210,7 +210,7 @@ function prepareExamples() {
 
 async function prepareNeighbours() {
   const { sprites, labels, of } = page.train, images = await new Sprites(sprites, shape).load();
-  $("neighbourstext").textContent = `Of ${count(images.length)} of the ${count(of)} training images, those that look most alike to the trained network: the last layer gets nearly the same numbers for them. Below each image its label and the distance.`;
+  $("neighbourstext").textContent = `Of ${images.length === of ? "all" : `${count(images.length)} of the`} ${count(of)} training images, those that look most alike to the trained network: the last layer gets nearly the same numbers for them. Below each image its label and the distance.`;
   neighbours = new Neighbours(images, labels, layersAt(snapshots.length - 1));
   const section = $("neighbours");
   new IntersectionObserver(([entry], observer) => {

@@ -37,8 +37,8 @@ def sprite(pixels: np.ndarray, budget: int) -> dict[str, Any]:
 def validation_images(dataset: "Dataset", predictions: "Interpretation", budget: int) -> dict[str, Any]:
     """The confusion matrix and images for its cells: the misclassified ones, highest loss first, and some right ones.
 
-    Returns counts [classes][classes], a sprite, and for each of its images label, predicted and probability. budget:
-    characters
+    Returns counts, a list of [label, predicted, images], sprites, and for each of their images label, predicted and
+    probability. budget: characters
     """
     right = [np.flatnonzero(predictions.right & (predictions.labels == label)) for label in range(len(dataset.classes))]
     few = _in_turn([rows[np.linspace(0, len(rows) - 1, RIGHT_PER_CLASS).round().astype(int)] if len(rows) else rows
@@ -48,10 +48,13 @@ def validation_images(dataset: "Dataset", predictions: "Interpretation", budget:
     wrong = wrong[np.argsort(-predictions.loss[wrong], kind="stable")]
     shown = sprite(dataset.valid.pixels[few], budget // 3)
     failed = sprite(dataset.valid.pixels[wrong], budget - len(shown["address"] or ""))
+    counts = predictions.confusion_matrix().counts
     rows = np.concatenate([few[: shown["count"]], wrong[: failed["count"]]])
     columns = predictions.labels, predictions.predicted, np.round(predictions.probability, 4)
     return {
-        "counts": predictions.confusion_matrix().counts.tolist(),
+        "counts": [
+            [label, predicted, int(counts[label, predicted])] for label, predicted in np.argwhere(counts).tolist()
+        ],
         "sprites": [shown, failed],
         "rows": [[column[row].item() for column in columns] for row in rows.tolist()],
     }

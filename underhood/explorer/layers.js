@@ -111,21 +111,23 @@ class LayerView {
   // How tiles are arranged: columns, and sizes in CSS pixels
   arrange(layout, many, room) {
     const gap = 8, caption = this.names || this.type === "linear" ? 26 : 0, ratio = devicePixelRatio || 1;
-    const wide = many === 1 ? 260 : many <= 3 ? 200 : many <= 16 ? 140 : many <= 32 ? 112 : 88;
+    const scale = parseFloat(getComputedStyle(document.body).fontSize) / 17;  // letters are larger on a projector: maps, too
+    const wide = scale * (many === 1 ? 260 : many <= 3 ? 200 : many <= 16 ? 140 : many <= 32 ? 112 : 88) * Math.max(1, Math.min(2, layout.width / layout.height));
     const fit = Math.floor((room + gap) / (Math.min(wide * 0.75, (room - 3 * gap) / Math.min(4, many)) + gap));
     const columns = Math.ceil(many / Math.ceil(many / Math.max(1, fit)));  // rows of equal length, as far as they can be
     const most = Math.min(wide, (room - (columns - 1) * gap) / columns);
-    const cell = Math.max(1 / ratio, Math.floor(most / Math.max(layout.width, layout.height) * ratio) / ratio);
+    const exact = most / Math.max(layout.width, layout.height), cell = exact * ratio > 1 ? Math.floor(exact * ratio) / ratio : exact;  // whole pixels of the screen
     const width = cell * layout.width, height = cell * layout.height;
     return { columns, gap, caption, layout, cellX: cell, cellY: cell, width, height, stepX: Math.max(width, caption ? Math.min(most, 80) : 0) + gap, stepY: height + caption + gap };
   }
 
   draw() {
-    const { values, layout: tile, count } = this.isRow ? { values: this.out.data, count: 1 } : this.tiles(), room = Math.max(200, this.section.clientWidth - 36);
+    const { values, layout: tile, count } = this.isRow ? { values: this.out.data, count: 1 } : this.tiles(), room = Math.max(200, this.section.clientWidth - 2 * parseFloat(getComputedStyle(this.section).paddingLeft) - 2);
     const grid = this.grid = this.isRow ? this.arrangeRow(room) : this.arrange(tile, count, room), { layout } = grid, size = layout.places.length, most = largest(values) || 1;
     const rows = Math.ceil(count / grid.columns);
     const context = sized(this.canvas, grid.columns * grid.stepX - grid.gap + 2, rows * grid.stepY - grid.gap + 2);
     const current = this.current(), strongest = this.type === "linear" ? largest(this.out.data) || 1 : 0;
+    context.imageSmoothingEnabled = grid.cellX * (devicePixelRatio || 1) < 1;
     for (let i = 0; i < count; i++) {
       const left = 1 + (i % grid.columns) * grid.stepX, top = 1 + Math.floor(i / grid.columns) * grid.stepY;
       context.drawImage(signedOnScratch(values, layout, most, i * size), left, top, grid.width, grid.height);
@@ -186,7 +188,7 @@ class LayerView {
 
   renderSum() {
     const unit = this.current(), heading = el("h4", {}, this.unitName(unit));
-    this.sum.replaceChildren(heading, ...ARITHMETIC[this.type](this, this.layer, this.x, this.out, unit));
+    refill(this.sum, heading, ...ARITHMETIC[this.type](this, this.layer, this.x, this.out, unit));
   }
 
   unitName({ map, row, column }) {

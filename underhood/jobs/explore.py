@@ -96,6 +96,9 @@ def _certificate(page: str, run: Run, dataset: "Dataset", reporter: Reporter) ->
     if browser is None:
         reporter.log(f"explore.html is not certified, as there is no Chromium: {INSTALL}")
         return uncertified(len(dataset.valid))
+    reporter.log(
+        f"{browser} opens the page and predicts {len(dataset.valid):,} validation images, to compare with torch"
+    )
     try:
         return certify(page, browser, dataset.valid.pixels, predict_proba(run.model, dataset.valid.pixels).numpy())
     except BrowserError as error:
