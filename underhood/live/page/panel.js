@@ -97,7 +97,7 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
   let images = {}, latest = null, drawn = false, scheduled = {};
   const box = name => element("div", { class: name });
   const lossBox = box("chart"), lrBox = box("chart"), accuracyBox = box("chart"), imagesBox = element("ul", { class: "images" });
-  const confusionBox = box("wide"), weightsBox = box("maps"), layersBox = box("layers"), chosenBox = box("facts");
+  const confusionBox = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Counts" }), weightsBox = box("maps"), layersBox = box("layers"), chosenBox = box("facts");
   const accuracyNow = element("div", { class: "number" }), accuracyText = element("p"), confusionText = element("p"), weightsText = element("p");
   const section = (kind, title, ...inside) => element("section", { class: kind, "aria-label": title }, element("h2", {}, title), ...inside);
   const weightsSection = section("third", "Weights of the first layer", weightsText, weightsBox);
@@ -221,6 +221,7 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
 
   function drawFrame() {
     drawn = true;
+    root.dataset.step = latest.step;
     if (frames) for (const draw of [drawImages, drawConfusion, drawWeights, drawLayers]) draw();
     if (curves) drawAccuracy();
   }
@@ -231,11 +232,15 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
     epochs(event) { Object.assign(epochs, event); soon("accuracy", drawAccuracy); soon("curves", drawCurves); },
     images(event) { images = { ...images, ...event.images }; if (drawn) soon("frame", drawFrame); },
     mark(event) { mark = event.step; soon("curves", drawCurves); },
-    frame(event) { latest = event; root.dataset.step = event.step; soon("frame", drawFrame); },
+    frame(event) { latest = event; soon("frame", drawFrame); },
   };
   new ResizeObserver(() => { soon("curves", drawCurves); soon("accuracy", drawAccuracy); }).observe(root);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (latest) soon("frame", drawFrame); });
   return { handle(kind, event) { if (panel[kind]) panel[kind](event); } };
 }
 
-function contrast([red, green, blue]) { return .299 * red + .587 * green + .114 * blue > 140 ? "#14181e" : "#f5f7fa"; }
+// Black or white text, whichever is easier to read on a colour: WCAG's relative luminance.
+function contrast(colour) {
+  const [red, green, blue] = colour.map(value => { const part = value / 255; return part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4; });
+  return .2126 * red + .7152 * green + .0722 * blue > .179 ? "#000" : "#fff";
+}
