@@ -46,7 +46,7 @@ const MAX_MATRIX = 40;  // classes; of more, the pairs that are confused most of
 function showMatrix({ counts, rows }, images, classes, onChoose) {
   const sum = (cells) => cells.reduce((all, [, , number]) => all + number, 0), wrong = counts.filter(([label, predicted]) => label !== predicted);
   const all = sum(counts), missed = sum(wrong), cells = new Map();
-  $("matrixtext").textContent = `All ${count(all)} validation images, which the network was not trained on: each row is a class, each column what was predicted. ${count(all - missed)} are on the diagonal, which is right; ${plural(missed, "other")} ${missed === 1 ? "is" : "are"} not. Choose a cell to see its images, and an image to see it inside the network.`;
+  $("matrixtext").textContent = `All ${count(all)} validation images, which the network was not trained on: ${classes.length <= MAX_MATRIX ? "each row is a class, each column what was predicted" : "the pairs of classes that it confused most often"}. ${count(all - missed)} ${classes.length <= MAX_MATRIX ? "are on the diagonal, which is right" : "were right"}; ${plural(missed, "other")} ${missed === 1 ? "was" : "were"} not. Choose a cell to see its images, and an image to see it inside the network.`;
   const choose = (label, predicted, number) => {
     for (const [key, button] of cells) button.setAttribute("aria-pressed", key === `${label},${predicted}`);
     showCell(number, rows, images, label, predicted, classes, onChoose);
@@ -97,11 +97,14 @@ function showCell(number, rows, images, label, predicted, classes, onChoose) {
 
 // --- class means, and the nearest training images
 
+const MAX_MEANS = 20;  // that are shown; of more classes, the nearest
+
 function showMeans(images, pixels, classes, onChoose) {
   const distances = classes.map((_, i) => images.pixels(i).data.reduce((sum, value, k) => sum + ((value - pixels.data[k]) / 255) ** 2, 0) / pixels.data.length);
   const nearest = distances.indexOf(Math.min(...distances));
-  refill($("means"), ...classes.map((name, i) => {
-    const button = thumb(images.pixels(i), 84, `The mean of class ${name}, distance ${say(distances[i], 4)}`, onChoose, el("b", {}, name), el("br"), say(distances[i], 4));
+  const order = classes.length <= MAX_MEANS ? [...classes.keys()] : [...classes.keys()].sort((a, b) => distances[a] - distances[b]).slice(0, MAX_MEANS);
+  refill($("means"), ...order.map((i) => {
+    const name = classes[i], button = thumb(images.pixels(i), 84, `The mean of class ${name}, distance ${say(distances[i], 4)}`, onChoose, el("b", {}, name), el("br"), say(distances[i], 4));
     button.setAttribute("aria-current", i === nearest);
     return button;
   }));

@@ -83,7 +83,7 @@ function showAnswer() {
   showBars($("bars"), classes, state.probabilities);
   paintImage($("seen"), imageOf(state.pixels), Math.max(120, Math.min(240, $("seenbox").clientWidth)));
   paintImage($("timeseen"), imageOf(state.pixels), 44);
-  $("timeanswer").textContent = isBlank() ? "" : `${name}  ${percent(probability)}`;
+  $("timeanswer").replaceChildren(...(isBlank() ? [] : [name, el("span", {}, `  ${percent(probability)}`)]));
   $("softmaxsum").replaceChildren(...softmaxTable(state.logits, classes));
 }
 
@@ -120,12 +120,18 @@ function renderVisible() {
 
 // --- the training's steps
 
-// What the network said of this image at each of the steps
-function showMoments() {
+// What the network said of this image at each of the steps. A large network takes a while: the page stays usable
+async function showMoments() {
   if (snapshots.length < 2) return;
-  refill($("moments"), ...snapshots.map((_, moment) => {
-    const probabilities = softmax(logitsOf(layersAt(moment), state.pixels, page.mirrored)), best = probabilities.indexOf(Math.max(...probabilities));
-    const bar = el("i"), button = el("button", { type: "button", className: "moment", "aria-current": moment === state.moment },
+  const { pixels } = state, said = [];
+  for (let moment = 0; moment < snapshots.length; moment++) {
+    said.push(softmax(logitsOf(layersAt(moment), pixels, page.mirrored)));
+    await new Promise((resolve) => setTimeout(resolve));
+    if (pixels !== state.pixels) return;  // there is another image by now, and another call for it
+  }
+  refill($("moments"), ...said.map((probabilities, moment) => {
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    const bar = el("i"), button = el("button", { type: "button", className: classes[best].length > 5 ? "moment long" : "moment", "aria-current": moment === state.moment },
       stepName(moment), el("b", {}, classes[best]), percent(probabilities[best]), el("span", { className: "track", "aria-hidden": true }, bar));
     bar.style.width = 100 * probabilities[best] + "%";
     button.addEventListener("click", () => { stop(); goTo(moment); });
@@ -137,7 +143,7 @@ function goTo(moment) {
   state.moment = moment;
   $("step").value = moment;
   $("step").setAttribute("aria-valuetext", stepName(moment));
-  $("steptext").textContent = `${stepName(moment)}${moment === snapshots.length - 1 || snapshots.length < 2 ? "" : ` of ${count(snapshots.at(-1).step)}`}`;
+  $("steptext").replaceChildren(stepName(moment), ...(moment < snapshots.length - 1 ? [el("span", {}, ` of ${count(snapshots.at(-1).step)}`)] : []));
   [...$("moments").children].forEach((button, i) => button.setAttribute("aria-current", i === moment));
   if (state.pixels) update();
 }
