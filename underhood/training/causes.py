@@ -19,15 +19,25 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-SEEDS = 2  # other seeds to train from
-PLACEBOS = 2  # trainings without random images
-SIZES = (1, 4, 16, 64)  # how many of the nearest images are left out at once
 SINGLES = 3  # of the nearest images, which are also left out one by one
-MAX_TRAININGS = 12
 LEAST_CHANGE = 0.005  # of a probability: a smaller one is no effect
 CAUSE = "changes the answer"  # the verdict of an effect that does so, by more than noise
 CLOSEST = 1e-4  # to 0 and 1: a probability that is closer counts as this
 CONFIDENCE = 0.95  # that a training without an effect ends within the noise
+CHEAP = 3e10  # multiply-adds of a training, forwards: about two seconds on two cores
+
+
+class Plan(NamedTuple):
+    """How much is tried. The more controls there are, the narrower is the range of the noise."""
+
+    seeds: int  # other seeds to train from
+    placebos: int  # trainings without random images
+    sizes: tuple[int, ...]  # how many of the nearest images are left out at once
+    trainings: int  # at most
+
+
+USUAL = Plan(seeds=2, placebos=2, sizes=(1, 4, 16, 64), trainings=12)
+THOROUGH = Plan(seeds=4, placebos=4, sizes=(1, 4, 16, 64, 256), trainings=24)  # where trainings are cheap
 
 
 class Control(TypedDict):
@@ -104,21 +114,23 @@ class Search:
 
     def __init__(self, retraining: Retraining, question: Question, reporter: Reporter):
         self.retraining, self.question = retraining, question
+        self.plan = THOROUGH if retraining.operations() <= CHEAP else USUAL
         self.seed = retraining.original.config.seed
         self.answer = retraining.original.loaded.dataset.classes[question.answer]  # of the run
         self._train, self._reporter = retraining.original.loaded.dataset.train, reporter
         self.cause: Effect | None = None  # that changes the answer from two seeds
+        self._again: list[Effect] = []  # of the same changes from another seed
         self._known: dict[tuple[int, int], Effect] = {}  # ranks → effect, from the run's seed
 
     def measure_noise(self, sizes: "Sequence[int]", others: np.ndarray) -> Noise:
         """Train from other seeds, and without random ones of these training images, int64 [m]. Raises UnderhoodError.
 
-        sizes: how many, for each training
+        sizes: how many, in turn
         """
         rng = np.random.default_rng([self.seed, 0x70])
-        seeds = [self._control((self.seed + i + 1) % 2**32, np.empty(0, int)) for i in range(SEEDS)]
-        placebo = [self._control(self.seed, rng.choice(others, min(size, len(others)), replace=False))
-                   for size in sizes if len(others)]  # fmt: skip
+        seeds = [self._control((self.seed + i + 1) % 2**32, np.empty(0, int)) for i in range(self.plan.seeds)]
+        counts = [min(sizes[i % len(sizes)], len(others)) for i in range(self.plan.placebos)]
+        placebo = [self._control(self.seed, rng.choice(others, size, replace=False)) for size in counts if size]
         controls = [*seeds, *placebo]
         known = [self.question.probability, *(one["probability"] for one in controls)]
         low, high = noise_interval(known)
@@ -152,24 +164,26 @@ class Search:
         labels = self.retraining.labels()
         same = np.isin(labels, labels[rows]) if rows else labels >= 0
         same[rows] = False
-        self.measure_noise([max(1, len(rows))] * PLACEBOS, np.flatnonzero(same & (labels >= 0)))
+        self.measure_noise([max(1, len(rows))], np.flatnonzero(same & (labels >= 0)))
         effect = self.measure(changed, model=model)
-        return [effect, *(self.confirm(effect, changed) if effect["verdict"] == CAUSE else [])]
+        self.is_confirmed(effect, changed)
+        return [effect, *self._again]
 
-    def confirm(self, effect: Effect, changed: "Sequence[Intervention]") -> list[Effect]:
-        """The effect of the same changes from another seed, without which an effect is chance.
+    def is_confirmed(self, effect: Effect, changed: "Sequence[Intervention]") -> bool:
+        """Whether an effect changes the answer, from the run's seed and from another one, without which it is chance.
 
-        If it is confirmed it is ``cause`` from then on; otherwise its verdict says that it is not. Returns [] where
-        there are no trainings left. Raises UnderhoodError.
+        If it does it is ``cause`` from then on; if only from the run's seed, its verdict says so.
+        Raises UnderhoodError.
         """
-        again = []
-        if self.retraining.trainings < MAX_TRAININGS:
-            again = [self.measure(changed, effect["ranks"], (self.seed + 1) % 2**32)]
-        if again and again[0]["verdict"] == CAUSE:
-            self.cause = effect
-        else:
+        if effect["verdict"] == CAUSE and self._left() > 0:
+            again = self.measure(changed, effect["ranks"], (self.seed + 1) % 2**32)
+            self._again.append(again)
+            if again["verdict"] == CAUSE:
+                self.cause = effect
+                return True
+        if effect["verdict"] == CAUSE:
             effect["verdict"] = "not confirmed"
-        return again
+        return False
 
     def find_causes(self) -> list[Effect]:
         """Leave out the nearest training images of the answer's class, ever more of them, until the answer changes.
@@ -180,44 +194,42 @@ class Search:
         rows = np.flatnonzero(self.retraining.labels() == self.question.answer)
         if not len(rows):
             raise DataError(f"no training image is {self.answer!r}: none can be left out")
-        most = max_removed(len(rows))
+        most = min(self.plan.sizes[-1], max(1, len(rows) // 3))
         self._nearest = self.retraining.nearest(self.question.pixels, rows, most).tolist()
         others = np.setdiff1d(rows, self._nearest)
         self.measure_noise((1, most), others)
-        too_few, found = 0, None
-        sizes = [*(size for size in SIZES if size < most), most]
+        too_few = 0
+        sizes = [*(size for size in self.plan.sizes if size < most), most]
         for size in (1, most) if self.chance_decides else sizes:  # then no effect can be larger than noise
-            if self._without(1, size)["verdict"] == CAUSE:
-                found = size
+            if self._is_enough(size):
+                self._find_fewer(too_few, size)
                 break
             too_few = size
-        if found:
-            found = self._fewest(too_few, found)
-        for rank in range(2, min(SINGLES, found or most) + 1):
-            self._without(rank, rank)
-        effects = sorted(self._known.values(), key=lambda one: (len(one["paths"]), one["ranks"]))
-        again: list[Effect] = []
-        for effect in [one for one in effects if one["verdict"] == CAUSE]:
-            if self.cause is None:
-                again += self.confirm(effect, self._removal(*effect["ranks"]))
-        return [*effects, *again]
+        for rank in range(2, 1 + min(SINGLES, len(self.cause["paths"]) if self.cause else most)):
+            if self._left() > 0:
+                self._without(rank, rank)
+        return sorted([*self._known.values(), *self._again], key=lambda one: (len(one["paths"]), one["ranks"]))
 
     @property
     def chance_decides(self) -> bool:
         """Whether half of the controls have another answer than the run."""
         return 2 * self.noise["flips"] >= len(self.noise["seeds"] + self.noise["placebo"])
 
-    def _fewest(self, too_few: int, enough: int) -> int:
-        """How many of the nearest images are enough to change the answer, between these numbers; by bisection."""
-        spare = MAX_TRAININGS - self.retraining.trainings - SINGLES  # two others one by one, and the confirmation
-        while enough - too_few > 1 and spare > 0:
-            spare -= 1
+    def _left(self) -> int:
+        return self.plan.trainings - self.retraining.trainings
+
+    def _is_enough(self, size: int) -> bool:
+        """Whether the answer changes without so many of the nearest images, from two seeds."""
+        return self.is_confirmed(self._without(1, size), self._removal(1, size))
+
+    def _find_fewer(self, too_few: int, enough: int) -> None:
+        """Look for the smallest number of nearest images that is enough, between these numbers, by bisection."""
+        while enough - too_few > max(1, enough // 8) and self._left() > SINGLES:  # one or two now, two one by one
             middle = (too_few + enough) // 2
-            if self._without(1, middle)["verdict"] == CAUSE:
+            if self._is_enough(middle):
                 enough = middle
             else:
                 too_few = middle
-        return enough
 
     def _removal(self, first: int, last: int) -> list[Intervention]:
         return [Intervention(0, "without", self._train.names[row], "") for row in self._nearest[first - 1 : last]]
@@ -240,14 +252,9 @@ class Search:
         model = self.retraining.train(changed, seed, what) if model is None else model
         values = self.retraining.probabilities(model, self.question.inputs)[0]
         label, probability = self._train.classes[int(values.argmax())], float(values[self.question.answer])
-        number = f"training {self.retraining.trainings} of at most {MAX_TRAININGS}"
+        number = f"training {self.retraining.trainings} of at most {self.plan.trainings}"
         self._reporter.log(f"{number}, {what}: {label}, {self.answer} with {probability:.1%}")
         return label, probability
-
-
-def max_removed(count: int) -> int:
-    """How many images of a class are left out at most, of so many: a third."""
-    return min(SIZES[-1], max(1, count // 3))
 
 
 def nearest(ranks: "Sequence[int]") -> str:
@@ -270,6 +277,8 @@ def describe(path: str, search: Search, effects: "Sequence[Effect]") -> str:
     if cause:
         count = len(cause["paths"])
         which = "this image: without it," if count == 1 else f"these {count} images: without them,"
+        if count > SINGLES:
+            which = f"its {count} nearest images of {answer} together: without them,"
         because = f" because of {which}" if cause["ranks"] else "; with these changes"
         return f"{called}{because} it is called {cause['label']}, by more than noise and from two seeds"
     controls = len(noise["seeds"] + noise["placebo"])

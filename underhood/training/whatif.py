@@ -83,6 +83,15 @@ class Retraining:
         stopped = [one.step for one in self.original.interventions if one.what == "stop"]
         return min([self.original.recipe.epochs * len(self.setup.learn.dls.train), *stopped])
 
+    def operations(self) -> float:
+        """Multiply-adds of a training, forwards. Those of a last layer on features are not counted: they are few."""
+        from underhood.analysis.inference import multiply_adds
+
+        train, recipe = self.original.loaded.dataset.train, self.original.recipe
+        if recipe.tune == "head":
+            return 0.0
+        return float(recipe.epochs * len(train) * multiply_adds(self.original.run.model, train.pixels[0]))
+
     def train(self, changed: Sequence[Intervention] = (), seed: int | None = None, what: str = "") -> "nn.Module":
         """The model after a training with these changes beside the run's own.
 
