@@ -27,6 +27,8 @@ PAGES = {  # page → its heading, and what it documents: modules, or packages w
     "reporting": ("Reporting: report.html", ["reporting"]),
     "display": ("Display: tables, progress, figures", ["display"]),
     "serving": ("Serving: a predictor, ONNX, HTTP", ["serving"]),
+    "live": ("Live: a training to watch and to steer", ["live"]),
+    "explorer": ("Explorer: explore.html", ["explorer"]),
     "estimators": ("Estimators for scikit-learn", ["estimators"]),
     "books": ("Books: the printed figures, computed", ["books"]),
 }

@@ -353,6 +353,35 @@ def _():
     images, the metric, and the time in minutes and seconds. The table is also kept, in `learn.recorder.values`, a
     list `[train_loss, valid_loss, batch_accuracy]` for each epoch.
 
+    ## Watch it
+
+    A table says how it ended, not how it went. `fit` takes a function, `on_step`, and calls it with the learner and the
+    step after each step. You could print the loss in it. `LivePanel` is such a function, and it draws: the loss as it
+    falls, two dozen validation images with their probabilities, how often each class is taken for which, and the
+    weights, one for each pixel, as an image.
+    """)
+    return
+
+
+@app.cell
+def _(EPOCHS, LR, linear, loaders):
+    watched = underhood.Learner(
+        loaders(), linear(), loss_func=mnist_loss, opt_func=torch.optim.SGD, metrics=batch_accuracy
+    )
+    watched.fit(EPOCHS, LR, on_step=underhood.LivePanel())
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    Look at the weights at the end: blue where ink speaks for a 3, which has the target 1, and orange where it speaks
+    for a 7, which has the target 0. The numbers in the table are those of the Learner above, to the last digit:
+    watching a training does not change it.
+
+    `underhood train DATA --live` opens a page with this panel for a training of your own, with buttons to pause it, to
+    take single steps and to change the learning rate.
+
     ## And back: all of it written out
 
     Now backwards, so that nothing stays hidden. The next function uses no loss function, no module, no optimizer and

@@ -90,7 +90,8 @@ def frame(
     """
     layers: list[dict[str, Any]] = []
     with ExitStack() as hooks:
-        for name, layer in list(subject.model.named_children())[:MOST_LAYERS]:
+        layers_by_name = list(subject.model.named_children()) or [("", subject.model)]  # a single layer has no parts
+        for name, layer in layers_by_name[:MOST_LAYERS]:
             if type(layer).__name__ not in HIDDEN:
                 hooks.callback(layer.register_forward_hook(partial(_record, layers, name)).remove)
         found = probabilities(subject.outputs([chosen, *watched, *more]))

@@ -123,7 +123,8 @@ class TrainingView:
         if sum(map(len, self._outputs)) == len(self.predicted):
             self.predicted, self._validated = np.concatenate(self._outputs), True
         self._outputs = []
-        wrong = np.flatnonzero((self.predicted >= 0) & (self.predicted != self.subject.labels))[: WATCHED // 2].tolist()
+        rows = np.flatnonzero((self.predicted >= 0) & (self.predicted != self.subject.labels))
+        wrong = [int(rows[i]) for i in spread_over_classes(self.subject.labels[rows], WATCHED // 2)]
         self.watched = list(dict.fromkeys([*wrong, *self._fixed]))[:WATCHED]
         self._emit_epochs()
         self.emit_images()

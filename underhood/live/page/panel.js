@@ -193,8 +193,9 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
     weightsSection.hidden = !latest.weights;
     if (!latest.weights) return;
     const { shape, max } = latest.weights, small = shape[shape.length - 1] < 12;
-    setText(weightsText, shape[1] === 3 ? `Grey is 0. ${shape[0]} units.` : `Blue is above 0, orange below, up to ${short(max)} in size. ${shape[0]} units.`);
-    drawMaps(weightsBox, latest.weights, small ? 64 : 84);
+    const units = `${shape[0]} unit${shape[0] > 1 ? "s" : ""}.`;
+    setText(weightsText, shape[1] === 3 ? `Grey is 0. ${units}` : `Blue is above 0, orange below, up to ${short(max)} in size. ${units}`);
+    drawMaps(weightsBox, latest.weights, shape[0] < 3 ? 168 : small ? 64 : 84);
   }
 
   function layerFacts(layer) {
@@ -215,7 +216,7 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
       const [title, text, maps] = layersBox.children[i].children, size = layer.maps.shape[2];
       title.replaceChildren(`${layer.kind}: ${layer.text} `, element("small", {}, layer.shape.length === 3 ? `${layer.shape[0]} maps of ${layer.shape[1]} × ${layer.shape[2]}` : `${layer.shape[0]} numbers`));
       text.replaceChildren(...layerFacts(layer).filter(Boolean));
-      drawMaps(maps, layer.maps, layer.shape.length === 3 ? Math.max(30, Math.min(64, 3.2 * size)) : 20);
+      drawMaps(maps, layer.maps, layer.shape.length === 3 ? Math.max(40, Math.min(64, 3.2 * size)) : 20);
     });
   }
 
