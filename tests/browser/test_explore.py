@@ -71,13 +71,24 @@ def page(request: pytest.FixtureRequest, browser: Browser, digits_run: Run) -> I
         assert page.problems == []  # type: ignore[attr-defined]
 
 
-@pytest.fixture
-def desk(browser: Browser, digits_run: Run) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def shared_page(browser: Browser, digits_run: Run) -> Iterator[Page]:
+    """A page that several tests use, one after the other."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        yield opened(context, digits_run)
+        page = opened(context, digits_run)
+        yield page
+        assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def desk(shared_page: Page) -> Page:
+    """The shared page, with the trained network."""
+    shared_page.evaluate("() => { stop(); goTo(snapshots.length - 1); }")
+    return shared_page
 
 
 def draw(page: Page, points: list[tuple[float, float]]) -> None:
+    page.click("#clear")
     page.locator("#canvas").scroll_into_view_if_needed()
     box = page.locator("#canvas").bounding_box()
     assert box
@@ -314,6 +325,18 @@ def test_the_arithmetic_of_a_unit_adds_up_to_its_value(page: Page) -> None:
         if kind in ("batchNorm", "relu", "maxPool", "averagePool", "normalize", "flatten", "linear"):
             best = outputs[index].max()
             assert arithmetic(page, index)["total"] == pytest.approx(float(best), abs=1e-6), kind
+
+
+def test_a_kernel_slides_over_its_map(desk: Page) -> None:
+    show_everything(desk)
+    desk.locator("#layer1").get_by_role("button", name="Watch it slide").click()
+    heading = desk.locator("#layer1 h4")
+    expect(heading).to_contain_text("row 1, column 2")
+    expect(heading).to_contain_text("row 1, column 4")
+    desk.locator("#layer1").get_by_role("button", name="Stop").click()
+    stopped = heading.inner_text()
+    desk.wait_for_timeout(400)
+    assert heading.inner_text() == stopped
 
 
 def test_the_confusion_matrix_shows_images_that_can_be_looked_into(desk: Page, digits_run: Run) -> None:

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -20,6 +22,8 @@ from underhood.explorer.images import pixels_as_text
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 MAX_DIFFERENCE = 1e-4  # of a probability
 CHUNK = 16_000_000  # bytes of pixels that the page gets at once
+FEW = 2_000  # images, for which a second browser is not started
+MAX_BROWSERS = 4  # at once, one for each core
 TIMEOUT = 600  # seconds for one chunk
 SCRIPT = """
 <script id="certify" type="application/json">{images}</script>
@@ -79,10 +83,21 @@ def certify(page: str, browser: str, pixels: np.ndarray, probabilities: np.ndarr
     Raises BrowserError where the browser gives no result, RunError where a label differs or a probability by more than
     1e-4.
     """
-    length = max(1, CHUNK // max(1, pixels[0].size))
-    answers = [
-        _predict(page, browser, pixels[i : i + length], probabilities.shape[1]) for i in range(0, len(pixels), length)
-    ]
+    workers = min(MAX_BROWSERS, os.cpu_count() or 1)
+    length = max(1, min(CHUNK // max(1, pixels[0].size), max(FEW, math.ceil(len(pixels) / workers))))
+    running: list[subprocess.Popen[str]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [
+            pool.submit(_predict, page, browser, pixels[start : start + length], probabilities.shape[1], running)
+            for start in range(0, len(pixels), length)
+        ]
+        try:
+            answers = [task.result() for task in tasks]
+        except BaseException:  # Ctrl-C, too: nothing goes on
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                _kill(process)
+            raise
     return compare(np.concatenate([one.probabilities for one in answers]), probabilities, answers[0].browser)
 
 
@@ -101,13 +116,18 @@ def compare(found: np.ndarray, expected: np.ndarray, browser: str) -> Certificat
             "browser": browser}  # fmt: skip
 
 
-def _predict(page: str, browser: str, pixels: np.ndarray, classes: int) -> _Answer:
-    """The probabilities that a page's network gives these images, uint8 [n, c, h, w], in a browser."""
+def _predict(
+    page: str, browser: str, pixels: np.ndarray, classes: int, running: "list[subprocess.Popen[str]]"
+) -> _Answer:
+    """The probabilities that a page's network gives these images, uint8 [n, c, h, w], in a browser.
+
+    running: gets the browser's process
+    """
     images = {"shape": pixels.shape[1:], "count": len(pixels), "base64": pixels_as_text(pixels)}
     with tempfile.TemporaryDirectory(prefix="underhood-explore-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / "page.html"
         copy.write_text(page.replace("</body>", SCRIPT.format(images=json.dumps(images)) + "</body>"), "utf-8")
-        text = _dump(browser, copy, Path(folder) / "profile")
+        text = _dump(browser, copy, Path(folder) / "profile", running)
     result = re.search(r"RESULT(\{.*\})END", text)
     if result is None:
         raise BrowserError("it printed no result")
@@ -117,7 +137,7 @@ def _predict(page: str, browser: str, pixels: np.ndarray, classes: int) -> _Answ
     return _Answer(found, f"Chromium {version[1]}" if version else "Chromium")
 
 
-def _dump(browser: str, page: Path, profile: Path) -> str:
+def _dump(browser: str, page: Path, profile: Path, running: "list[subprocess.Popen[str]]") -> str:
     """What a page looks like once it is loaded, as HTML. The browser's processes are gone afterwards."""
     command = [
         browser, "--headless", "--dump-dom", f"--user-data-dir={profile}", "--disable-gpu", "--no-first-run",
@@ -128,17 +148,24 @@ def _dump(browser: str, page: Path, profile: Path) -> str:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             encoding="utf-8", errors="replace", start_new_session=True,
+            env=os.environ | {"TMPDIR": str(page.parent)},
         )  # fmt: skip
     except OSError as error:
         raise BrowserError(f"it cannot be started ({error.strerror})") from None
+    running.append(process)
     try:
         return process.communicate(timeout=TIMEOUT)[0]
     except subprocess.TimeoutExpired:
         raise BrowserError(f"it gave no result in {TIMEOUT} s") from None
     finally:
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
-        process.wait()
+        _kill(process)
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """End a browser, with the processes that it has started."""
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    process.wait()
 
 
 def _is_root() -> bool:

@@ -29,6 +29,8 @@ function makeLayerViews(layers, shapes, classes) {
 
 const sizeText = (shape) => (shape.length === 1 ? plural(shape[0], "number") : shape[0] === 1 ? `${shape[2]} × ${shape[1]}` : `${shape[0]} maps of ${shape[2]} × ${shape[1]}`);
 
+const SLIDE = "Watch it slide over the image";
+
 class LayerView {
   // shapes: of the pixels, and of each layer's output; classes: their names, of the last layer
   constructor(layers, index, shapes, classes) {
@@ -43,29 +45,63 @@ class LayerView {
     this.channel = undefined;  // the input map whose numbers are shown; until one is chosen, the strongest
     this.canvas = el("canvas", { className: "maps", tabIndex: 0, role: "img" });
     this.legend = el("p", { className: "legend" });
+    this.slider = el("button", { type: "button", className: "slide" }, SLIDE);
+    this.slider.hidden = !["conv2d", "maxPool", "averagePool"].includes(this.type);
+    this.sliding = null;  // the timer of a kernel that moves over the map
     this.sum = el("div", { className: "sum" });
     const id = `layer${index}`, heading = el("h3", { id: id + "title" }, `${index + 1} · ${title}`, el("span", {}, this.size));
     this.section = el("section", { className: "layer", id, "aria-labelledby": id + "title" },
-      heading, el("p", { className: "what" }, text), this.canvas, this.legend, this.sum);
+      heading, el("p", { className: "what" }, text), this.canvas, el("div", { className: "under" }, this.legend, this.slider), this.sum);
     this.listen();
   }
 
   listen() {
     const choose = (event) => {
       const unit = this.unitAt(event.offsetX, event.offsetY);
-      if (unit && JSON.stringify(unit) !== JSON.stringify(this.unit)) this.choose(unit);
+      if (unit && JSON.stringify(unit) !== JSON.stringify(this.unit)) { this.stopSliding(); this.choose(unit); }
     };
     this.canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") choose(event); });
     this.canvas.addEventListener("pointerdown", choose);
     this.canvas.addEventListener("keydown", (event) => {
       const unit = this.moved(event.key);
-      if (unit) { event.preventDefault(); this.choose(unit); }
+      if (unit) { event.preventDefault(); this.stopSliding(); this.choose(unit); }
     });
+    this.slider.addEventListener("click", () => (this.sliding ? this.stopSliding() : this.slide()));
     this.canvas.addEventListener("focus", () => this.sum.setAttribute("aria-live", "polite"));
     this.canvas.addEventListener("blur", () => this.sum.removeAttribute("aria-live"));
   }
 
   choose(unit) { this.unit = unit; this.draw(); this.renderSum(); }
+
+  // Move over the chosen map, row by row, and let it appear
+  slide() {
+    const [, height, width] = this.shape, { map } = this.current();
+    let place = 0;
+    this.slider.textContent = "Stop";
+    const move = () => {
+      if (place === height * width) { this.stopSliding(); return; }
+      this.choose({ map, row: Math.floor(place / width), column: place % width });
+      place++;
+    };
+    this.sliding = setInterval(move, Math.max(40, Math.min(200, 20000 / (height * width))));
+    move();
+  }
+
+  stopSliding() {
+    if (!this.sliding) return;
+    clearInterval(this.sliding);
+    this.sliding = null;
+    this.slider.textContent = SLIDE;
+    this.draw();
+  }
+
+  // While the kernel moves, what it has not reached yet is hidden
+  hideUnreached(context, left, top, { row, column }) {
+    const { cellX, cellY, width, height } = this.grid;
+    context.fillStyle = colour("--card");
+    context.fillRect(left + (column + 1) * cellX, top + row * cellY, width - (column + 1) * cellX, cellY);
+    context.fillRect(left, top + (row + 1) * cellY, width, height - (row + 1) * cellY);
+  }
 
   // The unit that a key leads to: the arrow keys within a map, Page Up and Page Down from map to map
   moved(key) {
@@ -133,6 +169,7 @@ class LayerView {
       context.drawImage(signedOnScratch(values, layout, most, i * size), left, top, grid.width, grid.height);
       if (this.isRow) continue;
       const chosen = current.map === i;
+      if (chosen && this.sliding) this.hideUnreached(context, left, top, current);
       context.strokeStyle = colour(chosen ? "--bar" : "--line"); context.lineWidth = chosen ? 2 : 1;
       context.strokeRect(left - 0.5, top - 0.5, grid.width + 1, grid.height + 1);
       if (this.type === "linear") this.label(context, i, left, top + grid.height, strongest);
