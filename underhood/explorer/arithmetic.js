@@ -109,7 +109,7 @@ function numberTable(values, columns, caption, most = largest(values) || 1, mark
 
 // One input map, with a frame around what the unit sees of it
 function patchOnMap(x, { weightShape, kernel, stride, padding }, unit, channel, caption) {
-  const [, height, width] = x.shape, [high, wide] = kernel || weightShape.slice(2), side = 120, scale = side / Math.max(height, width);
+  const [, height, width] = x.shape, [high, wide] = kernel || weightShape.slice(2), side = 120 * textScale(), scale = side / Math.max(height, width);
   const canvas = document.createElement("canvas"), area = height * width;
   const map = x.data.subarray(channel * area, (channel + 1) * area);
   const context = paintSigned(canvas, map, blocksOf([1, height, width]), side, largest(x.data) || 1);
@@ -143,7 +143,7 @@ function pooled(view, layer, x, out, unit, what) {
 
 function signedFigure(values, { shape }, caption) {
   const canvas = document.createElement("canvas"), layout = blocksOf(shape);
-  paintSigned(canvas, values, layout, layout.width > 3 * layout.height ? 260 : 190);
+  paintSigned(canvas, values, layout, (layout.width > 3 * layout.height ? 260 : 190) * textScale());
   return el("figure", {}, canvas, el("figcaption", {}, `${caption}, at most ±${say(largest(values))}`));
 }
 

@@ -19,7 +19,11 @@ import numpy as np
 from underhood.core.errors import RunError
 from underhood.explorer.images import pixels_as_text
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+BROWSERS = (
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)  # fmt: skip
 MAX_DIFFERENCE = 1e-4  # of a probability
 CHUNK = 16_000_000  # bytes of pixels that the page gets at once
 FEW = 2_000  # images, for which a second browser is not started

@@ -38,6 +38,9 @@ const plural = (number, name) => `${count(number)} ${name}${number === 1 ? "" : 
 
 function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
+// Letters are larger on a projector; images grow with them
+function textScale() { return parseFloat(getComputedStyle(document.body).fontSize) / 17; }
+
 // --- colours of signed numbers: blue above 0, orange below, and nothing at 0
 
 let shades = null;  // [red, green, blue] of −1 to 1 in 511 steps; null after a change between light and dark

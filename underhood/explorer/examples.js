@@ -31,7 +31,7 @@ class Sprites {
 
 // An image as a button that puts it into the page. caption: elements or texts
 function thumb(pixels, side, label, onChoose, ...caption) {
-  const canvas = paintImage(document.createElement("canvas"), imageOf(pixels), side);
+  const canvas = paintImage(document.createElement("canvas"), imageOf(pixels), side * textScale());
   const button = el("button", { type: "button", className: "thumb", "aria-label": label }, canvas, ...caption);
   button.addEventListener("click", () => onChoose(pixels));
   return button;
@@ -205,7 +205,7 @@ class Round {
     const { layers, mirrored } = this.current(), target = Number($("target").value), before = softmax(logitsOf(layers, this.start, mirrored));
     const now = softmax(logitsOf(layers, this.pixels, mirrored)), difference = this.pixels.data.map((value, i) => value - this.start.data[i]), added = overChannels(tensor(this.pixels.shape, difference));
     const gradient = overChannels(lossGradient(layers, this.pixels, target, mirrored)).map((value) => -value), layout = blocksOf([1, ...this.pixels.shape.slice(1)]);
-    const side = Math.min(152, (innerWidth - 56) / 2);
+    const side = Math.min(152 * textScale(), (innerWidth - 56) / 2);
     const figure = (paint, caption) => { const canvas = document.createElement("canvas"); paint(canvas); const made = el("figure", {}, canvas, el("figcaption", {}, caption)); made.style.width = side + "px"; return made; };
     $("roundimages").replaceChildren(
       figure((canvas) => paintImage(canvas, imageOf(this.start), side), "the image"),

@@ -104,7 +104,7 @@ function showPreparation() {
     ? "The training images were prepared in the same way, so that the network gets what it was trained on."
     : blank ? "The sheet is blank." : "This is one of the run's own images, which is prepared already. " + (page.draws ? "Draw, or choose" : "Choose") + " an image of yours to see each step.";
   $("preparationsteps").replaceChildren(...state.steps.map(({ name, text, image }, i) => {
-    const canvas = paintImage(document.createElement("canvas"), image, 168);
+    const canvas = paintImage(document.createElement("canvas"), image, 168 * textScale());
     return el("figure", { className: "step" }, canvas, el("figcaption", {}, el("b", {}, `${i ? `${i} · ` : ""}${name}`), text));
   }));
 }

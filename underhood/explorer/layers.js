@@ -147,8 +147,7 @@ class LayerView {
   // How tiles are arranged: columns, and sizes in CSS pixels
   arrange(layout, many, room) {
     const gap = 8, caption = this.names || this.type === "linear" ? 26 : 0, ratio = devicePixelRatio || 1;
-    const scale = parseFloat(getComputedStyle(document.body).fontSize) / 17;  // letters are larger on a projector: maps, too
-    const wide = scale * (many === 1 ? 260 : many <= 3 ? 200 : many <= 16 ? 140 : many <= 32 ? 112 : 88) * Math.max(1, Math.min(2, layout.width / layout.height));
+    const wide = textScale() * (many === 1 ? 260 : many <= 3 ? 200 : many <= 16 ? 140 : many <= 32 ? 112 : 88) * Math.max(1, Math.min(2, layout.width / layout.height));
     const fit = Math.floor((room + gap) / (Math.min(wide * 0.75, (room - 3 * gap) / Math.min(4, many)) + gap));
     const columns = Math.ceil(many / Math.ceil(many / Math.max(1, fit)));  // rows of equal length, as far as they can be
     const most = Math.min(wide, (room - (columns - 1) * gap) / columns);
