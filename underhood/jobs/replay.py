@@ -34,13 +34,14 @@ def replay(
     shown, stop = Replay(loaded, snapshots, data.dataset.valid), threading.Event()
     predicting = threading.Thread(target=shown.predict_all, args=(stop,), daemon=True)
     with served_page(make_replay_app(shown), host, port) as address:
-        reporter.log(f"{address}  (the training of {folder} again; Ctrl-C stops the server)")
-        predicting.start()
-        if browser:
-            webbrowser.open(address)
         try:
             with suppress(KeyboardInterrupt):
-                threading.Event().wait()
+                predicting.start()
+                reporter.log(f"{address}  (the training of {folder} again; Ctrl-C stops the server)")
+                if browser:
+                    webbrowser.open(address)
+                while not stop.wait(0.2):  # without a limit, a signal that another thread receives would not end it
+                    pass
         finally:
             stop.set()
             predicting.join()
