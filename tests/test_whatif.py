@@ -330,6 +330,28 @@ def test_what_is_wrong_is_said_in_one_line(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_training_without_any_image_is_none(two_classes: Path, small_folder: Path) -> None:
+    names = read(small_folder).train.names
+    with pytest.raises(UnderhoodError, match=f"all {len(names)} training images are left out: keep some"):
+        whatif(two_classes, without=names)
+    assert whatif(two_classes, without=names[1:])["same"] is False
+
+
+def test_an_interrupt_leaves_nothing(planted: tuple[Path, str, str]) -> None:
+    class Interrupt(Lines):
+        def log(self, line: str) -> None:
+            super().log(line)
+            if len(self.lines) == 2:
+                raise KeyboardInterrupt
+
+    run, path, _ = planted
+    before, reporter = files(run.parent), Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        whatif(run, explain=path, reporter=reporter)
+    assert len(reporter.lines) == 2
+    assert files(run.parent) == before
+
+
 def test_an_unknown_class_is_named(run: Path, images: Dataset) -> None:
     with pytest.raises(UnknownNameError, match="unknown class 'ten'"):
         whatif(run, relabel=[f"{images.train.names[0]}=ten"])

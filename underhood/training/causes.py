@@ -287,7 +287,7 @@ def describe(path: str, search: Search, effects: "Sequence[Effect]") -> str:
     if search.chance_decides:
         return f"{called} by chance, not because of single images: {others} call it something else"
     if any(one["verdict"] == "not confirmed" for one in effects):
-        return f"{called}; its answer changes from one seed, but from another it does not: {within}"
+        return f"{called}; its answer changes by more than noise, but not so from another seed: {within}"
     if any(one["verdict"] == "more than noise" for one in effects):
         return f"{called} with and without them: its probability changes by more than noise, its answer does not"
     return f"{called}, and nothing that was tried changes more than noise does: {within}"

@@ -114,6 +114,8 @@ def intervene(setup: "Setup", interventions: Sequence[Intervention]) -> None:
             labels[rows[one.before]] = train.classes.index(one.after)
     skipped = np.zeros(len(train), bool)
     skipped[[rows[one.before] for one in changed if one.what == "without"]] = True
+    if skipped.all():
+        raise UnderhoodError(f"all {len(train):,} training images are left out: keep some")
     _change_batches(setup.learn, labels, skipped)
 
 
