@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from underhood import rerun, resume, train
 from underhood.core.augment import Augmentation
 from underhood.core.errors import UnderhoodError, UnknownNameError
-from underhood.core.images import Dataset
+from underhood.core.images import Dataset, Images
 from underhood.core.learner import Learner, Step
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.models import Architecture, build_model
@@ -25,7 +27,7 @@ from underhood.jobs.whatif import whatif
 from underhood.runs.checkpoint import load_run
 from underhood.runs.interventions import Intervention, read_interventions
 from underhood.training import Reporter
-from underhood.training.causes import CAUSE, noise_interval
+from underhood.training.causes import CAUSE, THOROUGH, USUAL, Effect, Question, Search, describe, noise_interval
 from underhood.training.interventions import ChangedLoader, _change_batches
 from underhood.training.regularisers import Regularisers
 from underhood.training.whatif import merged
@@ -443,6 +445,86 @@ def test_a_placebo_is_no_cause(planted: tuple[Path, str, str]) -> None:
     )
     copy = whatif(run, explain=recognised, without=["train/8/copy0.png"])
     assert copy["because"] == []
+
+
+class Scripted:
+    """A retraining without a training: p(1) is given by (nearest images that are left out, seed, others left out)."""
+
+    def __init__(self, answer: Callable[[int, int, int], float], cheap: bool, count: int = 3000):
+        pixels = np.zeros((count, 1, 1, 1), np.uint8)
+        one = Images(pixels, np.ones(count, np.int64), ("0", "1"), [f"{i}.png" for i in range(count)])
+        self.original: Any = SimpleNamespace(
+            config=SimpleNamespace(seed=0), loaded=SimpleNamespace(dataset=Dataset("made", one, one))
+        )
+        self.answer, self.cheap, self.trainings, self.tried = answer, cheap, 0, list[int]()
+
+    def operations(self) -> float:
+        return 0.0 if self.cheap else 1e12
+
+    def labels(self) -> np.ndarray:
+        return self.original.loaded.dataset.train.labels
+
+    def nearest(self, _: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+        return rows[:count]
+
+    def train(self, changed: Any, seed: int | None = None, what: str = "") -> float:
+        self.trainings += 1
+        near = [one for one in changed if "near" in what or "distance" in what]
+        self.tried.append(len(near))
+        return self.answer(len(near), seed or 0, len(changed) - len(near))
+
+    def probabilities(self, model: float, _: Any) -> np.ndarray:
+        return np.array([[1 - model, model]])
+
+
+def search_in(scripted: Any, probability: float = 0.9) -> tuple[Search, list[Effect], str]:
+    pixels = np.zeros((1, 1, 1, 1), np.uint8)
+    search = Search(scripted, Question(pixels, pixels, 1, probability), Reporter())
+    effects = search.find_causes()
+    return search, effects, describe("x.png", search, effects)
+
+
+def moved(near: int, seed: int, others: int) -> float:
+    """A little noise."""
+    return 0.9 + 0.02 * np.sin(7 * near + 3 * seed + others)
+
+
+@given(enough=st.integers(1, 300), cheap=st.booleans())
+def test_the_search_finds_how_many_images_are_enough(enough: int, cheap: bool) -> None:
+    scripted = Scripted(lambda near, *rest: 0.05 if near >= enough else moved(near, *rest), cheap)
+    search, effects, sentence = search_in(scripted)
+    plan = THOROUGH if cheap else USUAL
+    assert scripted.trainings <= plan.trainings
+    assert len(effects) == scripted.trainings - plan.seeds - plan.placebos
+    if enough > plan.sizes[-1]:
+        assert search.cause is None
+        assert "nothing that was tried changes more than noise" in sentence
+        return
+    found = len(search.cause["paths"])
+    tried = [size for size in (1, 4, 16, 64, 256) if size >= enough]
+    assert enough <= found <= tried[0]
+    if cheap or enough <= 4:
+        assert found <= max(enough + 1, enough * 1.15)
+    assert ("this image" if found == 1 else f"{found} ") in sentence
+
+
+def test_an_answer_that_changes_from_one_seed_only_has_no_cause() -> None:
+    scripted = Scripted(
+        lambda near, seed, others: 0.05 if near >= 4 and seed == 0 else moved(near, seed, others), False
+    )
+    search, effects, sentence = search_in(scripted)
+    assert search.cause is None
+    assert {one["verdict"] for one in effects if len(one["paths"]) >= 4 and not one["seed"]} == {"not confirmed"}
+    assert "not so from another seed" in sentence
+    assert scripted.trainings <= USUAL.trainings
+
+
+def test_where_chance_decides_little_is_tried_and_it_is_said() -> None:
+    search, effects, sentence = search_in(Scripted(lambda *of: 0.5 + 0.4 * np.sin(5 * sum(of)), False), 0.6)
+    assert search.chance_decides
+    assert [len(one["paths"]) for one in effects] == [1, 1, 1, 64]
+    assert sentence == ("x.png is called 1 by chance, not because of single images: 4 of 4 trainings with another seed "
+                        "or without random images call it something else")  # fmt: skip
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))

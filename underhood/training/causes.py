@@ -285,9 +285,10 @@ def describe(path: str, search: Search, effects: "Sequence[Effect]") -> str:
     others = f"{noise['flips']} of {controls} trainings with another seed or without random images"
     within = f"chance alone moves the probability of {answer}, {before}, between {low} and {high}"
     if search.chance_decides:
-        return f"{called} by chance, not because of single images: {others} call it something else"
+        single = ", not because of single images" if effects[0]["ranks"] else ""
+        return f"{called} by chance{single}: {others} call it something else"
     if any(one["verdict"] == "not confirmed" for one in effects):
         return f"{called}; its answer changes by more than noise, but not so from another seed: {within}"
     if any(one["verdict"] == "more than noise" for one in effects):
-        return f"{called} with and without them: its probability changes by more than noise, its answer does not"
+        return f"{called} in any case: its probability changes by more than noise, its answer does not"
     return f"{called}, and nothing that was tried changes more than noise does: {within}"
