@@ -43,7 +43,13 @@ CONTRACT = (  # names of files, columns and keys, which stay: in backticks, in q
 CODE = re.compile(r"`+[^`\n]*(?:\n[^`\n]+)?`+")  # a code span, possibly over the end of a line
 FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 READ = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-TEMPLATES = [PACKAGE / "reporting" / "report.html", PACKAGE / "serving" / "page" / "index.html"]
+TEMPLATES = [
+    PACKAGE / "reporting" / "report.html",
+    PACKAGE / "serving" / "page" / "index.html",
+    PACKAGE / "explorer" / "page.html",
+    PACKAGE / "live" / "page" / "live.html",
+    PACKAGE / "live" / "page" / "replay.html",
+]
 CODE_FOLDERS = PACKAGE, ROOT / "docs" / "hooks", ROOT / "examples"
 MODULES = [file for folder in CODE_FOLDERS for file in sorted(folder.rglob("*.py")) if file.parent.name != "lessons"]
 

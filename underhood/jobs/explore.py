@@ -4,16 +4,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from underhood.core.errors import RunError
-from underhood.data.files import short_list
-from underhood.data.named import NAMES
-from underhood.data.read import load_data
 from underhood.preparation.files import expanduser
 from underhood.runs import atomic_write
 from underhood.runs.checkpoint import Run, load_run
-from underhood.runs.folder import changes, missing_files, read_config
 from underhood.training import Reporter
-from underhood.training.record import stored_config
+from underhood.training.record import load_finished
 
 if TYPE_CHECKING:
     from underhood.core.images import Dataset
@@ -54,8 +49,8 @@ def explore(run: str | Path, *, reporter: Reporter | None = None) -> ExploreResu
 
     started, reporter = time.perf_counter(), reporter or Reporter()
     loaded = load_run(expanduser(run))
-    network = export_network(loaded, load_snapshots(loaded))
-    dataset = _images(loaded, reporter)
+    network = export_network(loaded, load_snapshots(loaded))  # refuses large models before the images are read
+    dataset = load_finished(loaded.path, reporter)[2].dataset
     data = page_data(loaded, network, dataset)
     certificate = _certificate(render(data, uncertified(len(dataset.valid))), loaded, dataset, reporter)
     content = render(data, certificate).encode()
@@ -66,25 +61,6 @@ def explore(run: str | Path, *, reporter: Reporter | None = None) -> ExploreResu
         "run": str(run), "model": loaded.architecture.model,
         "snapshots": [one["step"] for one in network["snapshots"] if one["step"] is not None],
     }  # fmt: skip
-
-
-def _images(run: Run, reporter: Reporter) -> "Dataset":
-    """The images that a run was trained and validated on. Raises RunError where they are gone or have changed."""
-    folder = run.path
-    if missing := missing_files(folder, report=False):
-        raise RunError(f"{folder} is not finished, it has no {missing[0]}: underhood train --resume {folder}")
-    config = stored_config(folder, read_config(folder))
-    if str(config.data) not in NAMES and not Path(config.data).exists():
-        raise RunError(f"{folder} was trained on {config.data}, which is no longer there: restore it")
-    data = load_data(
-        config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
-        skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
-        progress=reporter.read_progress(), bar=reporter.download,
-    )  # fmt: skip
-    if changed := changes(folder, data):
-        what = f"the images of {folder} have changed since ({short_list(changed)})"
-        raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
-    return data.dataset
 
 
 def _certificate(page: str, run: Run, dataset: "Dataset", reporter: Reporter) -> "Certificate":

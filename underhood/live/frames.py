@@ -156,7 +156,7 @@ def describe(layer: nn.Module) -> str:
 
 
 def packed(values: Tensor) -> dict[str, Any]:
-    """Numbers as bytes from −127 to 127, in base64, with their shape and the largest absolute value."""
+    """Numbers, of any shape [...], as bytes from −127 to 127 in base64, with shape and largest absolute value."""
     largest = float(values.abs().max()) if values.numel() else 0.0
     scaled = (values * (127 / largest if largest > 0 else 0.0)).round().to(torch.int8)
     data = base64.b64encode(scaled.cpu().contiguous().numpy().tobytes()).decode()
@@ -164,7 +164,10 @@ def packed(values: Tensor) -> dict[str, Any]:
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[list[int]]:
-    """How many images of each class (row) were predicted as each class. Predictions below 0 are not known yet."""
+    """How many images of each class (row) were predicted as each class.
+
+    labels, predicted: int64 [n]; predictions below 0 are not known yet; classes: how many there are
+    """
     known = predicted >= 0
     counts = np.bincount(labels[known] * classes + predicted[known], minlength=classes * classes)
     return counts.reshape(classes, classes).tolist()

@@ -48,7 +48,7 @@ class Replay:
         return shown
 
     def predict_all(self, stop: threading.Event) -> None:
-        """Predict all images with each snapshot, the last first, until done or told to stop."""
+        """Predict all images with each snapshot, the last first, until done or ``stop`` is set."""
         for number in reversed(range(len(self.snapshots))):
             if stop.is_set():
                 return

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PORT = 8001  # and the next ones, where it is in use
 FIRST_READER = 5.0  # seconds that a training waits for the page that it has opened
 LAST_NEWS = 2.0  # seconds that readers have to get the last event
-ABANDONED = 10.0  # seconds after which a paused training that nobody watches goes on
+ABANDONED = 10.0  # seconds after which a paused training without a reader goes on
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -43,7 +43,7 @@ class LivePage(Watcher):
 
     @contextmanager
     def watch(self, setup: "Setup", steering: "Steering", stop: "StopFlag") -> Iterator[None]:
-        """Within, a training runs. Tells the page when it ends, and how."""
+        """Within, a training runs. Tells the page when it ends, and how. Raises UnderhoodError under torchrun."""
         if setup.processes.world_size > 1:
             raise UnderhoodError("--live watches a training in one process: leave torchrun out")
         learn = setup.learn

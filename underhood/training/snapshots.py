@@ -25,7 +25,7 @@ def snapshot_steps(total: int, count: int = SNAPSHOTS) -> list[int]:
     """About ``count`` steps of a training, from 0 to ``total``: each of the first, then ever fewer.
 
     >>> snapshot_steps(1000, 10)
-    [0, 1, 2, 4, 11, 28, 69, 168, 410, 1000]
+    [0, 1, 2, 6, 13, 32, 75, 178, 422, 1000]
     """
     if total < count:
         return list(range(total + 1))
