@@ -180,14 +180,13 @@ def test_the_command_serves_until_it_is_stopped(run: Path) -> None:
             process.kill()
 
 
-def test_the_report_shows_weights_over_the_training_and_the_images_learned_last(run: Path, tmp_path: Path) -> None:
+def test_the_report_shows_weights_over_the_training_and_the_images_learned_last(run: Path) -> None:
     from underhood import report
 
+    (run / "interventions.csv").write_text("step,what,from,to\n5,lr,0.01,0.1\n")
     page = Path(report(run)["report"]).read_text()
+    (run / "interventions.csv").unlink()
     assert "Weights of the first layer during the training" in page
     assert "step 0" in page
     assert page.count(", from step ") == 10
-    assert "Changed by hand" not in page
-    (run / "interventions.csv").write_text("step,what,from,to\n5,lr,0.01,0.1\n")
-    assert "from step 5 on, the highest learning rate is 0.1; it was 0.01" in Path(report(run)["report"]).read_text()
-    (run / "interventions.csv").unlink()
+    assert "from step 5 on, the highest learning rate is 0.1; it was 0.01" in page
