@@ -18,6 +18,7 @@ from conftest import Outcome
 from hypothesis import given, strategies as st
 
 from underhood import DataLoaders, Dataset, Learner, LivePanel, build_model, predict_proba, train
+from underhood.core.errors import DivergedError
 from underhood.core.models import Architecture
 from underhood.live import server
 from underhood.live.frames import WATCHED, frame, packed, spread_over_classes, subject_of
@@ -320,6 +321,35 @@ def test_dead_units_are_counted(digits: Dataset) -> None:
     shown, _ = frame(subject_of(learn), range(24), 0, range(300))
     (dead,) = [layer["dead"] for layer in shown["layers"] if "dead" in layer]
     assert dead >= 7
+
+
+def test_a_training_that_goes_wrong_is_shown_to_its_end(tmp_path: Path) -> None:
+    """The loss becomes NaN or infinite: the page gets null, and the run its usual error, with the rate that was set."""
+    page, watcher = paused_page(log := Log())
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            train("digits", model="conv", optimizer="sgd", out=tmp_path / "run", watcher=watcher, **OPTIONS)
+        except DivergedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    reader = Reader(log.port)
+    reader.wait(lambda last: last["state"]["mode"] == "pause")
+    assert reader.ask("lr", 1000) == 200
+    for number in (2, 3, 4):
+        reader.ask("step")
+        reader.wait(lambda last, number=number: last["state"]["step"] == number and last["state"]["mode"] == "pause")
+    assert reader.ask("resume") == 200
+    thread.join(60)
+    page.__exit__(None, None, None)
+    reader.finish()
+    assert [point[1] for point in reader.points if point[1] is None]
+    (error,) = errors
+    assert re.search(r"it first appears in (layer|the weights of layer) \d", str(error))
+    assert "the loss is" in reader.last["end"]["text"]
 
 
 def unpacked(one: dict[str, Any]) -> np.ndarray:

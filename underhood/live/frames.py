@@ -157,6 +157,7 @@ def describe(layer: nn.Module) -> str:
 
 def packed(values: Tensor) -> dict[str, Any]:
     """Numbers, of any shape [...], as bytes from −127 to 127 in base64, with shape and largest absolute value."""
+    values = values.nan_to_num(0.0, 0.0, 0.0)  # of a network that has gone wrong
     largest = float(values.abs().max()) if values.numel() else 0.0
     scaled = (values * (127 / largest if largest > 0 else 0.0)).round().to(torch.int8)
     data = base64.b64encode(scaled.cpu().contiguous().numpy().tobytes()).decode()

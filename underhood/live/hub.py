@@ -5,6 +5,7 @@ not read at all, costs nothing.
 """
 
 import json
+import math
 import secrets
 import threading
 from collections import deque
@@ -12,7 +13,7 @@ from typing import Any
 
 MOST_POINTS = 2000  # of the curve; with more, two neighbours become their mean
 MOST_REQUESTS = 100  # that wait to be done
-ORDER = ("start", "images", "epochs", "frame", "state")  # in which a page needs them
+ORDER = ("waiting", "start", "images", "epochs", "frame", "state")  # in which a page needs them
 Cursor = tuple[dict[str, int], int, int]  # versions by kind, generation and length of the curve
 NOTHING: Cursor = ({}, -1, 0)
 
@@ -37,7 +38,7 @@ class Hub:
             with self._lock:
                 self._add(content["points"])
             return
-        text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+        text = as_json(content)
         with self._lock:
             version, before = self._latest.get(kind, (0, ""))
             if text != before:
@@ -66,7 +67,7 @@ class Hub:
         order = [kind for kind in ORDER if kind in fresh] + [kind for kind in fresh if kind not in (*ORDER, "end")]
         events = [(kind, fresh[kind][1]) for kind in order]
         if points:
-            events.append(("curve", json.dumps({"points": points, "whole": whole}, separators=(",", ":"))))
+            events.append(("curve", as_json({"points": points, "whole": whole})))
         events += [("end", fresh["end"][1])] if "end" in fresh else []
         return "".join(f"event: {kind}\ndata: {text}\n\n" for kind, text in events), now
 
@@ -113,3 +114,19 @@ class Hub:
             self.requests.append(request)
             self.changed.notify_all()
             return True
+
+
+def as_json(content: Any) -> str:
+    """JSON, with null for NaN and infinity: a training that goes wrong must be seen, too."""
+    try:
+        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

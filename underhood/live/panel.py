@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from underhood.live.hub import Hub
+from underhood.live.hub import Hub, as_json
 from underhood.live.view import TrainingView
 
 if TYPE_CHECKING:
@@ -114,6 +114,6 @@ def _widget_class() -> type[Any]:
             if kind == "curve":
                 self._hub.emit(kind, content)
                 content = {"points": self._hub.points, "whole": True}
-            self.set_trait(kind, json.loads(json.dumps(content)))  # keys as texts, as in the page's events
+            self.set_trait(kind, json.loads(as_json(content)))  # as the page's events
 
     return PanelWidget

@@ -164,6 +164,7 @@ def live_page(
         ask = f"/?token={hub.token}" if hub.token else ""
         log(f"live: {address}{ask}" + (f"  (others watch at {address} and cannot change anything)" if ask else ""))
         opened = browser and webbrowser.open(address + ask)
+        hub.emit("waiting", {"text": "The images are read and, where it is open, the model is chosen. Then it trains."})
         try:
             yield LivePage(hub, FIRST_READER if opened else 0.0)
         finally:

@@ -19,9 +19,10 @@ from underhood.core.schedule import SCHEDULES
 from underhood.preparation.files import expanduser
 from underhood.runs import write_csv
 from underhood.runs.checkpoint import load_run, load_state, save_state
+from underhood.runs.interventions import read_interventions
 from underhood.training import RunLog, Watcher
 from underhood.training.config import TrainConfig
-from underhood.training.interventions import Steering, end_epoch
+from underhood.training.interventions import Steering, end_epoch, intervene
 from underhood.training.layer_stats import LAYER_COLUMNS, StepStats, first_nan_layer, layer_names
 from underhood.training.measure import TrainResult, measure
 from underhood.training.setup import Setup, make_learner
@@ -227,10 +228,12 @@ def _find_nan(folder: Path, config: TrainConfig, setup: Setup, step: int) -> str
     """In which layer a NaN came first, found by repeating the steps since the last saved state."""
     recipe = setup.recipe
     earlier = None if config.from_run is None else load_run(expanduser(config.from_run))
-    learn = make_learner(setup.loaded, recipe, config, earlier=earlier).learn
+    again = make_learner(setup.loaded, recipe, config, earlier=earlier)
+    intervene(again, read_interventions(folder))
+    learn, steering = again.learn, Steering(None, recipe.lr, SCHEDULES[config.schedule], again.interventions)
     saved = load_state(folder)
     if saved is not None:
         learn.load_state_dict(saved[0])
-    layer = first_nan_layer(learn, learn.steps(recipe.epochs, recipe.lr, SCHEDULES[config.schedule]), step)
+    layer = first_nan_layer(learn, learn.steps(recipe.epochs, recipe.lr, steering.schedule), step)
     last = f"the last good state, of step {saved[0]['global_step']:,}, is kept" if saved else "no state was saved"
     return f"repeated, it first appears {layer}; {last}"

@@ -51,13 +51,14 @@ document.addEventListener("keydown", event => {
 });
 
 const handlers = {
-  start(event) { facts = event; document.title = event.title; setText($("title"), event.title); setText($("run"), event.run); },
+  waiting(event) { if (!facts) say(event.text); },
+  start(event) { say(""); facts = event; document.title = event.title; setText($("title"), event.title); setText($("run"), event.run); },
   state(event) { state = event; showState(); },
   you(event) { me = event; setText($("role"), me.steers ? "You steer." : "You watch."); showState(); },
   end(event) { ended = true; state = state && { ...state, mode: "over" }; source.close(); say(event.run ? `${event.text} To see it again: underhood replay ${event.run}` : event.text); showState(); },
 };
 const source = new EventSource(`api/events?token=${encodeURIComponent(token)}`);
-for (const kind of ["start", "images", "epochs", "frame", "state", "curve", "you", "end"]) {
+for (const kind of ["waiting", "start", "images", "epochs", "frame", "state", "curve", "you", "end"]) {
   source.addEventListener(kind, message => { const event = JSON.parse(message.data); if (handlers[kind]) handlers[kind](event); panel.handle(kind, event); });
 }
 source.addEventListener("error", () => { if (!ended) say("The connection is lost; the page tries again. If the training is over, what you see is its end."); });

@@ -77,9 +77,15 @@ function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }
   for (const value of [x0, x1]) drawing.append(element("text", { x: x(value), y: HEIGHT - 5, "text-anchor": value === x0 ? "start" : "end" }, `${axes.xText} ${grouped(value)}`));
   if (axes.mark) drawing.append(element("line", { class: "mark", x1: x(axes.mark), x2: x(axes.mark), y1: TOP, y2: HEIGHT - BOTTOM }));
   for (const { points, kind, dots } of lines) {
-    const path = points.map(([px, py], i) => `${i ? "L" : "M"}${x(px).toFixed(1)} ${y(Math.min(y1, py)).toFixed(1)}`).join("");
+    let pen = "M";  // NaN and infinity, null in the events, leave a gap
+    const path = points.map(([px, py]) => {
+      if (py === null) { pen = "M"; return ""; }
+      const part = `${pen}${x(px).toFixed(1)} ${y(Math.min(y1, py)).toFixed(1)}`;
+      pen = "L";
+      return part;
+    }).join("");
     drawing.append(element("path", { class: kind, d: path }));
-    if (dots) for (const [px, py] of points.slice(-60)) drawing.append(element("circle", { class: "dot", cx: x(px), cy: y(Math.min(y1, py)), r: 3 }));
+    if (dots) for (const [px, py] of points.slice(-60)) if (py !== null) drawing.append(element("circle", { class: "dot", cx: x(px), cy: y(Math.min(y1, py)), r: 3 }));
   }
   box.replaceChildren(drawing);
 }
@@ -125,9 +131,9 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
     if (!points.length) return;
     const valid = epochs.rows.map((row, i) => [(epochs.first + i + 1) * facts.epochSteps, row[1]]).filter(([step]) => step <= facts.total);
     const losses = points.map(point => point[1]).filter(Number.isFinite);
-    const top = Math.max(quantile(losses, .98), ...valid.slice(-60).map(pair => pair[1])) * 1.05 || 1;
+    const top = Math.max(quantile(losses, .98) || 0, ...valid.slice(-60).map(pair => pair[1])) * 1.05 || 1;
     const steps = { x: [0, facts.total], xText: "step", format: short, mark };
-    chart(lossBox, `Loss by step: now ${short(losses[losses.length - 1])}`, [{ points: points.map(p => [p[0], p[1]]), kind: "one" }, { points: valid, kind: "two", dots: true }], { ...steps, y: [0, top] });
+    chart(lossBox, `Loss by step: now ${losses.length ? short(losses[losses.length - 1]) : "not a number"}`, [{ points: points.map(p => [p[0], p[1]]), kind: "one" }, { points: valid, kind: "two", dots: true }], { ...steps, y: [0, top] });
     const rates = points.map(point => point[2]), highest = rates.reduce((a, b) => Math.max(a, b), 0) || 1;
     chart(lrBox, `Learning rate by step: now ${short(rates[rates.length - 1])}`, [{ points: points.map(p => [p[0], p[2]]), kind: "one" }], { ...steps, y: [0, highest * 1.05] });
   }
@@ -153,7 +159,7 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
 
   function drawImages() {
     const items = latest.images.map((index, i) => {
-      const found = latest.probabilities[i], best = found.indexOf(Math.max(...found)), label = facts.labels[index];
+      const found = latest.probabilities[i].map(value => value ?? 0), best = found.indexOf(Math.max(...found)), label = facts.labels[index];
       return { index, found, best, label, wrong: label !== undefined && best !== label };
     });
     if (wrongFirst) items.sort((a, b) => b.wrong - a.wrong);
@@ -206,7 +212,7 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
   }
 
   function drawLayers() {
-    const names = facts.classes, found = latest.chosen_probabilities, best = found.indexOf(Math.max(...found));
+    const names = facts.classes, found = latest.chosen_probabilities.map(value => value ?? 0), best = found.indexOf(Math.max(...found));
     chosenBox.replaceChildren(element("img", { src: images[latest.chosen] || "data:,", alt: `image ${latest.chosen}`, width: 56, height: 56 }),
       element("span", {}, "label ", element("b", {}, names[facts.labels[latest.chosen]] ?? "?")), element("span", {}, "predicted ", element("b", {}, `${names[best]}, ${percent(found[best], 0)}`)));
     chosenBox.firstChild.style.imageRendering = "pixelated";
