@@ -504,7 +504,7 @@ def test_the_search_finds_how_many_images_are_enough(enough: int, cheap: bool) -
     tried = [size for size in (1, 4, 16, 64, 256) if size >= enough]
     assert enough <= found <= tried[0]
     if cheap or enough <= 4:
-        assert found <= max(enough + 1, enough * 1.15)
+        assert found <= 1.25 * enough + 1
     assert ("this image" if found == 1 else f"{found} ") in sentence
 
 
@@ -522,7 +522,7 @@ def test_an_answer_that_changes_from_one_seed_only_has_no_cause() -> None:
 def test_where_chance_decides_little_is_tried_and_it_is_said() -> None:
     search, effects, sentence = search_in(Scripted(lambda *of: 0.5 + 0.4 * np.sin(5 * sum(of)), False), 0.6)
     assert search.chance_decides
-    assert [len(one["paths"]) for one in effects] == [1, 1, 1, 64]
+    assert [len(one["paths"]) for one in effects] == [1, 64]
     assert sentence == ("x.png is called 1 by chance, not because of single images: 4 of 4 trainings with another seed "
                         "or without random images call it something else")  # fmt: skip
 

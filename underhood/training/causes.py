@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-SINGLES = 3  # of the nearest images, which are also left out one by one
+SINGLES = 3  # of the images that are a cause, which are also left out one by one
 LEAST_CHANGE = 0.005  # of a probability: a smaller one is no effect
 CAUSE = "changes the answer"  # the verdict of an effect that does so, by more than noise
 CLOSEST = 1e-4  # to 0 and 1: a probability that is closer counts as this
@@ -33,11 +33,12 @@ class Plan(NamedTuple):
     seeds: int  # other seeds to train from
     placebos: int  # trainings without random images
     sizes: tuple[int, ...]  # how many of the nearest images are left out at once
+    singles: int  # of the nearest images, left out one by one where no cause is found
     trainings: int  # at most
 
 
-USUAL = Plan(seeds=2, placebos=2, sizes=(1, 4, 16, 64), trainings=12)
-THOROUGH = Plan(seeds=4, placebos=4, sizes=(1, 4, 16, 64, 256), trainings=24)  # where trainings are cheap
+USUAL = Plan(seeds=2, placebos=2, sizes=(1, 4, 16, 64), singles=1, trainings=12)
+THOROUGH = Plan(seeds=4, placebos=4, sizes=(1, 4, 16, 64, 256), singles=3, trainings=24)  # where trainings are cheap
 
 
 class Control(TypedDict):
@@ -205,7 +206,8 @@ class Search:
                 self._find_fewer(too_few, size)
                 break
             too_few = size
-        for rank in range(2, 1 + min(SINGLES, len(self.cause["paths"]) if self.cause else most)):
+        singles = min(SINGLES, len(self.cause["paths"])) if self.cause else min(self.plan.singles, most)
+        for rank in range(2, 1 + singles):
             if self._left() > 0:
                 self._without(rank, rank)
         return sorted([*self._known.values(), *self._again], key=lambda one: (len(one["paths"]), one["ranks"]))
