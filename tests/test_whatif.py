@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import fill, picture
+from conftest import Outcome, fill, picture
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -552,3 +552,12 @@ def test_a_frozen_backbone_is_trained_again_on_its_features(
         with pytest.raises(UnderhoodError, match="use --tune head"):
             whatif(tuned, **refused)  # type: ignore[arg-type]
     assert whatif(tuned, lr=["0.0001@1"])["same"] is False
+
+
+def test_the_command_says_what_changed(tmp_path: Path, underhood: Callable[..., Outcome]) -> None:
+    train("digits", model="linear", epochs=1, report=False, out=tmp_path / "run")
+    outcome = underhood("whatif", tmp_path / "run", "--lr", "0.5@3", "--without", "1/1.png", "--json")
+    assert outcome.code == 0
+    assert outcome.json["interventions"][-1] == {"step": 3, "what": "lr", "from": "0.01", "to": "0.5"}
+    assert outcome.json["same"] is False
+    assert underhood("whatif", tmp_path / "run", "--lr", "fast").err.count("\n") == 1

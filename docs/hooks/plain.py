@@ -212,12 +212,6 @@ def _json(node: Element, _: str, __: str) -> str:
     return _preformatted(as_python(node.given("json-data")))
 
 
-def _widget(node: Element) -> str:
-    """What there is to do with one of the course's widgets."""
-    sheet = "png" in str(node.given("initial-value"))
-    return "a sheet to draw on: draw" if sheet else "a panel on which a training can be watched: watch it"
-
-
 def _unknown(node: Element, inside: str, _: str) -> str:
     """Any other element: a note in its place, and a line in the build's log."""
     log.info(f"<{node.tag}> has no plain form: the page shows a note in its place")
@@ -239,7 +233,7 @@ MARIMO: dict[str, Callable[[Element, str, str], str]] = {
     "slider": _slider,
     "multiselect": _choice,
     "radio": _choice,
-    "anywidget": lambda node, _, __: _control(node, "", _widget(node)),
+    "anywidget": lambda node, _, __: _control(node, "", "a sheet to draw on, or a panel to watch: use it"),
     "text": lambda node, _, __: _control(node, "", "a line to type into: type"),
     "file": lambda node, _, __: _control(node, "", "a file of your own: choose it"),
     "waits": _waits,

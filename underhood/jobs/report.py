@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from underhood.preparation.files import expanduser
+from underhood.runs.interventions import read_interventions
 from underhood.training import Reporter
 from underhood.training.learning_curve import CURVE_FILE, complete_curve
 from underhood.training.record import load_finished, recorded_threads
@@ -44,6 +45,6 @@ def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> 
     run, config, data = load_finished(folder, reporter)
     if not (folder / OOD_FILE).exists():
         write_ood(folder, count_ood(run, data.dataset.name, other_data_sets))
-    if not (folder / CURVE_FILE).exists():
+    if not (folder / CURVE_FILE).exists() and not read_interventions(folder):
         complete_curve(run, data, config, recorded_threads(folder), reporter)
     return write_report(folder, data.dataset)

@@ -250,10 +250,10 @@ def _write_record(folder: Path, config: TrainConfig, setup: Setup, candidates: l
         | {"device": device}
         | ({"pretrained": setup.published} if setup.published else {})
     )
+    if setup.interventions:  # before config.json, from which a killed run starts again
+        write_interventions(folder, setup.interventions)
     write_record(folder, stored, environment(device, learn.processes.world_size), setup.loaded)
     write_candidates(folder, candidates, len(setup.loaded.dataset.train))
-    if setup.interventions:
-        write_interventions(folder, setup.interventions)
     if label_issues := cached_label_issues(stored["data"]):
         write_label_issues(folder / "suspects.csv", label_issues)
     if setup.recipe.augmentation:
@@ -280,7 +280,8 @@ def _finish(
             from underhood.runs.checkpoint import load_run
 
             write_ood(folder, count_ood(load_run(folder), setup.loaded.dataset.name))
-            write_curve(folder, setup, config, result["valid_accuracy"], log.reporter)
+            if not read_interventions(folder):  # which a curve of other sizes cannot repeat
+                write_curve(folder, setup, config, result["valid_accuracy"], log.reporter)
             result["report"] = str(write_report(folder, setup.loaded.dataset))
         log.write(f"everything took {time.perf_counter() - started:.1f} s")
     return result
