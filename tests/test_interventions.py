@@ -127,7 +127,7 @@ def test_a_run_that_was_killed_after_it_was_stopped_is_resumed_to_the_same_end(
     assert same_bytes(tmp_path / "whole", tmp_path / "broken")
 
 
-@pytest.mark.parametrize("row", ["1,lr,0.1,nan", "x,lr,1,2", "1,boil,1,2", "-1,lr,1,2", "1,lr"])
+@pytest.mark.parametrize("row", ["1,lr,0.1,nan", "x,lr,1,2", "1,boil,1,2", "-1,lr,1,2", "1,lr", "9,stop,1e3,9"])
 def test_damaged_interventions_are_an_error_of_one_line(tmp_path: Path, row: str) -> None:
     (tmp_path / "interventions.csv").write_text(f"step,what,from,to\n{row}\n")
     with pytest.raises(RunError, match=r"interventions\.csv is damaged") as error:

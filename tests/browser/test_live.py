@@ -51,7 +51,7 @@ def opened(browser: Browser, address: str, screen: str = "desk") -> Iterator[Pag
 
 @contextmanager
 def paused_training(out: Path) -> Iterator[str]:
-    """The address of a training's page, paused after its first step. It is stopped at the end."""
+    """The address of a training's page, paused before its first step. It is stopped at the end."""
     with live_page(port=0, browser=False, reporter=(log := Address())) as watcher:
         watcher.hub.ask({"action": "pause", "value": None})
         options: dict[str, Any] = {"model": "conv", "schedule": "flat", "epochs": 30, "report": False}
@@ -76,13 +76,13 @@ def test_a_training_is_watched_paused_stepped_steered_and_stopped(browser: Brows
     with paused_training(tmp_path / "run") as address, opened(browser, address) as page:
         where = page.locator("#where")
         expect(page.locator("#mode")).to_have_text("paused")
-        expect(where).to_have_attribute("data-step", "1")
+        expect(where).to_have_attribute("data-step", "0")
         expect(page.locator(".images button")).to_have_count(24)
         page.wait_for_timeout(600)
-        expect(where).to_have_attribute("data-step", "1")  # pause stops the steps
+        expect(where).to_have_attribute("data-step", "0")  # pause stops the steps
         before = bars(page)
         page.click("#step")
-        expect(where).to_have_attribute("data-step", "2")  # one step takes one
+        expect(where).to_have_attribute("data-step", "1")  # one step takes one
         page.click("#epoch")
         step = 12
         expect(where).to_have_attribute("data-step", str(step))  # one epoch ends with it
@@ -95,11 +95,13 @@ def test_a_training_is_watched_paused_stepped_steered_and_stopped(browser: Brows
         for _ in range(20):
             page.keyboard.press("ArrowLeft")  # by keyboard: each press is a twentieth of a factor of ten
         expect(page.locator("#message")).to_contain_text("From the next step on")
+        expect(page.locator("#lrnow")).to_have_text("0.01 ÷ 2.5 = 0.004")
         page.wait_for_timeout(900)
         page.click("#step")
         expect(where).to_have_attribute("data-step", str(step + 1))
         assert curve.get_attribute("d") != drawn  # the curve moves
-        expect(page.locator("#lrnow")).to_have_text("0.004")
+        expect(page.locator("#lrnow")).to_have_text("0.01 ÷ 2.5 = 0.004")
+        expect(page.locator("section[aria-label='Loss'] .marked")).to_have_text("lr 0.004")  # where it was changed
         page.once("dialog", lambda dialog: dialog.accept())
         page.click("#stop")
         expect(page.locator("#mode")).to_have_text("over")
@@ -139,6 +141,8 @@ def test_the_live_page_can_be_used_by_everybody(browser: Browser, tmp_path: Path
         expect(page.locator("section[aria-label='Accuracy'] path")).to_have_count(1)
         page.locator(".images button").nth(3).focus()
         page.keyboard.press("Enter")  # its feature maps
+        page.keyboard.press("s")  # one step, wherever the focus is
+        expect(page.locator("#where")).to_have_attribute("data-step", "13")
         expect(page.locator(".images button[aria-pressed='true']")).to_have_count(1)
         assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen]["viewport"]["width"]
         screenshot(page, f"live {screen}")
@@ -169,12 +173,14 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_training_is_replayed(browser: Browser, replayed: str, screen: str) -> None:
     with opened(browser, replayed, screen) as page:
         expect(page.locator("#table")).to_be_visible()
-        expect(page.locator("#a")).to_have_attribute("data-step", "36")
-        at_the_end = bars(page)
-        page.fill("#stepa", "0")
         expect(page.locator("#a")).to_have_attribute("data-step", "0")
         expect(page.locator("#nowa")).to_contain_text("0 of")
-        assert bars(page) != at_the_end
+        at_the_start = bars(page)
+        page.fill("#stepa", page.locator("#stepa").get_attribute("max") or "")
+        expect(page.locator("#a")).to_have_attribute("data-step", "36")
+        assert bars(page) != at_the_start
+        page.fill("#stepa", "0")
+        expect(page.locator("#a")).to_have_attribute("data-step", "0")
         page.check("#compare")
         page.fill("#stepb", page.locator("#stepb").get_attribute("max") or "")
         expect(page.locator("#b")).to_have_attribute("data-step", "36")

@@ -24,7 +24,8 @@ Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Of the page. Default: the first free one from 8001; 0: any.")
 ]
 Token = Annotated[
-    str | None, typer.Option(help="Who has it may steer. Made and printed where other machines can reach the page.")
+    str | None,
+    typer.Option(help="The secret that allows steering. By default one is made where --host lets other machines in."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]

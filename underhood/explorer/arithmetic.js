@@ -15,7 +15,7 @@ const ARITHMETIC = {
     const chosen = view.channel ?? strongest, { patch, kernel, products, sum } = patches[chosen];
     const from = many ? `${mapName(x, chosen)} of the layer above` : "the layer above", [, , high, wide] = layer.weightShape;
     const terms = el("div", { className: "terms" },
-      patchOnMap(x, layer, unit, chosen, from), numberTable(patch, wide, "patch"), sign("×"), numberTable(kernel, wide, "kernel"),
+      patchOnMap(x, layer, unit, chosen, from), numberTable(patch, wide, "patch", largest(x.data) || 1), sign("×"), numberTable(kernel, wide, "kernel"),
       sign("="), numberTable(products, wide, `products, together ${signed(sum)}`));
     if (!many) return [terms, total(`The sum of the ${high * wide} products${bias ? ` and the bias ${signed(bias)}` : ""} is `, at(out, unit))];
     return [terms, shareButtons(view, patches.map((one) => one.sum), x, chosen),

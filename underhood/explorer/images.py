@@ -24,7 +24,7 @@ def sprite(pixels: np.ndarray, budget: int) -> dict[str, Any]:
 
     budget: characters of the address
     """
-    count = len(pixels)
+    count = min(len(pixels), max(1, 30 * budget // max(1, pixels[:1].size)))  # a PNG is hardly ever a thirtieth of it
     while count:
         content = encode_png(_grid(pixels[:count]), 9)
         length = 4 * math.ceil(len(content) / 3) + 22

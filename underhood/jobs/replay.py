@@ -34,9 +34,9 @@ def replay(
     shown, stop = Replay(loaded, snapshots, data.dataset.valid), threading.Event()
     predicting = threading.Thread(target=shown.predict_all, args=(stop,), daemon=True)
     with served_page(make_replay_app(shown), host, port) as address:
+        predicting.start()
         try:
             with suppress(KeyboardInterrupt):
-                predicting.start()
                 reporter.log(f"{address}  (the training of {folder} again; Ctrl-C stops the server)")
                 if browser:
                     webbrowser.open(address)

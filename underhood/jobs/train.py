@@ -91,7 +91,7 @@ def train(
         reporter = _reporter_here(reporter, processes)
         started_before = processes.restartable and place is not None and (place / "config.json").exists()
         if place is not None and processes.broadcast(started_before):  # torchrun has started the processes again
-            return _resume(place, processes, reporter, started, config)
+            return _resume(place, processes, reporter, started, config, watcher)
         log = RunLog(reporter)
         if processes.is_main:  # refuse before the work, not after
             require_tracker(config.track)

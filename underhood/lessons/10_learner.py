@@ -357,8 +357,8 @@ def _():
 
     A table says how it ended, not how it went. `fit` takes a function, `on_step`, and calls it with the learner and the
     step after each step. You could print the loss in it. `LivePanel` is such a function, and it draws: the loss as it
-    falls, two dozen validation images with their probabilities, how often each class is taken for which, and the
-    weights, one for each pixel, as an image.
+    falls, two dozen validation images with their probabilities, the confusion matrix, and the weights, one for each
+    pixel, as an image.
     """)
     return
 

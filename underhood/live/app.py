@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from underhood.display.pages import read_page
-from underhood.live.hub import NOTHING, Hub
+from underhood.live.hub import NOTHING, Hub, as_json
 from underhood.training.config import MAX_LR
 
 PAGE = Path(__file__).parent / "page" / "live.html"
@@ -42,7 +42,11 @@ def make_app(hub: Hub) -> FastAPI:
 
     @app.get("/api/events")
     async def _events(request: Request, token: str = "") -> Response:
-        if request.headers.get("sec-fetch-site") == "cross-site":  # a foreign page must not come first, and steer
+        site = request.headers.get("sec-fetch-site", "none")
+        if site not in (
+            "same-origin",
+            "none",
+        ):  # another page must not come first: it would keep everybody from steering
             return JSONResponse({"detail": "requests from pages of other origins are refused"}, 403)
         return StreamingResponse(_stream(hub, request, token), 200, {"Cache-Control": "no-store"}, "text/event-stream")
 
@@ -76,14 +80,15 @@ def _wrong_value(control: Control) -> str:
 
 async def _stream(hub: Hub, request: Request, token: str) -> AsyncIterator[str]:
     """A reader's events, until the training ends or the reader is gone."""
-    key, cursor, silent, told = hub.join(), NOTHING, 0.0, None
+    key, cursor, silent, before = hub.join(), NOTHING, 0.0, None
+    own = token if hub.token else key
     try:
         while True:
-            steers = hub.steers(token or key)
+            steers = hub.steers(own)
             text, cursor = hub.news(cursor)
-            if steers != told:
-                told = steers
-                text = f'event: you\ndata: {{"key":"{key}","steers":{str(steers).lower()}}}\n\n' + text
+            if steers != before:
+                text = f"event: you\ndata: {as_json({'key': own, 'steers': steers})}\n\n{text}"
+            before = steers
             silent = 0.0 if text else silent + POLL
             if text:
                 yield text

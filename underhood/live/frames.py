@@ -1,6 +1,7 @@
 """What is shown of a network at one step: probabilities of some images, weights, feature maps of one image."""
 
 import base64
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def frame(
 
 
 def _record(layers: list[dict[str, Any]], name: str, layer: nn.Module, _: Any, output: Tensor) -> None:
-    """Note a layer's output for the first image, and which of its units are dead: never above 0 for any image."""
+    """Note a layer's output for the first image, and how many units are dead: above 0 for none of these images."""
     if any(one["name"] == name for one in layers):  # a model that evaluates the mirror image, too
         return
     first = output[0]
@@ -135,7 +136,7 @@ def _record(layers: list[dict[str, Any]], name: str, layer: nn.Module, _: Any, o
 def _statistics(row: list[float] | None) -> dict[str, float]:
     """A layer's statistics by name, without those that there are not."""
     named = zip(LAYER_COLUMNS[1:], (row or [])[1:], strict=False)
-    return {name: float(f"{value:.4g}") for name, value in named if value == value}
+    return {name: float(f"{value:.4g}") for name, value in named if math.isfinite(value)}
 
 
 def describe(layer: nn.Module) -> str:

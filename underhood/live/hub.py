@@ -30,7 +30,9 @@ class Hub:
         self._readers: dict[str, None] = {}  # their keys, in the order in which they came
         self._latest: dict[str, tuple[int, str]] = {}  # kind → version, JSON
         self._points: list[list[float]] = []  # of the curve: step, loss, lr
-        self._stride, self._waiting, self._generation = 1, [], 0  # type: int, list[list[float]], int
+        self.stride = 1  # steps of a point
+        self._waiting: list[list[float]] = []  # points of steps that are fewer
+        self._generation = 0  # of the curve: raised where points become fewer
 
     def emit(self, kind: str, content: dict[str, Any]) -> None:
         """Publish an event: the curve's points are added, everything else replaces what was there of its kind."""
@@ -47,14 +49,13 @@ class Hub:
     def _add(self, points: list[list[float]]) -> None:
         """Add points, as means of ``stride`` steps; where there are too many, the stride doubles."""
         self._waiting += points
-        while len(self._waiting) >= self._stride:
-            block, self._waiting = self._waiting[: self._stride], self._waiting[self._stride :]
-            loss = sum(point[1] for point in block) / len(block)
-            self._points.append([block[-1][0], float(f"{loss:.5g}"), block[-1][2]])
-        if len(self._points) >= MOST_POINTS:
-            pairs = zip(self._points[::2], self._points[1::2], strict=False)
-            self._points = [[b[0], float(f"{(a[1] + b[1]) / 2:.5g}"), b[2]] for a, b in pairs]
-            self._stride, self._generation = 2 * self._stride, self._generation + 1
+        whole = len(self._waiting) // self.stride * self.stride
+        for at in range(0, whole, self.stride):
+            self._points.append(_mean(self._waiting[at : at + self.stride]))
+        del self._waiting[:whole]
+        while len(self._points) >= MOST_POINTS:
+            self._points = [_mean(self._points[at : at + 2]) for at in range(0, len(self._points), 2)]
+            self.stride, self._generation = 2 * self.stride, self._generation + 1
 
     def news(self, cursor: Cursor) -> tuple[str, Cursor]:
         """What is new since a cursor, as server-sent events, and the next cursor."""
@@ -100,7 +101,7 @@ class Hub:
         return len(self._readers)
 
     def steers(self, key: str) -> bool:
-        """Whether a reader's requests are done: with a token, of those who know it; else of the first one."""
+        """Whether the requests of this key are done: the token, where there is one; else the first reader's."""
         if self.token is not None:
             return secrets.compare_digest(key.encode(), self.token.encode())
         with self.changed:
@@ -114,6 +115,12 @@ class Hub:
             self.requests.append(request)
             self.changed.notify_all()
             return True
+
+
+def _mean(points: list[list[float]]) -> list[float]:
+    """Points of the curve as one: the last one's step and learning rate, the mean of the losses."""
+    loss = sum(point[1] for point in points) / len(points)
+    return [points[-1][0], float(f"{loss:.5g}"), points[-1][2]]
 
 
 def as_json(content: Any) -> str:

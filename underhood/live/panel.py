@@ -40,11 +40,13 @@ class LivePanel:
             return
         self._view.after_step(step.number, step.epoch_end)
         if step.epoch_end:
-            self._view.end_epoch(step.number)
+            self._view.end_epoch(step.number, last=step.number == step.total)
         if step.number == step.total:
             self._view.__exit__()
 
     def _start(self, learn: "Learner", step: "Step") -> None:
+        if self._view is not None:  # of a training that was interrupted
+            self._view.__exit__()
         self._view = None
         self.widget = make_widget()
         if self.widget is None:

@@ -14,8 +14,10 @@ from underhood.core.errors import RunError
 from underhood.core.images import Images
 from underhood.display.pages import read_page
 from underhood.live.frames import WATCHED, Subject, confusion, frame, spread_over_classes
-from underhood.runs import read_rows
+from underhood.live.hub import as_json
+from underhood.runs import read_json, read_rows
 from underhood.runs.checkpoint import Run
+from underhood.runs.folder import read_config
 from underhood.runs.snapshots import Snapshots
 
 PAGE = Path(__file__).parent / "page" / "replay.html"
@@ -85,6 +87,8 @@ class Replay:
     def facts(self) -> dict[str, Any]:
         """What the page needs to know at first."""
         folder = self.run.path
+        batch, counts = read_config(folder).get("batch_size"), read_json(folder, "data.json").get("counts", {})
+        images = sum(counts.get("train", {}).values())
         steps = _numbers(folder / "steps.csv")
         metrics = _numbers(folder / "metrics.csv")
         columns = [name for name in (metrics[0] if metrics else {}) if name != "epoch"]
@@ -97,12 +101,17 @@ class Replay:
             "labels": self.images.labels.tolist(),
             "images": len(self.images),
             "total": total,
-            "epoch_steps": max(1, -(-total // max(1, len(metrics)))),
+            "epoch_steps": max(1, -(-images // batch)) if isinstance(batch, int) and batch > 0 else total,
             "steps": list(self.snapshots.steps),
             "watched": spread_over_classes(self.images.labels, WATCHED),
             "points": [[row["step"], row["train_loss"], row["lr"]] for row in shown],
             "epochs": {"columns": columns, "first": 0, "rows": [[row[name] for name in columns] for row in metrics]},
         }
+
+
+def _json(content: dict[str, Any]) -> Response:
+    """A response in ASCII: names of files may be no text in UTF-8."""
+    return Response(as_json(content), media_type="application/json")
 
 
 def _numbers(path: Path) -> list[dict[str, float]]:
@@ -126,17 +135,17 @@ def make_replay_app(replay: Replay) -> FastAPI:
 
     @app.get("/api/replay")
     async def _facts() -> Response:
-        return JSONResponse(facts)
+        return _json(facts)
 
     @app.get("/api/learned")
     async def _learned() -> Response:
-        return JSONResponse(await asyncio.to_thread(replay.learned))
+        return _json(await asyncio.to_thread(replay.learned))
 
     @app.get("/api/image/{row}")
     async def _image(row: int) -> Response:
         if not 0 <= row < count:
             return JSONResponse({"detail": f"there are {count} images"}, 404)
-        return JSONResponse({"image": replay.subject.image(row)})
+        return _json({"image": replay.subject.image(row)})
 
     @app.get("/api/frame/{number}")
     async def _frame(number: int, chosen: int = 0, watched: str = "") -> Response:
@@ -146,6 +155,6 @@ def make_replay_app(replay: Replay) -> FastAPI:
             rows = []
         if not 0 <= number < len(replay.snapshots) or not rows or not all(0 <= row < count for row in (chosen, *rows)):
             return JSONResponse({"detail": "there is no such snapshot or image"}, 404)
-        return JSONResponse(await asyncio.to_thread(replay.frame, number, chosen, rows[:WATCHED]))
+        return _json(await asyncio.to_thread(replay.frame, number, chosen, rows[:WATCHED]))
 
     return app

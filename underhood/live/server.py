@@ -1,12 +1,15 @@
 """``train --live``: a page on which a training happens, and from which it is paused, steered and stopped."""
 
+import errno
+import os
 import secrets
 import socket
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from underhood.core.errors import UnderhoodError
 from underhood.live.app import make_app
@@ -39,13 +42,12 @@ class LivePage(Watcher):
     def __init__(self, hub: Hub, wait: float = 0.0):
         self.hub, self._wait_for_page = hub, wait
         self._mode = "run"  # run, pause; step and epoch: run until then, and pause
-        self._paused = 0.0  # seconds, of all the time
+        self._paused = self._waited = 0.0  # seconds, of all the time and since the last call of ``waited``
+        self._since = 0.0  # by ``time.monotonic``: when it began to wait; 0 while it does not
 
     @contextmanager
     def watch(self, setup: "Setup", steering: "Steering", stop: "StopFlag") -> Iterator[None]:
-        """Within, a training runs. Tells the page when it ends, and how. Raises UnderhoodError under torchrun."""
-        if setup.processes.world_size > 1:
-            raise UnderhoodError("--live watches a training in one process: leave torchrun out")
+        """Within, a training runs. Tells the page when it ends, and how."""
         learn = setup.learn
         self._steering, self._stop, self._learn = steering, stop, learn
         self._total = setup.recipe.epochs * len(learn.dls.train)
@@ -53,13 +55,15 @@ class LivePage(Watcher):
         name = f"{setup.recipe.model} on {setup.loaded.dataset.name}"
         self._run = str(steering.folder or "")
         with TrainingView(learn, self.hub.emit, setup.loaded.dataset.valid, setup.layer_stats) as self._view:
-            self._view.start(self._total, title=name, run=self._run, replay=False)
+            self._view.start(self._total, title=name, run=self._run)
             self._tell()
             self._wait_for_reader()
+            if self.hub.requests:  # a training can be paused before its first step
+                self._obey(learn.global_step, waits=True)
             try:
                 yield
             except BaseException as error:
-                self._end(f"The training has ended: {error or type(error).__name__}.")
+                self._end(f"The training has ended: {str(error) or type(error).__name__}.")
                 raise
         self._end("The training is over. The model is measured now, and its report written.")
 
@@ -76,11 +80,11 @@ class LivePage(Watcher):
     def on_epoch_end(self, epoch: "Epoch") -> None:  # noqa: ARG002 (the recorder has it)
         """Show the epoch; do what was asked for; wait while the training is paused."""
         number = self._learn.global_step
-        self._view.end_epoch(number)
+        self._view.end_epoch(number, last=self._over(number))
         if self._mode in ("step", "epoch"):
             self._mode = "pause"
         self._tell(number)
-        if (self.hub.requests or self._mode == "pause") and not self._steering.ends_at(number):
+        if (self.hub.requests or self._mode == "pause") and not self._over(number):
             self._obey(number, waits=True)
 
     def _wait_for_reader(self) -> None:
@@ -91,17 +95,17 @@ class LivePage(Watcher):
 
     def _obey(self, number: int, waits: bool) -> None:
         """Do what was asked for and, while the training is paused, wait for more. number: steps so far."""
-        began = last_seen = time.monotonic()
+        began = last_seen = self._since = time.monotonic()
         shown = False
         while True:
-            while self.hub.requests:
+            while self.hub.requests and not self._over(number):
                 self._do(self.hub.requests.popleft(), number)
                 shown = False
             if self._mode != "pause" or not waits or self._over(number):
                 break
             if not shown:
                 self._view.emit_curve(number)
-                self._view.look(number)
+                self._view.look_closely(number)
                 self._tell(number)
                 shown = True
             last_seen = time.monotonic() if self.hub.readers() else last_seen
@@ -111,33 +115,42 @@ class LivePage(Watcher):
             with self.hub.changed:
                 if not self.hub.requests:
                     self.hub.changed.wait(0.2)
-        self._paused += time.monotonic() - began
+        waited, self._since = time.monotonic() - began, 0.0
+        self._paused, self._waited = self._paused + waited, self._waited + waited
         self._tell(number)
 
+    def waited(self) -> float:
+        """Seconds that the training has waited for this page since the last call."""
+        waited, self._waited = self._waited, 0.0
+        return waited
+
     def _over(self, number: int) -> bool:
-        """Whether the training ends after this step: by hand, or by a signal."""
-        return self._steering.ends_at(number) or self._stop.signal is not None
+        """Whether the training ends after this step: it is the last one, or it ends by hand, or by a signal."""
+        return number == self._total or self._steering.ends_at(number) or self._stop.signal is not None
 
     def _do(self, request: dict[str, Any], number: int) -> None:
         action, value = request["action"], request["value"]
         if action == "lr":
-            self._steering.set_lr(value, number)
+            if value != self._steering.lr_at(number + 1):
+                self._steering.set_lr(value, number)
         elif action == "image":
             self._view.choose(int(value))
         elif action == "stop":
-            self._steering.stop(number, self._total)
+            self._steering.stop(max(1, number), self._total)  # at least one step is taken
         else:
             self._mode = {"pause": "pause", "resume": "run"}.get(action, action)
 
     def _tell(self, number: int | None = None) -> None:
         """Publish where the training is."""
         number = self._learn.global_step if number is None else number
-        busy = max(1e-9, time.monotonic() - self._started - self._paused)
+        waiting = time.monotonic() - self._since if self._since else 0.0
+        busy = max(1e-9, time.monotonic() - self._started - self._paused - waiting)
         done = number - self._first
         left = busy / done * (self._total - number) if done else None
         lr = self._steering.lr_at(number + 1)
         self.hub.emit("state", {
             "step": number, "mode": self._mode, "lr": lr, "started_lr": self._steering.lr_at(0),
+            "changes": [[one.step, float(one.after)] for one in self._steering.interventions if one.what == "lr"][-50:],
             "images_per_second": round(self._images / busy), "seconds_left": left and round(left, 1),
         })  # fmt: skip
 
@@ -156,18 +169,27 @@ def live_page(
 
     host, port: the address to listen on; by default this machine alone, and the first free port from 8001
     token: who has it steers; needed for other hosts, where one is made and logged. Without one the first reader steers
-    browser: open the page, and wait for it a few seconds. Raises UnderhoodError where the address cannot be used.
+    browser: open the page, and wait for it a few seconds
+    Raises UnderhoodError where the address cannot be used, and under torchrun with several processes.
     """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UnderhoodError("--live watches a training in one process: leave torchrun out")
     hub = Hub(token or (None if host in LOOPBACK else secrets.token_urlsafe(12)))
     with served_page(make_app(hub), host, port) as address:
         log = (reporter or Reporter()).log
-        ask = f"/?token={hub.token}" if hub.token else ""
+        ask = f"/?token={quote(hub.token, safe='')}" if hub.token else ""
         log(f"live: {address}{ask}" + (f"  (others watch at {address} and cannot change anything)" if ask else ""))
         opened = browser and webbrowser.open(address + ask)
         hub.emit("waiting", {"text": "The images are read and, where it is open, the model is chosen. Then it trains."})
+        text = "There was nothing to train."
         try:
             yield LivePage(hub, FIRST_READER if opened else 0.0)
+        except BaseException as error:
+            text = f"There is no training: {str(error) or type(error).__name__}."
+            raise
         finally:
+            if not hub.ended:
+                hub.emit("end", {"text": text, "run": ""})
             _say_goodbye(hub)
 
 
@@ -189,10 +211,11 @@ def served_page(app: "FastAPI", host: str, port: int | None) -> Iterator[str]:
 def listen_near(host: str, port: int | None) -> socket.socket:
     """A listening socket. port: None for the first free one from ``PORT``. Raises UnderhoodError."""
     for number in range(PORT, PORT + 50):
-        if port is not None:
-            return listen(host, port)
-        with suppress(UnderhoodError):
-            return listen(host, number)
+        try:
+            return listen(host, number if port is None else port)
+        except UnderhoodError as error:
+            if port is not None or os.strerror(errno.EADDRINUSE) not in str(error):
+                raise
     return listen(host, 0)
 
 

@@ -51,7 +51,8 @@ def read_interventions(folder: Path) -> list[Intervention]:
         rows = read_rows(path, INTERVENTION_COLUMNS)
         found = [Intervention(int(row["step"]), row["what"], row["from"], row["to"]) for row in rows]
         for one in found:
-            numbers = [float(one.before), float(one.after)] if one.what in ("lr", "stop") else [1.0]
+            kind = {"lr": float, "stop": int}.get(one.what)
+            numbers = [kind(one.before), kind(one.after)] if kind else [1.0]
             if one.what not in KINDS or one.step < 0 or not all(0 < value < math.inf for value in numbers):
                 raise ValueError(f"a row cannot be read: {','.join(map(str, one))}")
     except ValueError as error:

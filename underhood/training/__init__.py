@@ -51,6 +51,10 @@ class Watcher:
         """Within, a training runs."""
         yield
 
+    def waited(self) -> float:
+        """Seconds that the training has waited for this watcher since the last call: it was paused."""
+        return 0.0
+
     def after_step(self, step: "Step") -> None:
         """A step was taken. The training waits until this returns."""
 

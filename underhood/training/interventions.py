@@ -71,18 +71,22 @@ class Steering:
             write_interventions(self.folder, self.interventions)
 
 
-def end_epoch(learn: "Learner") -> "Epoch":
-    """``learn.end_epoch()``. Where the training was stopped by hand, the epoch under way ends after its last step."""
+def end_epoch(learn: "Learner", seconds: float, waited: float) -> "Epoch":
+    """``learn.end_epoch()``. Where the training was stopped by hand, the epoch under way ends after its last step.
+
+    seconds: since it has begun; waited: how many of them the training was paused, which do not count
+    """
     done = learn.global_step % len(learn.dls.train)
     if not done:
-        return learn.end_epoch()
+        epoch = learn.end_epoch()
+        return epoch._replace(seconds=max(0.0, epoch.seconds - waited))
     learn.state_dict()  # raises DivergedError where a loss is NaN or infinite
     losses = learn.epoch_losses[:done].tolist()
     learn.recorder.losses += losses
     train_loss, (valid_loss, *values) = float(np.average(losses, weights=learn.batch_sizes)), learn.validate()
     learn.recorder.values.append([train_loss, valid_loss, *values])
     metrics = dict(zip(learn.recorder.metric_names, values, strict=True))
-    return Epoch(learn.global_step // len(learn.dls.train), train_loss, valid_loss, metrics, 0.0)
+    return Epoch(learn.global_step // len(learn.dls.train), train_loss, valid_loss, metrics, seconds - waited)
 
 
 def intervene(setup: "Setup", interventions: Sequence[Intervention]) -> None:

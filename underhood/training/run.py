@@ -92,7 +92,7 @@ def fit(
                 tracker.on_step(step)
             watcher.after_step(step)  # a live page: it shows the step, and waits where it is paused
             if step.epoch_end or steering.ends_at(step.number):
-                epoch = end_epoch(learn)  # validate, and add a row
+                epoch = end_epoch(learn, checkpoint.epoch_seconds(), watcher.waited())  # validate, and add a row
                 reporter.on_epoch_end(epoch)
                 log.write(f"epoch {epoch.epoch} took {epoch.seconds:.2f} s of training")
                 checkpoint.end_epoch(epoch.seconds)
@@ -124,6 +124,10 @@ class Checkpoint:
         self._folder, self._setup, self._save_every = folder, setup, save_every
         self._started = self._last = self._epoch_started = time.monotonic()
         self._cost = self._spent = 0.0  # seconds: to save a state, to save all of them
+
+    def epoch_seconds(self) -> float:
+        """Seconds since the epoch under way has begun."""
+        return time.monotonic() - self._epoch_started
 
     def end_epoch(self, seconds: float) -> None:
         """Count an epoch's seconds of training."""

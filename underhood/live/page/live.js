@@ -6,12 +6,14 @@ let me = { key: "", steers: false }, facts = null, state = null, ended = false, 
 
 const panel = createPanel($("panel"), { choose: index => control("image", index) });
 
-async function control(action, value = null) {
+async function control(action, value = null, done = "") {  // done: what to say when the server has accepted it
   if (ended) return;
   if (!me.steers) { say("You watch: somebody else steers."); return; }
   try {
-    const response = await fetch("api/control", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ action, value, key: token || me.key }) });
-    if (!response.ok) { const detail = (await response.json()).detail; say(typeof detail === "string" ? detail : "The request was refused."); }
+    const response = await fetch("api/control", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ action, value, key: me.key }) });
+    if (response.ok) { say(done); return; }
+    const detail = (await response.json()).detail;
+    say(typeof detail === "string" ? detail : "The request was refused.");
   } catch { say("The training does not answer."); }
 }
 
@@ -30,31 +32,50 @@ function showState() {
   $("mode").className = ended || paused ? "badge" : "badge on";
   setText($("pause"), paused ? "Resume" : "Pause");
   for (const id of ["pause", "step", "epoch", "stop", "lr"]) $(id).disabled = ended || !me.steers;
-  if (!dial && state.lr) showDial(state.lr);
+  if (!dial && state.lr) { $("lr").value = Math.round(50 * Math.log10(state.lr / state.started_lr)); showDial(state.lr); }
+  panel.handle("marks", { marks: (state.changes || []).map(([step, lr]) => ({ step: step - 1, text: `lr ${short(lr)}` })) });
+  panel.handle("zoom", { close: !ended && ["pause", "step"].includes(state.mode) });
 }
 
 // The dial: a hundredth to a hundred times of the learning rate that the training started with.
-function toDial(lr) { return 50 * Math.log10(lr / state.started_lr); }
-function fromDial(position) { return +(state.started_lr * 10 ** (position / 50)).toPrecision(2); }
-function showDial(lr) { $("lr").value = toDial(lr); $("lr").setAttribute("aria-valuetext", short(lr)); setText($("lrnow"), short(lr)); }
-$("lr").addEventListener("input", () => { dial = fromDial($("lr").value); showDial(dial); });
-$("lr").addEventListener("change", () => { const asked = fromDial($("lr").value); control("lr", asked); say(`From the next step on, the highest learning rate is ${short(asked)}.`); setTimeout(() => { dial = null; }, 600); });
+function fromDial() { return +(state.started_lr * 10 ** ($("lr").value / 50)).toPrecision(2); }
+function showDial(lr) {
+  const times = lr / state.started_lr, factor = times >= 1 ? `× ${short(+times.toPrecision(2))}` : `÷ ${short(+(1 / times).toPrecision(2))}`;
+  const text = Math.abs(times - 1) < .01 ? short(lr) : `${short(state.started_lr)} ${factor} = ${short(lr)}`;
+  $("lr").setAttribute("aria-valuetext", text); setText($("lrnow"), text);
+}
+$("lr").addEventListener("input", () => { if (state) { dial = fromDial(); showDial(dial); } });
+$("lr").addEventListener("change", () => {
+  const asked = fromDial();
+  if (Math.abs(asked / state.lr - 1) > .001) control("lr", asked, `From the next step on, the highest learning rate is ${short(asked)}.`);
+  setTimeout(() => { dial = null; }, 600);
+});
 
-$("pause").addEventListener("click", () => control(state.mode === "pause" ? "resume" : "pause"));
+$("pause").addEventListener("click", () => {
+  if (state) control(state.mode === "pause" ? "resume" : "pause"); else control("pause", null, "The training is paused before its first step.");
+});
 $("step").addEventListener("click", () => control("step"));
 $("epoch").addEventListener("click", () => control("epoch"));
 $("stop").addEventListener("click", () => { if (confirm("Stop the training here, and keep the model as it is?")) control("stop"); });
 document.addEventListener("keydown", event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || ["BUTTON", "INPUT", "SELECT"].includes(event.target.tagName)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || (event.key === " " && event.target.tagName === "BUTTON")) return;
   const button = { " ": "pause", s: "step", e: "epoch" }[event.key];
   if (button) { event.preventDefault(); $(button).click(); }
 });
 
+document.addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); });  // by pointer: space pauses again
+
 const handlers = {
   waiting(event) { if (!facts) say(event.text); },
   start(event) { say(""); facts = event; document.title = event.title; setText($("title"), event.title); setText($("run"), event.run); },
-  state(event) { state = event; showState(); },
-  you(event) { me = event; setText($("role"), me.steers ? "You steer." : "You watch."); showState(); },
+  state(event) { if (state && event.step !== state.step) say(""); state = event; showState(); },
+  you(event) {
+    me = event;
+    setText($("role"), me.steers ? "You steer." : "You watch.");
+    $("controls").classList.toggle("watching", !me.steers);
+    for (const id of ["pause", "stop"]) $(id).disabled = !me.steers;
+    showState();
+  },
   end(event) { ended = true; state = state && { ...state, mode: "over" }; source.close(); say(event.run ? `${event.text} To see it again: underhood replay ${event.run}` : event.text); showState(); },
 };
 const source = new EventSource(`api/events?token=${encodeURIComponent(token)}`);

@@ -1,5 +1,5 @@
 // The panel: draws what the events of a training say. The live page, `replay` and the notebook widget share it.
-// Events: start, curve, epochs, images, frame, as view.py emits them; and mark, a step in the curves.
+// Events: start, curve, epochs, images, frame, as view.py emits them; marks, steps in the curves; zoom, to the last ones.
 "use strict";
 
 function element(name, attributes = {}, ...children) {
@@ -15,7 +15,7 @@ function element(name, attributes = {}, ...children) {
 
 function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
 function percent(value, digits = 1) { return `${(100 * value).toFixed(digits)} %`; }
-function short(value) { return value === 0 ? "0" : Math.abs(value) >= 1000 || Math.abs(value) < .001 ? value.toExponential(1) : String(+value.toPrecision(3)); }
+function short(value) { return value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-6 ? value.toExponential(1) : (+value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 }); }
 function grouped(value) { return Math.round(value).toLocaleString("en"); }
 
 // ---- numbers as images -------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ function drawMaps(box, packed, side) {  // packed: [maps, h, w] or [maps, c, h, 
   const { bytes, shape } = unpack(packed), [count, ...rest] = shape;
   const [channels, height, width] = rest.length === 3 ? rest : [1, ...rest], dark = isDark(box);
   while (box.children.length > count) box.lastChild.remove();
-  while (box.children.length < count) box.append(element("canvas", { "aria-hidden": "true" }));
+  while (box.children.length < count) box.append(element("canvas", { "aria-hidden": "true", "data-unit": box.children.length, title: `unit ${box.children.length + 1}` }));
   [...box.children].forEach((canvas, i) => {
     drawMap(canvas, bytes, i * channels * height * width, channels, height, width, dark);
     canvas.style.width = `${Math.round(side * Math.min(1, width / height))}px`;
@@ -63,7 +63,7 @@ function isDark(node) {
 
 // ---- curves ------------------------------------------------------------------------------------------------------
 
-const HEIGHT = 190, LEFT = 52, BOTTOM = 22, TOP = 8;
+const HEIGHT = 190, LEFT = 52, BOTTOM = 22, TOP = 8, ZOOM = 60;
 
 function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }]; axes: { x: [0, max], y: [min, max], xText }
   const [x0, x1] = axes.x, [y0, y1] = axes.y, WIDTH = Math.max(220, box.clientWidth || 560);  // text keeps its size
@@ -74,8 +74,12 @@ function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }
     drawing.append(element("line", { class: "axis", x1: LEFT, x2: WIDTH - 6, y1: y(value), y2: y(value) }));
     drawing.append(element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, axes.format(value)));
   }
-  for (const value of [x0, x1]) drawing.append(element("text", { x: x(value), y: HEIGHT - 5, "text-anchor": value === x0 ? "start" : "end" }, `${axes.xText} ${grouped(value)}`));
-  if (axes.mark) drawing.append(element("line", { class: "mark", x1: x(axes.mark), x2: x(axes.mark), y1: TOP, y2: HEIGHT - BOTTOM }));
+  for (const value of [Math.ceil(x0), x1]) drawing.append(element("text", { x: x(value), y: HEIGHT - 5, "text-anchor": value === x1 ? "end" : "start" }, `${axes.xText} ${grouped(value)}`));
+  for (const { step, text } of axes.marks || []) {  // dashed lines: a step that is shown, or a change by hand
+    if (step < x0 || step > x1) continue;
+    drawing.append(element("line", { class: "mark", x1: x(step), x2: x(step), y1: TOP, y2: HEIGHT - BOTTOM }));
+    if (text) drawing.append(element("text", { x: x(step) + 4, y: TOP + 10, class: "marked" }, text));
+  }
   for (const { points, kind, dots } of lines) {
     let pen = "M";  // NaN and infinity, null in the events, leave a gap
     const path = points.map(([px, py]) => {
@@ -94,24 +98,25 @@ function quantile(values, q) { const sorted = [...values].sort((a, b) => a - b);
 
 // ---- the panel ---------------------------------------------------------------------------------------------------
 
-// root: where to draw; choose: called with the index of an image that somebody clicks, or null where nobody may;
+// root: where to draw; choose: called with the index of an image that somebody clicks, or null where none can be chosen;
 // wrongFirst: the order of the images; curves, frames: which of the two parts to draw, the whole training or the network at a step
 function createPanel(root, { choose = null, curves = true, frames = true, wrongFirst = true } = {}) {
   const facts = { classes: [], total: 1, epochSteps: 1, labels: [], images: 0 };
-  let mark = null;
+  let marks = [], zoomed = false, asked = null;  // asked: what somebody has chosen with the button
   const points = [], epochs = { columns: [], rows: [], first: 0 };
   let images = {}, latest = null, drawn = false, scheduled = {};
   const box = name => element("div", { class: name });
   const lossBox = box("chart"), lrBox = box("chart"), accuracyBox = box("chart"), imagesBox = element("ul", { class: "images" });
   const confusionBox = element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Counts" }), weightsBox = box("maps"), layersBox = box("layers"), chosenBox = box("facts");
   const accuracyNow = element("div", { class: "number" }), accuracyText = element("p"), confusionText = element("p"), weightsText = element("p");
+  const zoomButton = element("button", { type: "button", class: "zoom", "aria-pressed": "false", onclick: () => { asked = !(asked ?? zoomed); drawCurves(); } }, `the last ${ZOOM} steps`);
   const section = (kind, title, ...inside) => element("section", { class: kind, "aria-label": title }, element("h2", {}, title), ...inside);
   const weightsSection = section("third", "Weights of the first layer", weightsText, weightsBox);
   const confusionSection = section("third", "Confusion matrix", confusionText, confusionBox);
   root.classList.add("panel");
   const curveSections = [
-    section("third", "Loss", element("div", { class: "legend" }, element("span", {}, element("i"), "each step, on its batch"), element("span", {}, element("i", { class: "warm" }), "each epoch, on the validation images")), lossBox),
-    section("third", "Learning rate", lrBox),
+    section("third", "Loss", element("div", { class: "legend" }, element("span", {}, element("i"), "each step, on its batch"), element("span", {}, element("i", { class: "warm" }), "each epoch, on the validation images"), zoomButton), lossBox),
+    section("third", "Learning rate: how far a step moves the weights", lrBox),
     section("third", "Accuracy", accuracyNow, accuracyText, accuracyBox),
   ];
   const frameSections = [
@@ -121,6 +126,11 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
   ];
   root.replaceChildren(...(curves ? curveSections : []), ...(frames ? frameSections : []));
 
+  root.addEventListener("pointerover", event => {  // the same unit in the weights and in every layer
+    const unit = event.target.dataset?.unit;
+    for (const canvas of root.querySelectorAll("canvas[data-unit]")) canvas.classList.toggle("same", unit !== undefined && canvas.dataset.unit === unit);
+  });
+
   function soon(name, draw) {  // at most once a frame of the screen
     if (scheduled[name]) return;
     scheduled[name] = true;
@@ -129,13 +139,16 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
 
   function drawCurves() {
     if (!points.length) return;
+    const close = asked ?? zoomed, last = points[points.length - 1][0], from = close ? Math.max(0, last - ZOOM) : 0;
+    zoomButton.setAttribute("aria-pressed", String(close));
+    const seen = points.filter(point => point[0] >= from);
     const valid = epochs.rows.map((row, i) => [(epochs.first + i + 1) * facts.epochSteps, row[1]]).filter(([step]) => step <= facts.total);
-    const losses = points.map(point => point[1]).filter(Number.isFinite);
-    const top = Math.max(quantile(losses, .98) || 0, ...valid.slice(-60).map(pair => pair[1])) * 1.05 || 1;
-    const steps = { x: [0, facts.total], xText: "step", format: short, mark };
-    chart(lossBox, `Loss by step: now ${losses.length ? short(losses[losses.length - 1]) : "not a number"}`, [{ points: points.map(p => [p[0], p[1]]), kind: "one" }, { points: valid, kind: "two", dots: true }], { ...steps, y: [0, top] });
-    const rates = points.map(point => point[2]), highest = rates.reduce((a, b) => Math.max(a, b), 0) || 1;
-    chart(lrBox, `Learning rate by step: now ${short(rates[rates.length - 1])}`, [{ points: points.map(p => [p[0], p[2]]), kind: "one" }], { ...steps, y: [0, highest * 1.05] });
+    const losses = seen.map(point => point[1]).filter(Number.isFinite), usual = quantile(losses, close ? 1 : .98) || 0;
+    const top = 1.05 * Math.max(usual, Math.min(3 * usual, ...[Math.max(...valid.map(pair => pair[1]))])) || 1;
+    const steps = { x: [from, close ? Math.max(last, from + 1) : facts.total], xText: "step", format: short, marks };
+    chart(lossBox, `Loss by step: now ${losses.length ? short(losses[losses.length - 1]) : "not a number"}`, [{ points: seen.map(p => [p[0], p[1]]), kind: "one" }, { points: valid.filter(([step]) => step >= from && step <= steps.x[1]), kind: "two", dots: true }], { ...steps, y: [0, top] });
+    const rates = seen.map(point => point[2]), highest = rates.reduce((a, b) => Math.max(a, b), 0) || 1;
+    chart(lrBox, `Learning rate by step: now ${short(rates[rates.length - 1])}`, [{ points: seen.map(p => [p[0], p[2]]), kind: "one" }], { ...steps, y: [0, highest * 1.05] });
   }
 
   function drawAccuracy() {
@@ -143,7 +156,7 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
     const rows = epochs.rows.map((row, i) => [epochs.first + i + 1, column < 0 ? null : row[column]]).filter(row => row[1] !== null);
     setText(accuracyNow, latest && latest.known ? percent(latest.right / latest.known) : "");
     if (latest && latest.known) {
-      setText(accuracyText, latest.known < facts.images ? `of ${grouped(latest.known)} validation images, a few after the other; at the end of an epoch, of all` : `of all ${grouped(latest.known)} validation images`);
+      setText(accuracyText, latest.known < facts.images ? `of ${grouped(latest.known)} validation images ${latest.fresh ? "at this step" : "in the last steps"}` : `of all ${grouped(latest.known)} validation images`);
     }
     if (!rows.length) return;
     const all = Math.max(rows[rows.length - 1][0], Math.round(facts.total / facts.epochSteps));
@@ -235,10 +248,11 @@ function createPanel(root, { choose = null, curves = true, frames = true, wrongF
 
   const panel = {
     start(event) { Object.assign(facts, { classes: event.classes, total: event.total, epochSteps: event.epoch_steps, labels: event.labels, images: event.images }); },
-    curve(event) { if (event.whole) points.length = 0; points.push(...event.points); soon("curves", drawCurves); },
+    curve(event) { if (event.whole) points.length = 0; for (const point of event.points) points.push(point); soon("curves", drawCurves); },
     epochs(event) { Object.assign(epochs, event); soon("accuracy", drawAccuracy); soon("curves", drawCurves); },
-    images(event) { images = { ...images, ...event.images }; if (drawn) soon("frame", drawFrame); },
-    mark(event) { mark = event.step; soon("curves", drawCurves); },
+    images(event) { images = event.all ? event.images : { ...images, ...event.images }; if (drawn) soon("frame", drawFrame); },
+    marks(event) { marks = event.marks; soon("curves", drawCurves); },
+    zoom(event) { if (event.close !== zoomed) { zoomed = event.close; soon("curves", drawCurves); } },
     frame(event) { latest = event; soon("frame", drawFrame); },
   };
   new ResizeObserver(() => { soon("curves", drawCurves); soon("accuracy", drawAccuracy); }).observe(root);

@@ -45,7 +45,7 @@ async function show(side) {
       const number = wanted[side]; wanted[side] = null;
       const found = await frame(number);
       panels[side].handle("frame", found);
-      if (side === "a") for (const kind of ["frame", "mark"]) panels.curves.handle(kind, found);
+      if (side === "a") { panels.curves.handle("frame", found); panels.curves.handle("marks", { marks: [{ step: found.step }] }); }
     }
   } catch (error) { setText($("message"), `The page's server does not answer: ${error.message}`); }
   busy[side] = false;
@@ -94,8 +94,8 @@ async function showGroup(name) {
     const one = learned.rows[index], label = facts.labels[index], last = one.predicted[one.predicted.length - 1];
     const life = element("span", { class: "life", role: "img", "aria-label": `right at ${one.predicted.filter(found => found === label).length} of ${one.predicted.length} snapshots` },
       one.predicted.map((found, i) => element("i", { class: found === label ? "right" : "", title: `step ${grouped(facts.steps[i])}: ${facts.classes[found]}` })));
-    const picture = element("button", { type: "button", "aria-label": `show image ${index} in the layers`, onclick: () => { choose(index); scrollTo({ top: 0 }); } }, element("img", { src: images.get(index), alt: one.name }));
-    return element("tr", {}, element("td", {}, picture), element("td", {}, facts.classes[label]), element("td", {}, one.at < 0 ? "wrong at the end" : grouped(one.at)), element("td", {}, one.forgotten ? `${one.forgotten} ×` : "–"), element("td", {}, life), element("td", {}, facts.classes[last]));
+    const shown = element("button", { type: "button", "aria-label": `show image ${index} in the layers`, onclick: () => { choose(index); scrollTo({ top: 0 }); } }, element("img", { src: images.get(index), alt: one.name }));
+    return element("tr", {}, element("td", {}, shown), element("td", {}, facts.classes[label]), element("td", {}, one.at < 0 ? "wrong at the end" : grouped(one.at)), element("td", {}, one.forgotten ? `${one.forgotten} ×` : "–"), element("td", {}, life), element("td", {}, facts.classes[last]));
   }));
 }
 
@@ -116,7 +116,7 @@ async function start() {
   document.title = facts.title; setText($("title"), facts.title); setText($("run"), facts.run);
   const last = facts.steps.length - 1;
   for (const side of ["a", "b"]) $(`step${side}`).max = last;
-  $("stepa").value = last; $("stepb").value = Math.min(last, 1);
+  $("stepa").value = 0; $("stepb").value = last;
   chosen = facts.watched[0];
   const known = Object.fromEntries(await Promise.all(facts.watched.map(async index => [index, await image(index)])));
   for (const panel of Object.values(panels)) {
@@ -126,6 +126,7 @@ async function start() {
     panel.handle("curve", { points: facts.points, whole: true });
   }
   showAll();
-  watchLearned();
+  $("play").focus({ preventScroll: true });
+  watchLearned().catch(error => setText($("learnedtext"), error.message));
 }
 start().catch(error => setText($("message"), error.message));
