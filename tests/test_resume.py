@@ -61,7 +61,8 @@ def killed(steps: int, out: Path, **asked: Any) -> Path:
 
 
 def same_bytes(one: Path, other: Path) -> bool:
-    return all((one / name).read_bytes() == (other / name).read_bytes() for name in SAME)
+    names = [name for name in SAME if (one / name).exists() or (other / name).exists()]  # large weights: no snapshots
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
 WAYS = [
