@@ -63,7 +63,7 @@ function isDark(node) {
 
 // ---- curves ------------------------------------------------------------------------------------------------------
 
-const HEIGHT = 190, LEFT = 52, BOTTOM = 22, TOP = 8, ZOOM = 60;
+const HEIGHT = 190, LEFT = 58, BOTTOM = 22, TOP = 8, ZOOM = 60;
 
 function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }]; axes: { x: [0, max], y: [min, max], xText }
   const [x0, x1] = axes.x, [y0, y1] = axes.y, WIDTH = Math.max(220, box.clientWidth || 560);  // text keeps its size
@@ -72,7 +72,7 @@ function chart(box, label, lines, axes) {  // lines: [{ points: [[x, y]], kind }
   const drawing = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
   for (const value of [y0, (y0 + y1) / 2, y1]) {
     drawing.append(element("line", { class: "axis", x1: LEFT, x2: WIDTH - 6, y1: y(value), y2: y(value) }));
-    drawing.append(element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, axes.format(value)));
+    drawing.append(element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, axes.format(+value.toPrecision(2))));
   }
   for (const value of [Math.ceil(x0), x1]) drawing.append(element("text", { x: x(value), y: HEIGHT - 5, "text-anchor": value === x1 ? "end" : "start" }, `${axes.xText} ${grouped(value)}`));
   for (const { step, text } of axes.marks || []) {  // dashed lines: a step that is shown, or a change by hand
