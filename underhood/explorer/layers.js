@@ -1,7 +1,7 @@
 // The layers of the network as sections of the page: their maps, and below them the arithmetic of one unit.
 
 const ABOUT_LAYER = {
-  normalize: () => ["Normalise", "Each pixel minus the mean of all training pixels, divided by their standard deviation: numbers around 0 are easier to learn from."],
+  normalize: ({ mean, std }) => ["Normalise", `Each pixel minus the mean of all training pixels, divided by their standard deviation: numbers around 0 are easier to learn from.${mean ? ` Black becomes ${say(-mean[0] / std[0])}, the mean grey 0, and white ${say((255 - mean[0]) / std[0])}.` : ""}`],
   conv2d: ({ weightShape: [maps, inputs, high, wide], stride }) => [`Convolution with ${high} × ${wide} kernels`,
     `A kernel is a small table of weights that slides over the layer above. Where a patch looks like the kernel, the sum of their products is large. ${maps} maps, each with ${inputs === 1 ? "a kernel of its own" : `a kernel for each of the ${inputs} maps above`}.${stride[0] > 1 ? ` The kernel moves ${stride[0]} pixels at a time.` : ""}`],
   maxPool: ({ kernel: [high, wide] }) => [`Pooling: the largest of ${high} × ${wide}`, "Only the largest number of each window stays: what was found matters more than exactly where."],
