@@ -3,7 +3,10 @@
 import base64
 import http.client
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -450,3 +453,33 @@ def test_the_command_prints_the_address_and_ends_with_the_training(underhood: Ca
     )
     assert outcome.code == 0
     assert re.search(r"live: http://127\.0\.0\.1:\d+\n", outcome.out)
+
+
+def test_a_steered_run_that_is_killed_resumes_under_a_page_too_and_its_rerun_has_the_same_bytes(
+    tmp_path: Path, underhood: Callable[..., Outcome]
+) -> None:
+    """With SIGKILL, in a process of its own."""
+    out = tmp_path / "run"
+    flags = "--model net --epochs 30 --batch-size 128 --save-every 0 --no-report --live --no-browser --port 0"
+    command = [sys.executable, "-m", "underhood", "train", "digits", "--out", str(out), *flags.split()]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        log = Log()
+        log.lines = [next(line for line in process.stdout if line.startswith("live: "))]
+        reader = Reader(log.port)
+        reader.wait(lambda last: last["you"]["steers"])
+        for step, lr in ((20, 0.05), (60, 0.002)):
+            reader.wait(lambda last, step=step: last["state"]["step"] >= step)
+            assert reader.ask("lr", lr) == 200
+            reader.wait(lambda last, lr=lr: last["state"]["lr"] == lr)
+        process.kill()
+    reader.finish()
+    assert len((out / "interventions.csv").read_text().splitlines()) == 3
+    assert not (out / "weights.safetensors").exists()
+    resumed = underhood("train", "--resume", out, "--live", "--no-browser", "--port", 0)
+    assert resumed.code == 0, resumed.err
+    again = underhood("rerun", out, "--out", tmp_path / "again", "--json")
+    assert again.json["same"]
+    for name in (*SAME, "interventions.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
