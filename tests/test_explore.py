@@ -15,12 +15,12 @@ from underhood.analysis.inference import predict_proba
 from underhood.explorer import certificate, page_data, render, scales_tall_images_by_columns_first
 from underhood.explorer.certificate import BrowserError, certify, compare, find_browser, uncertified
 from underhood.explorer.images import sprite
-from underhood.explorer.weights import choose_steps, export_layers, export_network
+from underhood.explorer.weights import SNAPSHOTS, export_layers, export_network
 from underhood.jobs import explore as exploring
 from underhood.jobs.explore import explore
 from underhood.preparation.files import open_image
 from underhood.runs.checkpoint import load_run
-from underhood.runs.snapshots import load_snapshots
+from underhood.runs.snapshots import load_snapshots, spread_over_steps
 from underhood.training import Reporter
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium")
@@ -179,7 +179,9 @@ def test_the_last_snapshot_is_the_run_s_weights_bit_for_bit(run: Path) -> None:
     whole = np.concatenate([state[name].contiguous().numpy().ravel() for name in names])
     assert last["dtype"] == "float32"
     assert base64.b64decode(last["base64"]) == whole.tobytes()
-    assert [one["step"] for one in network["snapshots"]] == [snapshots.steps[i] for i in choose_steps(snapshots.steps)]
+    assert [one["step"] for one in network["snapshots"]] == [
+        snapshots.steps[i] for i in spread_over_steps(snapshots.steps, SNAPSHOTS)
+    ]
     assert earlier[0]["step"] == 0
     first = np.frombuffer(base64.b64decode(earlier[0]["base64"]), "<f2").astype(np.float32)
     tensors = snapshots.state(0)
@@ -191,13 +193,13 @@ def test_the_last_snapshot_is_the_run_s_weights_bit_for_bit(run: Path) -> None:
 
 def test_steps_are_spread_by_equal_factors() -> None:
     steps = [0, *range(1, 10), *range(10, 100, 10), *range(100, 1000, 100), 1234]
-    chosen = [steps[i] for i in choose_steps(steps)]
+    chosen = [steps[i] for i in spread_over_steps(steps, SNAPSHOTS)]
     assert (chosen[0], chosen[-1]) == (0, 1234)
     assert 10 <= len(chosen) <= 12
     assert sum(step < 40 for step in chosen) >= 5
-    assert choose_steps([0, 5, 9]) == [0, 1, 2]
-    assert [steps[i] for i in choose_steps(steps, 2)] == [0, 1234]
-    assert [steps[i] for i in choose_steps(steps, 1)] == [1234]
+    assert spread_over_steps([0, 5, 9], SNAPSHOTS) == [0, 1, 2]
+    assert [steps[i] for i in spread_over_steps(steps, 2)] == [0, 1234]
+    assert [steps[i] for i in spread_over_steps(steps, 1)] == [1234]
 
 
 def test_images_are_chosen_by_their_size_in_the_page(run: Path) -> None:

@@ -21,8 +21,8 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from underhood import train
-from underhood.analysis.learned import NEVER, Learned, learned_last, when_learned
-from underhood.core.images import Dataset
+from underhood.analysis.learned import NEVER, Learned, learned_last
+from underhood.core.images import Dataset, Images
 from underhood.data.read import read
 from underhood.live.frames import spread_over_classes
 from underhood.live.replay import Replay, make_replay_app
@@ -43,6 +43,13 @@ def loaded(run: Path) -> tuple[Any, Snapshots]:
     snapshots = load_snapshots(found)
     assert snapshots
     return found, snapshots
+
+
+def when_learned(run: Any, snapshots: Snapshots, images: Images) -> Learned:
+    shown = Replay(run, snapshots, images)
+    shown.predict_all(threading.Event())
+    shown.part.restore(snapshots, len(snapshots) - 1)
+    return Learned(snapshots.steps, shown.predicted, images.labels)
 
 
 def labels_of(run: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """What a network said of the validation images at the snapshots of its training: when it learned each of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,23 +72,6 @@ class Learned:
     def forgotten(self) -> np.ndarray:
         """How often each image was right at one snapshot and wrong at the next: int64 [n]."""
         return (self.right[:-1] & ~self.right[1:]).sum(axis=0)
-
-
-def when_learned(
-    run: Run, snapshots: Snapshots, images: Images, progress: Callable[[int, int], None] | None = None
-) -> Learned:
-    """Predict images with each snapshot. The run's model has the last one's weights afterwards.
-
-    progress: called with the numbers of snapshots done and in total
-    """
-    part = trained_part(run, snapshots, images)
-    predicted = np.empty((len(snapshots), len(images)), np.int64)
-    for number in range(len(snapshots)):
-        part.restore(snapshots, number)
-        predicted[number] = part.predict()
-        if progress:
-            progress(number + 1, len(snapshots))
-    return Learned(snapshots.steps, predicted, images.labels)
 
 
 def learned_last(run: Run, snapshots: Snapshots, images: Images, count: int) -> list[tuple[int, int]]:

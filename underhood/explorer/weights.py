@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from underhood.core.errors import RunError
 from underhood.core.models import Normalize
+from underhood.runs.snapshots import spread_over_steps
 
 if TYPE_CHECKING:
     from underhood.runs.checkpoint import Run
@@ -66,7 +67,11 @@ def export_network(run: "Run", snapshots: "Snapshots | None") -> dict[str, Any]:
             f"underhood serve {run.path}"
         )
     final = run.model.state_dict()
-    kept = [] if snapshots is None else choose_steps(snapshots.steps, MAX_SNAPSHOT_BYTES // (2 * numbers) + 1)
+    kept = (
+        []
+        if snapshots is None
+        else spread_over_steps(snapshots.steps, min(SNAPSHOTS, MAX_SNAPSHOT_BYTES // (2 * numbers) + 1))
+    )
     weights = [
         {"step": snapshots.steps[number]} | _packed(final | snapshots.state(number), names, np.float16)
         for number in kept[:-1]
@@ -74,21 +79,6 @@ def export_network(run: "Run", snapshots: "Snapshots | None") -> dict[str, Any]:
     ]
     last = None if snapshots is None else snapshots.steps[-1]
     return {"layers": layers, "snapshots": [*weights, {"step": last} | _packed(final, names, np.float32)]}
-
-
-def choose_steps(steps: Sequence[int], most: int = SNAPSHOTS) -> list[int]:
-    """The indices of at most twelve of these rising steps: the first, the last, and between them by equal factors."""
-    most = max(1, min(most, SNAPSHOTS))
-    if len(steps) <= most:
-        return list(range(len(steps)))
-    if most == 1:
-        return [len(steps) - 1]
-    logs = np.log1p(np.array(steps, float))
-    chosen = {0, len(steps) - 1}
-    for wanted in np.linspace(logs[1], logs[-1], most - 1)[:-1]:
-        free = [number for number in range(len(steps)) if number not in chosen]
-        chosen.add(min(free, key=lambda number: abs(logs[number] - wanted)))
-    return sorted(chosen)
 
 
 def _packed(state: Mapping[str, Tensor], names: Sequence[str], dtype: type) -> dict[str, str]:

@@ -10,7 +10,7 @@ from underhood.display import figures
 from underhood.reporting.model_sections import card
 from underhood.runs.checkpoint import Run
 from underhood.runs.interventions import read_interventions
-from underhood.runs.snapshots import Snapshots, load_snapshots
+from underhood.runs.snapshots import Snapshots, load_snapshots, spread_over_steps
 
 STRIPS, UNITS, LAST = 8, 10, 10  # snapshots, units of the first layer, images: how many are shown, at most
 MAX_MULTIPLY_ADDS = 5e11  # for the images learned last: about three seconds on two cores
@@ -34,7 +34,7 @@ def _strips(run: Run, snapshots: Snapshots, images: Images) -> list[dict[str, An
     from underhood.analysis.inference import first_weights
 
     found = []
-    for number in _spread_over_steps(snapshots.steps, STRIPS):
+    for number in spread_over_steps(snapshots.steps, STRIPS):
         snapshots.restore(run, number)
         weights = first_weights(run.model, images.pixels.shape[1:])
         assert weights is not None  # a whole network begins with pixels
@@ -48,12 +48,6 @@ def _strips(run: Run, snapshots: Snapshots, images: Images) -> list[dict[str, An
         shown = figures.strip(pixels.repeat(zoom, axis=2).repeat(zoom, axis=3), gap=4)
         rows.append({"name": f"step {step:,}", "image": shown.address, "width": shown.width, "height": shown.height})
     return rows
-
-
-def _spread_over_steps(steps: tuple[int, ...], most: int) -> list[int]:
-    """Indices of at most ``most`` snapshots, the first and the last included, their steps spread by ratio."""
-    wanted = np.geomspace(1, steps[-1] + 1, most)
-    return np.unique([int(np.abs(np.array(steps) + 1 - value).argmin()) for value in wanted]).tolist()
 
 
 def _learned_last(run: Run, snapshots: Snapshots, it: Interpretation, images: Images) -> list[dict[str, Any]]:

@@ -5,9 +5,12 @@ Each tensor of the model, under its own name, has one row for each snapshot: [sn
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from underhood.core.errors import RunError
 from underhood.runs import atomic_write, parse_json
@@ -83,3 +86,22 @@ def load_snapshots(run: Run) -> Snapshots | None:
         if name not in own or own[name].shape != tensor.shape[1:] or own[name].dtype != tensor.dtype:
             raise RunError(f"{path} does not hold the weights of {run.architecture.model}: remove it, or train again")
     return snapshots
+
+
+def spread_over_steps(steps: Sequence[int], most: int) -> list[int]:
+    """The indices of at most so many of these rising steps: the first, the last, and between them by equal factors.
+
+    >>> steps = [0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100]
+    >>> [steps[i] for i in spread_over_steps(steps, 5)]
+    [0, 1, 4, 22, 100]
+    """
+    if len(steps) <= most:
+        return list(range(len(steps)))
+    if most <= 1:
+        return [len(steps) - 1]
+    logs = np.log1p(np.array(steps, float))
+    chosen = {0, len(steps) - 1}
+    for wanted in np.linspace(logs[1], logs[-1], most - 1)[:-1]:
+        free = [number for number in range(len(steps)) if number not in chosen]
+        chosen.add(min(free, key=lambda number: abs(logs[number] - wanted)))
+    return sorted(chosen)
