@@ -93,7 +93,7 @@ def spread_over_steps(steps: Sequence[int], most: int) -> list[int]:
 
     >>> steps = [0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100]
     >>> [steps[i] for i in spread_over_steps(steps, 5)]
-    [0, 1, 4, 22, 100]
+    [0, 1, 6, 22, 100]
     """
     if len(steps) <= most:
         return list(range(len(steps)))
