@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome
+from conftest import Outcome, fill, picture
 from hypothesis import given, strategies as st
 
 from underhood import DataLoaders, Dataset, Learner, LivePanel, build_model, predict_proba, train
@@ -358,6 +358,24 @@ def test_a_training_that_goes_wrong_is_shown_to_its_end(tmp_path: Path) -> None:
     (error,) = errors
     assert re.search(r"it first appears in (layer|the weights of layer) \d", str(error))
     assert "the loss is" in reader.last["end"]["text"]
+
+
+@pytest.mark.parametrize("options", [{"tune": "head", "size": 32}, {"model": "conv", "track": "tensorboard"}])
+def test_few_colour_images_long_names_and_a_frozen_backbone_can_be_watched(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    names = ["a", "b", "a very long name of a class that goes on and on without any end in sight"]
+    fill(tmp_path / "data", {f"{name}/{i}.png": picture(9 * k + i, 40, 40, colour=True)
+                             for k, name in enumerate(names) for i in range(6)})  # fmt: skip
+    with live_page(port=0, browser=False, reporter=(log := Log())) as watcher:
+        reader = Reader(log.port)
+        train(tmp_path / "data", epochs=2, out=tmp_path / "run", report=False, watcher=watcher, **options)
+    reader.finish()
+    last = reader.last
+    assert last["frame"]["known"] == last["start"]["images"] == 3
+    assert set(last["start"]["classes"]) == set(names)
+    assert (last["frame"]["weights"] is None) == ("tune" in options)  # features are no pixels
+    assert len(last["images"]["images"]) == 3
 
 
 def unpacked(one: dict[str, Any]) -> np.ndarray:
