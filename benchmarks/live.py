@@ -12,17 +12,20 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from measure import in_turn, report, summary
 
 from underhood import train
 from underhood.data.read import read
-from underhood.live.server import live_page
+from underhood.live.server import LivePage, live_page
+from underhood.live.view import TrainingView
 from underhood.training import Reporter, Watcher
+from underhood.training.snapshots import SnapshotRecorder
 
 N = int(os.environ.get("RUNS", 7))
 OPTIONS: dict[str, dict[str, Any]] = {"conv": {"model": "conv", "epochs": 2}, "net": {"model": "net", "epochs": 4}}
@@ -72,6 +75,35 @@ def paired(place: Path, options: dict[str, Any], reader: str) -> dict[str, list[
     return {name: SECONDS[3 + i :: 3] for i, name in enumerate(("alone", "live", "without_snapshots"))}
 
 
+def shares(place: Path, options: dict[str, Any]) -> dict[str, float]:
+    """What the training's own thread spends on the page and on snapshots, as fractions of the training's time.
+
+    Where the machine's speed varies by more than what is measured, these say more than the ratios.
+    """
+    spent = dict.fromkeys(("live", "snapshots"), 0.0)
+
+    def timed(kind: str, function: Any) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **more)
+            finally:
+                spent[kind] += time.perf_counter() - start
+
+        return call
+
+    with ExitStack() as patches:
+        for kind, owner, names in (
+            ("live", LivePage, ("after_step", "on_epoch_end")), ("live", TrainingView, ("start",)),
+            ("snapshots", SnapshotRecorder, ("after_step", "save", "finish")),
+        ):  # fmt: skip
+            for name in names:
+                patches.enter_context(patch.object(owner, name, timed(kind, getattr(owner, name))))
+        SECONDS.clear()
+        watched(options, READ, place)
+    return {kind: round(seconds / SECONDS[0], 4) for kind, seconds in spent.items()}
+
+
 def memory() -> float:
     """Megabytes that this process uses now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -119,6 +151,7 @@ def main() -> int:
                 label = f"{name}_live" if what == "live" else f"{name}_snapshots"
                 ratios[label] = (median(one / other for one, other in pairs), goal)
             figures |= {f"{name}_{key}": value for key, value in summary(**found).items()}
+            figures |= {f"{name}_{kind}_share": value for kind, value in shares(place, options).items()}
         if os.environ.get("CHROMIUM"):
             found = paired(place, OPTIONS["conv"], LOOK)
             pairs = zip(found["live"], found["alone"], strict=True)
