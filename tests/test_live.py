@@ -478,7 +478,7 @@ def test_a_steered_run_that_is_killed_resumes_under_a_page_too_and_its_rerun_has
 ) -> None:
     """With SIGKILL, in a process of its own."""
     out = tmp_path / "run"
-    flags = "--model net --epochs 30 --batch-size 128 --save-every 0 --no-report --live --no-browser --port 0"
+    flags = "--model net --epochs 60 --batch-size 128 --save-every 0 --no-report --live --no-browser --port 0"
     command = [sys.executable, "-m", "underhood", "train", "digits", "--out", str(out), *flags.split()]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -486,11 +486,17 @@ def test_a_steered_run_that_is_killed_resumes_under_a_page_too_and_its_rerun_has
         log = Log()
         log.lines = [next(line for line in process.stdout if line.startswith("live: "))]
         reader = Reader(log.port)
-        reader.wait(lambda last: last["you"]["steers"])
-        for step, lr in ((20, 0.05), (60, 0.002)):
-            reader.wait(lambda last, step=step: last["state"]["step"] >= step)
+        while "you" not in reader.last:
+            time.sleep(0.01)
+        assert reader.ask("pause") == 200  # while the images are read
+        for number, lr in ((12, 0.05), (24, 0.002)):
+            assert reader.ask("epoch") == 200
+            reader.wait(
+                lambda last, number=number: last["state"]["step"] == number and last["state"]["mode"] == "pause"
+            )
             assert reader.ask("lr", lr) == 200
             reader.wait(lambda last, lr=lr: last["state"]["lr"] == lr)
+        assert reader.ask("resume") == 200
         process.kill()
     reader.finish()
     assert len((out / "interventions.csv").read_text().splitlines()) == 3
