@@ -15,7 +15,8 @@ from underhood.live.hub import NOTHING, Hub, as_json
 from underhood.training.config import MAX_LR
 
 PAGE = Path(__file__).parent / "page" / "live.html"
-POLL = 0.12  # seconds between two looks for news
+POLL = 0.25  # seconds between two looks for news: as often as a training has any
+POLLS_PER_CHECK = 4  # whether the reader is still there
 SILENCE = 10.0  # seconds after which a comment is sent, so that a reader who is gone is noticed
 
 
@@ -80,7 +81,7 @@ def _wrong_value(control: Control) -> str:
 
 async def _stream(hub: Hub, request: Request, token: str) -> AsyncIterator[str]:
     """A reader's events, until the training ends or the reader is gone."""
-    key, cursor, silent, before = hub.join(), NOTHING, 0.0, None
+    key, cursor, silent, before, polls = hub.join(), NOTHING, 0.0, None, 0
     own = token if hub.token else key
     try:
         while True:
@@ -95,7 +96,10 @@ async def _stream(hub: Hub, request: Request, token: str) -> AsyncIterator[str]:
             elif silent >= SILENCE:
                 silent = 0.0
                 yield ": nothing new\n\n"
-            elif hub.ended or hub.closed or await request.is_disconnected():
+            elif hub.ended or hub.closed:
+                return
+            polls += 1
+            if polls % POLLS_PER_CHECK == 0 and await request.is_disconnected():
                 return
             await asyncio.sleep(POLL)
     finally:
