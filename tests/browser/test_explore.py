@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pages
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
@@ -90,14 +91,7 @@ def desk(shared_page: Page) -> Page:
 def draw(page: Page, points: list[tuple[float, float]]) -> None:
     page.click("#clear")
     page.locator("#canvas").scroll_into_view_if_needed()
-    box = page.locator("#canvas").bounding_box()
-    assert box
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=4)
-    page.mouse.up()
+    pages.draw(page, points, steps=4)
     page.wait_for_timeout(300)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from pages import problems_of
 from playwright.sync_api import Browser, Page, expect
 
 from underhood import train
@@ -36,13 +37,7 @@ class Address(Reporter):
 def opened(browser: Browser, address: str, screen: str = "desk") -> Iterator[Page]:
     context = browser.new_context(**SCREENS[screen])
     page = context.new_page()
-    problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "request",
-        lambda request: problems.append(request.url) if not request.url.startswith((address, "data:")) else None,
-    )
+    problems = problems_of(page, address)
     page.goto(address)
     yield page
     context.close()

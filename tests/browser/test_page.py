@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from pages import draw, problems_of
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -30,29 +31,12 @@ def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iter
     else:
         context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, color_scheme="dark")
     page = context.new_page()
-    problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "request",
-        lambda request: problems.append(request.url) if not request.url.startswith((address, "data:")) else None,
-    )
+    problems = problems_of(page, address)
     page.goto(address)
     expect(page.locator("#steps")).to_be_visible()
     yield page
     context.close()
     assert not problems
-
-
-def draw(page: Page, points: list[tuple[float, float]]) -> None:
-    box = page.locator("#canvas").bounding_box()
-    assert box
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=8)
-    page.mouse.up()
 
 
 def test_drawing_changes_the_prediction_and_undo_reverts_it(page: Page) -> None:
