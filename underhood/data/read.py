@@ -49,6 +49,7 @@ class Parts:
     unreadable: dict[str, str] = field(default_factory=dict)  # path → reason
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    groups: dict[str, np.ndarray] = field(default_factory=dict)  # part → int64 [n]: see ``LoadedData``
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class LoadedData:
     warnings: list[str]  # what may need a fix
     left_out: dict[str, str]  # path of each unreadable image that ``skip_bad`` left out → reason
     validates_on_test: bool = False  # whether the images that validate are the data's test part, as it has no other
+    # part → the group of each image, int64 [n], with the same number in all parts; an image that belongs to no group
+    # has a number of its own. {} where there are no groups.
+    groups: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def read(
