@@ -5,7 +5,7 @@
 
 Images may be at any depth below their class. This is the layout of fastbook's MNIST_SAMPLE and of torchvision's
 ImageFolder. A table has the columns ``path`` (relative to the table's folder), ``label`` and optionally ``split``, the
-part of each row.
+part of each row, and ``group``, of images that belong together (``groups.py``).
 """
 
 import os
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,10 +36,12 @@ class Files:
 
     names: list[str]
     labels: np.ndarray  # int64 [n]
+    groups: list[str] | None = None  # of a table's column ``group``; "" where a cell is empty
 
     def take(self, rows: np.ndarray) -> "Files":
         """The files at these indices, int64 [rows], in that order."""
-        return Files([self.names[i] for i in rows.tolist()], self.labels[rows])
+        groups = None if self.groups is None else [self.groups[i] for i in rows.tolist()]
+        return Files([self.names[i] for i in rows.tolist()], self.labels[rows], groups)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Listing:
     root: Path
     classes: tuple[str, ...]
     parts: dict[str, Files]
+    folders: int | None = None  # how many folders of a name are its part and its class; None in a table
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -84,7 +88,7 @@ def list_folder(root: Path) -> Listing:
     if ignored:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items()))
         notes.append(f"ignored {sum(ignored.values())} files that are not labelled images ({kinds})")
-    return Listing(root, classes, parts, notes, warnings)
+    return Listing(root, classes, parts, 1 if folders["train"] == root else 2, notes, warnings)
 
 
 def list_image_files(folder: Path, ignored: Counter[str] | None = None) -> list[str]:
@@ -114,27 +118,28 @@ def list_image_files(folder: Path, ignored: Counter[str] | None = None) -> list[
 
 def list_table(path: Path) -> Listing:
     """List the images of a CSV or TSV file. Raises DataError, which names the line."""
-    rows = _table_rows(path)
+    rows, grouped = _table_rows(path)
     if not rows:
         raise DataError(f"{path} lists no images")
     if "train" not in rows:
         raise DataError(f"{path} has no row whose split is train: add some")
-    classes = tuple(sorted({label for _, label in rows["train"]}, key=natural_order))
+    classes = tuple(sorted({row.label for row in rows["train"]}, key=natural_order))
     index = {name: i for i, name in enumerate(classes)}
     warnings = []
     for part, images in rows.items():
-        labels = {label for _, label in images}
+        labels = {row.label for row in images}
         unknown = sorted(labels - set(classes), key=natural_order)
         if unknown:
             raise DataError(f"{path}: class {unknown[0]!r} of {part} is not in train: rename or remove it")
         missing = [name for name in classes if name not in labels]
         if missing:
             warnings.append(f"{part} of {path} has no image of {', '.join(map(repr, missing[:5]))}")
-    parts: dict[str, Files] = {
-        part: Files([name for name, _ in rows[part]], np.array([index[label] for _, label in rows[part]], np.int64))
-        for part in ("train", "valid", "test")
-        if part in rows
-    }
+    parts: dict[str, Files] = {}
+    for part in ("train", "valid", "test"):
+        if part in rows:
+            labels_here = np.array([index[row.label] for row in rows[part]], np.int64)
+            groups = [row.group for row in rows[part]] if grouped else None
+            parts[part] = Files([row.path for row in rows[part]], labels_here, groups)
     return Listing(path.parent, classes, parts, warnings=warnings)
 
 
@@ -240,9 +245,16 @@ def _ignore(entry: os.DirEntry[str], ignored: Counter[str]) -> None:
         ignored[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122
 
 
-def _table_rows(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """The (path, label) of each row, by part."""
-    rows: dict[str, list[tuple[str, str]]] = {}
+class _Row(NamedTuple):
+    part: str
+    path: str
+    label: str
+    group: str  # "" for none
+
+
+def _table_rows(path: Path) -> tuple[dict[str, list[_Row]], bool]:
+    """The rows by part, and whether there is a column ``group``."""
+    rows: dict[str, list[_Row]] = {}
     lines = csv_rows(path, delimiter=TABLES[path.suffix.lower()], encoding="utf-8-sig", errors="strict")
     try:
         header = [column.strip() for column in next(lines)[1]]
@@ -250,20 +262,20 @@ def _table_rows(path: Path) -> dict[str, list[tuple[str, str]]]:
             columns = ", ".join(column for column in header if column) or "none"
             raise DataError(f"{path} has the columns {columns}: it needs path and label")
         for line, fields in lines:
-            row = dict(zip(header, fields, strict=False))  # a row may be short
-            part, name, label = _table_row(row, f"{path}, line {line}", "split" in header)
-            rows.setdefault(part, []).append((name, label))
+            cells = dict(zip(header, fields, strict=False))  # a row may be short
+            row = _table_row(cells, f"{path}, line {line}", "split" in header)
+            rows.setdefault(row.part, []).append(row)
     except PermissionError:
         raise DataError(f"{path} cannot be read (permission denied)") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     except ValueError as error:
         raise DataError(f"{path}, {error}") from None
-    return rows
+    return rows, "group" in header
 
 
-def _table_row(row: dict[str, str], where: str, has_split: bool) -> tuple[str, str, str]:
-    name, label, split = (row.get(column, "").strip() for column in ("path", "label", "split"))
+def _table_row(row: dict[str, str], where: str, has_split: bool) -> _Row:
+    name, label, split, group = (row.get(column, "").strip() for column in ("path", "label", "split", "group"))
     if not name or not label:
         raise DataError(f"{where}: the {'label' if name else 'path'} is missing")
     if "\0" in name:
@@ -271,4 +283,4 @@ def _table_row(row: dict[str, str], where: str, has_split: bool) -> tuple[str, s
     part = PARTS.get(split.lower(), "") if has_split else "train"
     if not part:
         raise DataError(f"{where}: split is {split!r}: write train, valid or test")
-    return part, name, label
+    return _Row(part, name, label, group)

@@ -1,55 +1,21 @@
 """Read labelled images of any supported kind: a data set by name, a folder per class, IDX files, or a table."""
 
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from underhood.core.errors import DataError, UnknownNameError, UnreadableError
+from underhood.core.errors import DataError, UnreadableError
 from underhood.core.images import Dataset, Images
-from underhood.data.cache import decode_cached, take_images
-from underhood.data.decode import Progress, decode_files
-from underhood.data.idx import find_idx, read_idx_folder
-from underhood.data.listing import TABLES, Listing, list_folder, list_table
-from underhood.data.named import DEFAULT_FITS, NAMES, DownloadBar, read_named
-from underhood.data.split import describe_copies, find_copies, hash_images, hold_out, sample
-from underhood.preparation import MAX_PREPARED, Preparation, get_fit, refit
-from underhood.preparation.files import expanduser
+from underhood.data.cache import take_images
+from underhood.data.decode import Progress
+from underhood.data.named import DownloadBar
+from underhood.data.parts import Parts, ReadOptions, read_parts, require_classes
+from underhood.data.split import across_parts, describe_copies, find_copies, hold_out
+from underhood.preparation import Preparation
 
 FIFTH = 0.2  # the fraction held out by default if the data has no validation part
 FEW = 8  # images: a warning names classes with fewer
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How to read images: the arguments of ``read`` that ``read_parts`` uses."""
-
-    size: int | None = None
-    channels: int | None = None
-    fit: str | None = None
-    preparation: Preparation | None = None
-    limit: int | None = None
-    seed: int = 0
-    cache: bool = True
-    progress: Progress | None = None
-    bar: DownloadBar | None = None
-    verify_cache: bool = False
-
-
-@dataclass
-class Parts:
-    """All images of a data set in its own parts, before anything is held out."""
-
-    name: str
-    where: str  # the data in error messages
-    images: dict[str, Images]  # part → images
-    preparation: Preparation
-    sizes: np.ndarray  # int [n, 2], width and height of each readable image as stored
-    unreadable: dict[str, str] = field(default_factory=dict)  # path → reason
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    groups: dict[str, np.ndarray] = field(default_factory=dict)  # part → int64 [n]: see ``LoadedData``
 
 
 @dataclass(frozen=True)
@@ -82,6 +48,7 @@ def read(
     verify_cache: bool = False,
     progress: Progress | None = None,
     bar: DownloadBar | None = None,
+    group_by: str | None = None,
 ) -> Dataset:
     """Read labelled images and split them into training and validation images.
 
@@ -97,12 +64,14 @@ def read(
     verify_cache: compare all reused pixels with their hashes; by default a random sample of 1,000 images
     progress: called with the numbers of files decoded so far and in total
     bar: makes a progress bar for a download from the file name
+    group_by: a regular expression; images with the same match in their names are a group, which is held out as a whole.
+        By default groups are a table's column ``group``, or are found from the files: see ``groups.py``
 
     Raises UnknownNameError, DataError, and UnreadableError, which lists all unreadable images.
     """
     return load_data(
         data, size=size, channels=channels, fit=fit, preparation=preparation, valid=valid, seed=seed, limit=limit,
-        skip_bad=skip_bad, cache=cache, verify_cache=verify_cache, progress=progress, bar=bar,
+        skip_bad=skip_bad, cache=cache, verify_cache=verify_cache, progress=progress, bar=bar, group_by=group_by,
     ).dataset  # fmt: skip
 
 
@@ -121,6 +90,7 @@ def load_data(
     verify_cache: bool = False,
     progress: Progress | None = None,
     bar: DownloadBar | None = None,
+    group_by: str | None = None,
 ) -> LoadedData:
     """Read labelled images as ``read`` does, with the preparation, notes, warnings and unreadable images beside them.
 
@@ -128,7 +98,7 @@ def load_data(
     """
     if valid is not None and not 0 < valid < 1:
         raise ValueError(f"valid must be between 0 and 1, not {valid}")
-    options = ReadOptions(size, channels, fit, preparation, limit, seed, cache, progress, bar, verify_cache)
+    options = ReadOptions(size, channels, fit, preparation, limit, seed, cache, progress, bar, verify_cache, group_by)
     parts = read_parts(data, options)
     _check_readable(parts, limit, skip_bad)
     images = {part: these for part, these in parts.images.items() if len(these) or part != "test"}
@@ -142,48 +112,13 @@ def load_data(
     if few:
         warnings.append(f"few images of {', '.join(f'{name!r} ({count})' for name, count in few.items())}")
     if len(images) == 1:
-        dataset = _hold_out(parts, FIFTH if valid is None else valid, seed, notes, warnings)
+        dataset, groups = _hold_out(parts, FIFTH if valid is None else valid, seed, notes, warnings)
     else:
-        dataset = _given_parts(parts.name, images, notes)
+        dataset, groups = _given_parts(parts, images, notes, warnings)
         if valid is not None:
             warnings.append(f"--valid {valid} has no effect: the data has its own validation part")
     on_test = images.keys() == {"train", "test"}
-    return LoadedData(dataset, parts.preparation, notes, warnings, parts.unreadable, on_test)
-
-
-def read_parts(data: str | Path, options: ReadOptions | None = None) -> Parts:
-    """Read a data set in its own parts. Nothing is held out; unreadable images are left out and listed.
-
-    Raises DataError; UnknownNameError if ``data`` is neither a known name nor an existing path.
-    """
-    options = options or ReadOptions()
-    path = expanduser(data)
-    where = str(path)
-    if str(data) in NAMES:
-        parts = _from_arrays(str(data), where, read_named(str(data), bar=options.bar), options)
-        if path.exists():
-            parts.warnings.append(f"{data} is the data set of that name; for the {data} in this folder write ./{data}")
-        return parts
-    if path.is_dir():
-        folder = find_idx(path)
-        if folder is not None:
-            return _from_arrays(path.resolve().name, where, read_idx_folder(folder), options)
-        return _from_listing(path.resolve().name, where, list_folder(path), options)
-    if path.is_file() and path.suffix.lower() in TABLES:
-        return _from_listing(path.stem, where, list_table(path), options)
-    if path.exists():
-        raise DataError(f"{path} is neither a folder nor a .csv or .tsv table of images")
-    raise UnknownNameError("data", str(data), NAMES, hint=" (and there is no such folder or table)")
-
-
-def require_classes(parts: Parts) -> None:
-    """Raises DataError unless there are two or more classes and each has an image to train on."""
-    counts = parts.images["train"].counts()
-    empty = [name for name, count in counts.items() if count == 0]
-    if empty:
-        raise DataError(f"{parts.where}: class {empty[0]!r} has no readable images: add some or remove the class")
-    if len(counts) < 2:
-        raise DataError(f"{parts.where} has only one class, {next(iter(counts))!r}: a classifier needs two or more")
+    return LoadedData(dataset, parts.preparation, notes, warnings, parts.unreadable, on_test, groups)
 
 
 def _check_readable(parts: Parts, limit: int | None, skip_bad: bool) -> None:
@@ -198,76 +133,39 @@ def _check_readable(parts: Parts, limit: int | None, skip_bad: bool) -> None:
         raise DataError(f"{parts.where}: no image of the valid part can be read: fix them or remove the part")
 
 
-def _given_parts(name: str, images: dict[str, Images], notes: list[str]) -> Dataset:
+Held = tuple[Dataset, dict[str, np.ndarray]]  # a data set, and the groups of its parts
+
+
+def _given_parts(parts: Parts, images: dict[str, Images], notes: list[str], warnings: list[str]) -> Held:
     """The data's own validation part, and its test part if there are both."""
+    for (one, other), count in across_parts(parts.groups).items():
+        few = "1 group is" if count == 1 else f"{count:,} groups are"
+        warnings.append(f"{few} in {one} and {other}: the figures on {other} are too good ({parts.grouped})")
     if "valid" not in images:
         notes.append("validated on its test part")
-        return Dataset(name, images["train"], images["test"])
+        groups = {name: parts.groups[part] for name, part in (("train", "train"), ("valid", "test")) if parts.groups}
+        return Dataset(parts.name, images["train"], images["test"]), groups
     test = images.get("test")
     notes.append("validated on its valid part" + (", scored on its test part once, at the end" if test else ""))
-    return Dataset(name, images["train"], images["valid"], test)
+    groups = {part: numbers for part, numbers in parts.groups.items() if part in images}
+    return Dataset(parts.name, images["train"], images["valid"], test), groups
 
 
-def _hold_out(parts: Parts, fraction: float, seed: int, notes: list[str], warnings: list[str]) -> Dataset:
+def _hold_out(parts: Parts, fraction: float, seed: int, notes: list[str], warnings: list[str]) -> Held:
     """This fraction of each class as validation images."""
-    images = parts.images["train"]
-    train_rows, valid_rows = hold_out(images, fraction, seed)
+    images, group = parts.images["train"], parts.groups.get("train")
+    train_rows, valid_rows = hold_out(images, fraction, seed, group)
     train, valid = take_images(images, train_rows), take_images(images, valid_rows)
-    notes.append(f"validated on {len(valid):,} images held out ({fraction:.0%} of each class, seed {seed})")
+    whole = "" if group is None else f" in whole groups: {parts.grouped}"
+    notes.append(f"validated on {len(valid):,} images held out ({fraction:.0%} of each class, seed {seed}){whole}")
     without = [name for name, count in valid.counts().items() if count == 0]
     if without:
         warnings.append(f"no image of {', '.join(map(repr, without))} could be held out for validation")
     if not len(valid):
-        raise DataError(f"{parts.where}: no image can be held out for validation: no class has two different ones")
-    return Dataset(parts.name, train, valid)
-
-
-def _from_arrays(name: str, where: str, images: dict[str, Images], options: ReadOptions) -> Parts:
-    """Images that are stored as arrays, at the requested preparation."""
-    first = images["train"]
-    if options.limit is not None:
-        images = images | {"train": first.take(sample(first.labels, options.limit, options.seed))}
-    _, channels, height, width = first.pixels.shape
-    channels, height, width = options.channels or channels, options.size or height, options.size or width
-    if options.preparation is None and max(height, width) > MAX_PREPARED:
-        raise DataError(f"{where} has images of {width} × {height} pixels: choose --size, at most {MAX_PREPARED}")
-    default = DEFAULT_FITS.get(name, "pad")
-    if not get_fit(default).allows(channels, height, width):
-        default = "pad"
-    preparation = options.preparation or Preparation(channels, height, width, options.fit or default)
-    ready = {}
-    for part, these in images.items():
-        pixels = refit(these.pixels, preparation)
-        ready[part] = replace(these, pixels=pixels, precomputed_hashes=hash_images(pixels))
-    sizes = np.tile([width, height], (sum(map(len, images.values())), 1))
-    kept = not preparation.applies_to_stored
-    notes = [f"later images are prepared like these: --fit {preparation.fit}"] if kept else []
-    return Parts(name, where, ready, preparation, sizes, notes=notes)
-
-
-def _from_listing(name: str, where: str, listing: Listing, options: ReadOptions) -> Parts:
-    """Images from files."""
-    parts = dict(listing.parts)
-    if options.limit is not None:
-        parts["train"] = parts["train"].take(sample(parts["train"].labels, options.limit, options.seed))
-    names = [file for files in parts.values() for file in files.names]
-    root = str(listing.root)
-    paths = [file if file.startswith("/") else f"{root}/{file}" for file in names]
-    of = (str(Path(where).resolve()), options.limit, options.seed if options.limit else None)
-    decode = partial(decode_cached, root, of=of, verify=options.verify_cache) if options.cache else decode_files
-    decoded = decode(
-        paths, size=options.size, channels=options.channels, fit=options.fit or "pad", preparation=options.preparation,
-        progress=options.progress,
-    )  # fmt: skip
-    images, row, kept = {}, 0, 0
-    for part, files in parts.items():
-        readable = decoded.readable[row : row + len(files.names)]
-        files = files if readable.all() else files.take(np.flatnonzero(readable))
-        rows = slice(kept, kept + len(files.names))
-        images[part] = Images(decoded.pixels[rows], files.labels, listing.classes, files.names, decoded.hashes[rows])
-        row, kept = row + len(readable), kept + len(files.names)
-    notes, warnings = listing.notes + decoded.notes, listing.warnings + decoded.warnings
-    return Parts(name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, notes, warnings)
+        why = "no class has two different ones" if group is None else "no class has images of two groups"
+        raise DataError(f"{parts.where}: no image can be held out for validation: {why}")
+    groups = {} if group is None else {"train": group[train_rows], "valid": group[valid_rows]}
+    return Dataset(parts.name, train, valid), groups
 
 
 def _reason(parts: Parts, options: ReadOptions) -> str:

@@ -1,6 +1,6 @@
 """Hashes of images, exact copies among them, and the split into training and validation images.
 
-The split is stratified, comes from the seed, and never puts copies of an image on both sides.
+The split is stratified, comes from the seed, and never puts copies of an image, or images of a group, on both sides.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from underhood.core.images import Images
+
+Links = tuple[np.ndarray, np.ndarray]  # pairs of images, int64 [m] each
 
 
 def hash_images(pixels: np.ndarray) -> np.ndarray:
@@ -51,12 +53,36 @@ def group_copies(hashes: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[which]
 
 
-def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def unite(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The component of each of ``count`` nodes, int64 [count], where these pairs of nodes, int [m] each, are linked."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return connected_components(links, directed=False)[1].astype(np.int64)
+
+
+def link_equal(values: np.ndarray) -> Links:
+    """Pairs that link all entries of equal value, of any array [n]."""
+    order = np.argsort(values, kind="stable")
+    same = values[order[1:]] == values[order[:-1]]
+    return order[:-1][same], order[1:][same]
+
+
+def hold_out(
+    images: Images, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Split into training rows and validation rows, int64 [n] each: this fraction of each class is for validation.
 
     Copies of an image stay on one side. Every class keeps at least one image for training and, if it has two different
     ones, has at least one for validation. Images with two labels are for training. The order is kept.
+
+    groups: the group of each image, int64 [n], which stays on one side, and may have images of several classes. Groups
+        are for validation one after the other, in random order, where that brings each class nearer to its fraction;
+        then the smallest that a class without any can spare.
     """
+    if groups is not None:
+        return _hold_out_groups(images, fraction, seed, groups)
     group, ambiguous = _groups(images)
     place = np.random.default_rng(seed).permutation(len(ambiguous))  # groups are shuffled as a whole
     held_out = np.zeros(len(ambiguous), bool)  # groups for validation
@@ -77,11 +103,15 @@ def hold_out(images: Images, fraction: float, seed: int) -> tuple[np.ndarray, np
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 
 
-def folds(images: Images, count: int, seed: int) -> np.ndarray:
+def folds(images: Images, count: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
     """The fold of each image, 0 to ``count`` − 1: int64 [n]. Each class is in all folds, copies are in the same one.
 
     −1 for images with two labels and for images whose class has no other image.
+    groups: the group of each image, int64 [n], which is in one fold. A class of fewer groups than folds is in as many
+        folds as it can, and −1 is the fold of a group without which a class could not be trained.
     """
+    if groups is not None:
+        return _folds_of_groups(images, count, seed, groups)
     group, ambiguous = _groups(images)
     place = np.random.default_rng(seed).permutation(len(ambiguous))
     fold = np.full(len(ambiguous), -1)
@@ -143,11 +173,79 @@ def describe_copies(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
+def across_parts(groups: dict[str, np.ndarray]) -> dict[tuple[str, str], int]:
+    """How many groups two parts share: (part, other part) → count, where there are any. groups: part → int64 [n]."""
+    parts = list(groups)
+    pairs = ((one, other) for i, one in enumerate(parts) for other in parts[i + 1 :])
+    shared = {pair: len(np.intersect1d(groups[pair[0]], groups[pair[1]])) for pair in pairs}
+    return {pair: count for pair, count in shared.items() if count}
+
+
 def _groups(images: Images) -> tuple[np.ndarray, np.ndarray]:
     """The group of copies of each image, int64 [n], and whether its copies have two labels, bool [groups]."""
     group = group_copies(image_hashes(images))
     once = np.unique(np.stack([group, images.labels]), axis=1)[0]  # each group once for each of its labels
     return group, np.bincount(once, minlength=int(group.max()) + 1) > 1
+
+
+def _united(images: Images, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups and copies as groups: that of each image, int64 [n], images per class [groups, classes], and whether an
+    image in it has two labels, bool [groups]."""
+    copies, ambiguous = _groups(images)
+    pairs = zip(link_equal(copies), link_equal(groups), strict=True)
+    group = unite(len(images), *(np.concatenate(ends) for ends in pairs))
+    counts = np.zeros((int(group.max()) + 1, len(images.classes)), np.int64)
+    np.add.at(counts, (group, images.labels), 1)
+    return group, counts, np.bincount(group, ambiguous[copies], len(counts)) > 0
+
+
+def _hold_out_groups(
+    images: Images, fraction: float, seed: int, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """``hold_out`` in whole groups."""
+    group, counts, ambiguous = _united(images, groups)
+    total = counts.sum(axis=0)
+    wanted, held = fraction * total, np.zeros_like(total)
+    is_held = np.zeros(len(counts), bool)
+
+    def spared(one: int) -> bool:  # whether each class keeps an image for training
+        return not ambiguous[one] and bool((held + counts[one] < total)[counts[one] > 0].all())
+
+    weight = 1 / np.maximum(total, 1)
+    shuffled = np.random.default_rng(seed).permutation(len(counts))
+    for one in shuffled.tolist():
+        nearer = np.abs(held + counts[one] - wanted) - np.abs(held - wanted)
+        if nearer @ weight < 0 and spared(one):
+            is_held[one], held = True, held + counts[one]
+    for label in np.flatnonzero((held == 0) & (total > 0)).tolist():
+        if not held[label]:
+            able = [one for one in shuffled.tolist() if counts[one, label] and not is_held[one] and spared(one)]
+            if able:
+                smallest = min(able, key=lambda one: int(counts[one].sum()))
+                is_held[smallest], held = True, held + counts[smallest]
+    is_valid = is_held[group]
+    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+
+
+def _folds_of_groups(images: Images, count: int, seed: int, groups: np.ndarray) -> np.ndarray:
+    """``folds`` in whole groups: the largest first, each into the fold that has the least of its classes."""
+    group, counts, ambiguous = _united(images, groups)
+    total = counts.sum(axis=0)
+    place = np.random.default_rng(seed).permutation(len(counts))
+    load = np.zeros((count + 1, len(total)), np.int64)  # images per fold and class; the last row: in no fold
+    load[count] = counts[ambiguous].sum(axis=0)
+    left = counts[~ambiguous].sum(axis=0)  # of groups without a fold so far
+    fold = np.full(len(counts), -1)
+    for one in sorted(np.flatnonzero(~ambiguous).tolist(), key=lambda one: (-int(counts[one].sum()), place[one])):
+        mine = counts[one] > 0
+        left = left - counts[one]
+        elsewhere = load.sum(axis=0) - load[:count] + left  # [folds, classes]: to train on
+        allowed = (elsewhere[:, mine] > 0).all(axis=1)
+        cost = (load[:count, mine] * counts[one, mine] / total[mine]).sum(axis=1) + 1e-6 * load[:count].sum(axis=1)
+        chosen = int(np.argmin(np.where(allowed, cost, np.inf))) if allowed.any() else count
+        fold[one] = chosen if chosen < count else -1
+        load[chosen] += counts[one]
+    return fold[group]
 
 
 def _fill(sizes: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
