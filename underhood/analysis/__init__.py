@@ -6,8 +6,6 @@ import numpy as np
 
 from underhood.core.errors import UnderhoodError
 
-PREDICTION_COLUMNS = ["path", "label", "predicted", "probability", "loss"]  # the header of predictions.csv
-
 
 def require_probabilities(probabilities: np.ndarray, model: object = "the model") -> np.ndarray:
     """The same probabilities, float [n, classes]. Raises UnderhoodError where one is not from 0 to 1: NaN, for one.
@@ -83,14 +81,3 @@ def cross_entropy_per_image(probabilities: np.ndarray, labels: np.ndarray) -> np
     """
     right = probabilities[np.arange(len(labels)), labels]
     return 0.0 - np.log(np.maximum(right, np.finfo(np.float32).tiny))  # 0 − 0 is 0, but −0 would print as "-0"
-
-
-def rejection_mask(pixels: np.ndarray, probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Mask of rejected images, bool [n]: those below the threshold, and blank images always.
-
-    pixels: uint8 [n, c, h, w]; probabilities: float [n, classes]; threshold: predictions with a lower probability are
-    rejected
-    """
-    values = pixels.reshape(len(pixels), -1)
-    blank = values.min(axis=1) == values.max(axis=1)
-    return blank | (probabilities.max(axis=1) < threshold)

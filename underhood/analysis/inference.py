@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from underhood.analysis import require_probabilities
+from underhood.analysis.calibration import Answers, answers, feature_distances, softmax
 from underhood.core.loader import DataLoader, validation_batch_size
 
 if TYPE_CHECKING:
     from underhood.core.images import Images
+    from underhood.runs.checkpoint import Run
 
 
 @contextmanager
@@ -51,11 +53,41 @@ def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | t
 
 
 @torch.inference_mode()
-def features(model: nn.Module, pixels: np.ndarray) -> Tensor:
+def logits_and_distances(
+    network: Any, pixels: np.ndarray, projection: np.ndarray | None, prototypes: np.ndarray | None,
+    device: str | torch.device = "cpu",
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """(logits float32 [n, classes], distances float32 [n]) of images, uint8 [n, c, h, w].
+
+    network: a ``Network``; projection, prototypes: see ``feature_distances``; without them there are no distances, None
+    """
+    logits, distances = [], []
+    with evaluating(network):
+        for x in DataLoader(pixels, validation_batch_size(pixels.shape)).batches():
+            outputs, found = network.logits_and_features(x.to(device))
+            logits.append(outputs.float().cpu().numpy())
+            if projection is not None and prototypes is not None:
+                distances.append(feature_distances(found.float().cpu().numpy(), projection, prototypes))
+    return np.concatenate(logits), np.concatenate(distances) if distances else None
+
+
+def answers_of(run: "Run", pixels: np.ndarray) -> Answers:
+    """What a run says of images, uint8 [n, c, h, w]. Raises UnderhoodError where the model predicts NaN."""
+    calibration = run.calibration
+    logits, distances = logits_and_distances(run.model, pixels, calibration.projection, calibration.prototypes)
+    probabilities = require_probabilities(softmax(logits, calibration.temperature), run.path)
+    return answers(calibration, pixels, probabilities, distances)
+
+
+@torch.inference_mode()
+def features(model: nn.Module, pixels: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
     """The input of the last layer for images, uint8 [n, c, h, w]: float32 [n, features]. For ``linear``, the pixels."""
-    before = nn.Sequential(*list(model.children())[:-1])
+    before, loader = (
+        nn.Sequential(*list(model.children())[:-1]),
+        DataLoader(pixels, validation_batch_size(pixels.shape)),
+    )
     with evaluating(model):
-        return torch.cat([before(x) for x in DataLoader(pixels, validation_batch_size(pixels.shape)).batches()])
+        return torch.cat([before(x.to(device)).cpu() for x in loader.batches()])
 
 
 def nearest_images(

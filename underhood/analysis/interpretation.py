@@ -1,14 +1,15 @@
 """``Interpretation``: predictions of labelled images, like fastai's ``ClassificationInterpretation``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from underhood.analysis import PREDICTION_COLUMNS, cross_entropy_per_image, require_probabilities
+from underhood.analysis import cross_entropy_per_image, require_probabilities
+from underhood.analysis.calibration import REASONS
+from underhood.analysis.predictions import read_predictions, read_sets
 from underhood.core.errors import RunError, UnderhoodError
-from underhood.data.files import read_csv
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
 
@@ -53,11 +54,27 @@ class ConfusionMatrix:
 
 
 @dataclass(frozen=True)
+class RecordedAnswers:
+    """The columns of ``predictions.csv`` that only calibrated runs have.
+
+    uncalibrated_probability, uncalibrated_loss: before the temperature, float64 [n]; calibrates: whether an image is
+    one that the calibration was fitted on, bool [n]; sets: bool [n, classes]; reasons: why each is rejected, or ""
+    """
+
+    uncalibrated_probability: np.ndarray
+    uncalibrated_loss: np.ndarray
+    calibrates: np.ndarray
+    sets: np.ndarray
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
 class Interpretation:
     """Predictions of labelled images.
 
     classes: in the order of the labels; names: n file names; labels, predicted: int64 [n], indices into classes;
     probability: float64 [n], of the predicted class; loss: float64 [n], −log of the right class's probability
+    answers: what a calibrated run says beside; None for a learner, and for older runs
     """
 
     classes: tuple[str, ...]
@@ -66,6 +83,7 @@ class Interpretation:
     predicted: np.ndarray
     probability: np.ndarray
     loss: np.ndarray
+    answers: "RecordedAnswers | None" = None
 
     @classmethod
     def from_run(cls, run: str | Path) -> "Interpretation":
@@ -78,16 +96,17 @@ class Interpretation:
         classes = tuple(map(str, recorded))
         index = {name: i for i, name in enumerate(classes)}
         try:
-            rows = read_csv(path, PREDICTION_COLUMNS)
+            rows = read_predictions(path)
             if not rows:
                 raise ValueError("it has no rows")
-            columns = {name: [row[name] for row in rows] for name in PREDICTION_COLUMNS}
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
             labels, predicted = (np.array([index[name] for name in columns[key]]) for key in ("label", "predicted"))
             probability, loss = (np.array(columns[key], float) for key in ("probability", "loss"))
             require_probabilities(probability, path)
             if not np.isfinite(loss).all():
                 raise ValueError("a loss is NaN or infinite")
-            return cls(classes, columns["path"], labels, predicted, probability, loss)
+            said = _recorded_answers(columns, classes)
+            return cls(classes, columns["path"], labels, predicted, probability, loss, said)
         except (OSError, ValueError, KeyError, UnderhoodError) as error:
             raise RunError(f"{path} cannot be read ({error}): finish the run, or train it again") from None
 
@@ -105,6 +124,19 @@ class Interpretation:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def take(self, rows: np.ndarray) -> "Interpretation":
+        """The predictions of some images, a mask bool [n], without their answers."""
+        names = [name for name, chosen in zip(self.names, rows.tolist(), strict=True) if chosen]
+        columns = self.labels[rows], self.predicted[rows], self.probability[rows], self.loss[rows]
+        return Interpretation(self.classes, names, *columns)
+
+    def uncalibrated(self) -> "Interpretation":
+        """The same predictions before the temperature; these, where there is none."""
+        if self.answers is None:
+            return self
+        before = self.answers
+        return replace(self, probability=before.uncalibrated_probability, loss=before.uncalibrated_loss, answers=None)
 
     @property
     def right(self) -> np.ndarray:
@@ -173,3 +205,19 @@ class Interpretation:
     def _row(self, i: int) -> Mistake:
         names = self.classes[self.labels[i]], self.classes[self.predicted[i]]
         return Mistake(i, self.names[i], *names, float(self.probability[i]), float(self.loss[i]))
+
+
+def _recorded_answers(columns: dict[str, list[str]], classes: tuple[str, ...]) -> RecordedAnswers | None:
+    """The columns of calibrated runs; None where a run has none. Raises ValueError where they are damaged."""
+    if "set" not in columns:
+        return None
+    probability, loss = (np.array(columns[f"uncalibrated_{name}"], float) for name in ("probability", "loss"))
+    require_probabilities(probability)
+    if not np.isfinite(loss).all():
+        raise ValueError("an uncalibrated_loss is NaN or infinite")
+    if not set(columns["reason"]) <= {*REASONS}:
+        raise ValueError(f"reason is none of {', '.join(REASONS[1:])}")
+    return RecordedAnswers(
+        probability, loss, np.array([text == "1" for text in columns["calibrates"]], bool),
+        read_sets(columns["set"], classes), columns["reason"],
+    )  # fmt: skip

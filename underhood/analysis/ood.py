@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from underhood.analysis import rejection_mask
 from underhood.core.errors import DataError, RunError
 from underhood.data.named import read_named
 from underhood.preparation import Preparation, prepare_image, refit
@@ -30,12 +29,11 @@ def count_ood(run: "Run", name: str, other_data_sets: bool = True) -> list[OODRo
     name: of the data set that the run was trained on, which is not out of distribution
     other_data_sets: also count images of other data sets that are on this machine; without, only the run matters
     """
-    from underhood.analysis.inference import predict_proba
+    from underhood.analysis.inference import answers_of
 
     rows = []
     for kind, pixels in _ood_images(run.preparation, name, other_data_sets):
-        rejected = rejection_mask(pixels, predict_proba(run.model, pixels).numpy(), run.threshold)
-        rows.append((kind, len(pixels), int(rejected.sum())))
+        rows.append((kind, len(pixels), int(answers_of(run, pixels).rejected.sum())))
     return rows
 
 

@@ -25,7 +25,9 @@ from underhood.cli.options import (
     train_flags,
 )
 
-READING = ("size", "channels", "fit", "valid", "seed", "device", "limit", "skip_bad", "cache", "verify_cache")
+READING = (
+    "size", "channels", "fit", "valid", "seed", "device", "group_by", "limit", "skip_bad", "cache", "verify_cache",
+)  # fmt: skip
 
 
 @app.command()
@@ -179,10 +181,10 @@ def predict(
     paths: Annotated[
         list[Path], typer.Argument(help="Images, folders of images, - for standard input.", metavar="PATH...")
     ],
-    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated: path, label, score, rejected.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV: path, label, score, rejected, set, reason.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Predict the class of each image. Predictions below the run's threshold are marked as rejected."""
+    """Predict the class of each image: a label, one of a few, or none of the classes (rejected)."""
     from underhood.display.tables import predictions_csv, predictions_table, printable_texts
     from underhood.jobs.predict import predict as job
 

@@ -41,6 +41,10 @@ def summary(result: dict[str, Any]) -> str:
     lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
     lines.append(f"reject below        {percent(result['threshold'])}")
+    if result["set_coverage"] is not None:
+        held = f"{percent(result['set_coverage'])} hold the class, {result['set_size']:.2f} labels on average"
+        lines.append(f"sets of {result['coverage']:<12.0%}{held}")
+        lines.append(f"rejected            {percent(result['rejected'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
     if "report" in result:
         lines.append(f"report              {result['report']}")
@@ -126,18 +130,28 @@ def _label_issues(issues: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
 
 
 def predictions_table(result: dict[str, Any]) -> str:
-    """The rows of ``predict``: label, probability, path."""
+    """The rows of ``predict``: label, probability, path, and what else it may be, or why it is rejected."""
     width = max((len(row["label"]) for row in result["predictions"]), default=0)
     return "\n".join(
-        f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}{'  (rejected)' if row['rejected'] else ''}"
-        for row in result["predictions"]
+        f"{row['label']:<{width}}  {row['score']:.4f}  {row['path']}{_doubt(row)}" for row in result["predictions"]
     )
 
 
+def _doubt(row: dict[str, Any]) -> str:
+    """What a prediction says beside its label: that there is more than one, or that there is none."""
+    if row["rejected"]:
+        return f"  (rejected: {row['reason']})"
+    return f"  (one of {', '.join(row['set'])})" if row["set"] and len(row["set"]) > 1 else ""
+
+
 def predictions_csv(result: dict[str, Any]) -> str:
-    """The rows of ``predict`` as CSV with a header: path, label, score, rejected."""
+    """The rows of ``predict`` as CSV with a header: path, label, score, rejected, set (``cat|dog``), reason."""
     header = ["path", "label", "score", "rejected"]
-    return csv_text(header, ([row[name] for name in header] for row in result["predictions"])).rstrip("\n")
+    rows = (
+        [*(row[name] for name in header), "|".join(row["set"] or ()), row["reason"] or ""]
+        for row in result["predictions"]
+    )
+    return csv_text([*header, "set", "reason"], rows).rstrip("\n")
 
 
 def certificate(result: dict[str, Any]) -> str:

@@ -26,12 +26,18 @@ class Score(TypedDict):
 
 
 class Prediction(TypedDict):
-    """What a model predicts for one image. rejected: whether the probability is below the threshold."""
+    """What a model predicts for one image.
+
+    set: the labels that it may have, most probable first: they hold the right one as often as the run's coverage says;
+    None for a run without sets. reason: why it is rejected: ``blank``, ``distance`` or ``confidence``; else None
+    """
 
     path: str
     label: str
     score: float
+    set: list[str] | None
     rejected: bool
+    reason: str | None
     top: list[Score]
 
 
@@ -39,6 +45,7 @@ class PredictResult(TypedDict):
     """What ``predict`` returns."""
 
     run: str
+    coverage: float | None  # the fraction of images whose set holds their class
     predictions: list[Prediction]
     unreadable: dict[str, str]  # path → reason
 
@@ -49,8 +56,9 @@ def predict(
     """The class of each image: files, folders with every image below them, or ``-`` for standard input.
 
     run: a run folder, or an exported ``.onnx`` file
-    Returns run, predictions (path, label, score: the label's probability, rejected, and top: the ``top`` most probable
-    labels with their scores) in the order given, and unreadable (path → reason).
+    Returns run, coverage (of the sets), predictions (path, label, score: the label's probability, set, rejected,
+    reason, and top: the ``top`` most probable labels with their scores) in the order given, and unreadable (path →
+    reason).
     Raises UnderhoodError where the run cannot be loaded or a folder holds no image.
     """
     predictor = Predictor.load(run)
@@ -62,20 +70,28 @@ def predict(
             raise DataError(f"{place} holds no images")
         files += found
     names, pixels, unreadable = _prepare(files, predictor, reporter or Reporter())
+    rows = _predictions(names, pixels, predictor, top) if len(pixels) else []
+    coverage = predictor.calibration.coverage if predictor.calibration else None
+    return {"run": str(run), "coverage": coverage, "predictions": rows, "unreadable": unreadable}
+
+
+def _predictions(names: list[str], pixels: np.ndarray, predictor: Predictor, top: int) -> list[Prediction]:
+    """What a model predicts for prepared images, uint8 [n, c, h, w]."""
+    said, classes = predictor.answers(pixels), predictor.classes
+    order = np.argsort(-said.probabilities, axis=1, kind="stable")
+    scores = np.take_along_axis(said.probabilities, order, axis=1)[:, :top].tolist()
     rows: list[Prediction] = []
-    if len(pixels):
-        labels, probabilities = predictor.predict_pixels(pixels)
-        rejected = predictor.rejected(pixels, probabilities).tolist()
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        scores = np.take_along_axis(probabilities, order, axis=1).tolist()
-        for name, label, is_rejected, places, values in zip(
-            names, labels, rejected, order.tolist(), scores, strict=True
-        ):
-            ranked: list[Score] = [
-                {"label": predictor.classes[i], "score": value} for i, value in zip(places, values, strict=True)
-            ]
-            rows.append({"path": name, "label": label, "score": values[0], "rejected": is_rejected, "top": ranked})
-    return {"run": str(run), "predictions": rows, "unreadable": unreadable}
+    for i, (name, places, values) in enumerate(zip(names, order.tolist(), scores, strict=True)):
+        labels = None if said.sets is None else [classes[k] for k in places if said.sets[i, k]]
+        ranked: list[Score] = [
+            {"label": classes[k], "score": value} for k, value in zip(places[:top], values, strict=True)
+        ]
+        reason = said.reasons[i] or None
+        rows.append({
+            "path": name, "label": classes[places[0]], "score": values[0], "set": labels,
+            "rejected": reason is not None, "reason": reason, "top": ranked,
+        })  # fmt: skip
+    return rows
 
 
 def _prepare(

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from underhood.analysis import PREDICTION_COLUMNS
+from underhood.analysis.predictions import read_predictions
 from underhood.core.errors import RunError
 from underhood.jobs.train import train
 from underhood.preparation.files import expanduser
@@ -72,6 +72,13 @@ def _difference(what: str, name: str, before: Any, now: Any) -> Difference:
     return {"what": what, "name": name, "before": before, "now": now}
 
 
+def _predictions(folder: Path) -> list[dict[str, str]]:
+    try:
+        return read_predictions(folder / "predictions.csv")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / 'predictions.csv'} is damaged or cannot be read ({error})") from None
+
+
 def _unequal(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     return [(name, before.get(name), now[name]) for name in sorted(now) if before.get(name) != now[name]]
 
@@ -91,10 +98,7 @@ def _figures(original: Path, again: Path) -> list[Difference]:
     """Of the last epoch, and how many images are predicted differently."""
     before, now = (_last_row(folder / "metrics.csv") for folder in (original, again))
     found = [_difference("figure", *one) for one in _unequal(before, now)]
-    predicted = [
-        {row["path"]: row["predicted"] for row in read_rows(folder / "predictions.csv", PREDICTION_COLUMNS)}
-        for folder in (original, again)
-    ]
+    predicted = [{row["path"]: row["predicted"] for row in _predictions(folder)} for folder in (original, again)]
     both = predicted[0].keys() & predicted[1].keys()
     others = sum(predicted[0][path] != predicted[1][path] for path in both)
     return found + ([_difference("figure", "predicted otherwise", 0, others)] if others else [])

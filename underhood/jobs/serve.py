@@ -74,7 +74,7 @@ def _load(run: str | Path, reporter: Reporter) -> Predictor:
     if certificate["weights_sha256"] != sha256(folder / "weights.safetensors"):
         raise RunError(f"{exported} was exported from other weights: underhood export {run}, or remove model.onnx")
     model = load_onnx(exported, str(certificate["model_sha256"]), threads)
-    return replace(predictor, probabilities=model.probabilities)
+    return replace(predictor, probabilities=model.probabilities, outputs=model.outputs)
 
 
 def _leave_a_core() -> None:

@@ -27,11 +27,19 @@ class Network(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images, uint8 or float [n, c, h, w], to logits [n, classes]."""
-        logits = super().forward(x)
+        return self.logits_and_features(x)[0]
+
+    def logits_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of images, and the input of the last layer for the images as they are: float [n, features]."""
+        *body, last = self
+        features = x
+        for layer in body:
+            features = layer(features)
+        logits = last(features)
         if self.training or not self.mirrored:
-            return logits
+            return logits, features
         columns = torch.arange(x.shape[3] - 1, -1, -1, device=x.device)  # an index is exported as it is
-        return (logits + super().forward(x.index_select(3, columns))) / 2
+        return (logits + super().forward(x.index_select(3, columns))) / 2, features
 
     def train(self, mode: bool = True) -> "Network":
         """Training or evaluation mode, as in torch."""

@@ -16,7 +16,8 @@
     interventions.csv    what was changed by hand: step, what, from, to
     weights.safetensors  the model; one metadata key, ``underhood``: architecture, classes, preparation, threshold
     ideals.npy           the class means: the mean training image of each class
-    predictions.csv      label, prediction, probability and loss of each validation image
+    calibration.safetensors  the temperature, the limits of prediction sets, the prototypes for distances
+    predictions.csv      label, prediction, probability, loss, set and rejection of each validation image
     ood.csv              how many out-of-distribution images are rejected
     learning_curve.csv   accuracy after training on a quarter, a half and all of the images
     report.html          all of it on one page
@@ -27,13 +28,16 @@ Each file is written next to its place, synced and renamed: it is there whole, o
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from underhood.core.errors import RunError
 from underhood.data.files import csv_text, open_regular, read_csv
+
+if TYPE_CHECKING:
+    from safetensors import safe_open
 
 MAX_JSON = 200_000_000  # bytes: a million paths that were left out have fewer
 
@@ -104,4 +108,19 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str
     try:
         return read_csv(path, columns)
     except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged or cannot be read ({error})") from None
+
+
+@contextmanager
+def open_tensors(path: Path, framework: str = "pt") -> "Iterator[safe_open]":
+    """A safetensors file, whose length has been compared with what it declares. Raises RunError.
+
+    framework: what its tensors become, ``pt`` or ``numpy``
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework) as file:
+            yield file
+    except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged or cannot be read ({error})") from None

@@ -8,9 +8,8 @@ the recorder and the layer statistics. The names of tensors and keys are those o
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ import numpy as np
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.files import read_csv
 from underhood.preparation import Preparation
-from underhood.runs import atomic_write, parse_json
+from underhood.runs import atomic_write, open_tensors, parse_json
+from underhood.runs.calibration import Calibration, load_calibration
 
 if TYPE_CHECKING:
     from safetensors import safe_open
@@ -42,6 +42,7 @@ class Run:
     preparation: Preparation
     threshold: float = 0.0  # predictions with a lower probability are rejected
     pretrained: dict[str, str | None] | None = None  # where published weights come from; None: it started from none
+    calibration: Calibration = field(default_factory=Calibration)  # how its outputs are read
 
 
 def save_weights(
@@ -87,18 +88,6 @@ def load_run(folder: Path) -> Run:
             raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
 
 
-@contextmanager
-def open_tensors(path: Path) -> "Iterator[safe_open]":
-    """A safetensors file, whose length has been compared with what it declares. Raises RunError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged or cannot be read ({error})") from None
-
-
 def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     """The model that a header describes. It takes memory once the file is known to hold all of its weights."""
     import torch
@@ -124,9 +113,15 @@ def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     in_layout = {n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in tensors.items()}
     model.load_state_dict(in_layout, assign=True)
     threshold = check_threshold(header.get("threshold", 0.0))
-    return Run(
-        folder, model.eval(), architecture, classes, preparation, threshold, check_record(header.get("pretrained"))
-    )
+    calibration = load_calibration(folder, threshold, len(classes), last_inputs(model))
+    record = check_record(header.get("pretrained"))
+    return Run(folder, model.eval(), architecture, classes, preparation, threshold, record, calibration)
+
+
+def last_inputs(model: "nn.Module") -> int:
+    """How many features the last layer of a model takes."""
+    last: Any = list(model.children())[-1]
+    return int(last.in_features)
 
 
 def check_classes(names: Any) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from underhood.core.errors import RunError
-from underhood.runs import atomic_write, parse_json
-from underhood.runs.checkpoint import UPDATE, Run, open_tensors
+from underhood.runs import atomic_write, open_tensors, parse_json
+from underhood.runs.checkpoint import UPDATE, Run
 
 if TYPE_CHECKING:
     from torch import Tensor

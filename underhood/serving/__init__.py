@@ -2,23 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from underhood.analysis import rejection_mask, require_probabilities
-from underhood.core.errors import DataError, RunError, UnderhoodError
+from underhood.analysis.calibration import Answers, answers
+from underhood.core.errors import DataError
 from underhood.preparation import Preparation, prepare_image
 from underhood.preparation.files import BadImageError, Source, expanduser
+from underhood.runs.calibration import Calibration
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from underhood.analysis.attributions import Attributions
-
-SMALL_BATCH = 16  # images
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,13 @@ class Predictor:
     classes: the class names, in the order of the probabilities
     preparation: how an image becomes pixels, as in training
     threshold: predictions with a lower probability are rejected
-    probabilities: a function of pixels, uint8 [n, c, h, w], that returns float32 [n, classes], from 0 to 1; it raises
-        RunError where the model predicts NaN
+    probabilities: a function of pixels, uint8 [n, c, h, w], that returns float32 [n, classes], from 0 to 1, calibrated;
+        it raises RunError where the model predicts NaN
     name: the run's name; model: the network's; metrics: the validation metrics by name
     class_means: the mean training image of each class, uint8 [classes, c, h, w]; None where the run has none
     attributions: a function of (pixels [c, h, w], label) that returns ``Attributions``; None without torch
+    calibration: how its outputs become answers: prediction sets, rejections
+    outputs: a function of pixels that returns (probabilities, distances in feature space, float32 [n] or None)
 
     >>> predictor = Predictor.load("runs/digits-conv-1")            # doctest: +SKIP
     >>> labels, probabilities = predictor.predict(["seven.png"])    # doctest: +SKIP
@@ -49,6 +49,8 @@ class Predictor:
     metrics: dict[str, float] = field(default_factory=dict)
     class_means: np.ndarray | None = None
     attributions: "Callable[[np.ndarray, int], Attributions] | None" = None
+    calibration: Calibration | None = None
+    outputs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]] | None = None
 
     @classmethod
     def load(cls, run: str | Path, onnx_threads: int = 0) -> "Predictor":
@@ -61,28 +63,9 @@ class Predictor:
             from underhood.serving.onnx import load_onnx
 
             return cls(path, *load_onnx(path, threads=onnx_threads))
-        import torch
+        from underhood.serving.network import load_network
 
-        from underhood.analysis.attributions import integrated_gradients
-        from underhood.analysis.inference import predict_proba
-        from underhood.runs.checkpoint import load_class_means, load_run, read_metrics
-
-        loaded = load_run(path)
-
-        def probabilities(pixels: np.ndarray) -> np.ndarray:
-            try:
-                if len(pixels) > SMALL_BATCH:
-                    return predict_proba(loaded.model, pixels).numpy()
-                with torch.inference_mode():  # for a server's few images: half the time of a loader
-                    return require_probabilities(loaded.model(torch.from_numpy(pixels)).softmax(dim=1).numpy())
-            except UnderhoodError as error:
-                raise RunError(f"{path}: {error}") from None
-
-        return cls(
-            path, loaded.classes, loaded.preparation, loaded.threshold, probabilities,
-            path.resolve().name, loaded.architecture.model, read_metrics(path), load_class_means(path, loaded),
-            partial(integrated_gradients, loaded.model),
-        )  # fmt: skip
+        return cls(path, *load_network(path))
 
     def predict(self, images: "Sequence[Source | Image.Image]") -> tuple[list[str], np.ndarray]:
         """Predict the class of each image: (class names, probabilities).
@@ -107,9 +90,12 @@ class Predictor:
         probabilities = self.probabilities(pixels)
         return [self.classes[i] for i in probabilities.argmax(axis=1)], probabilities
 
-    def rejected(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Mask of rejected images: bool [n]. Blank images are always rejected.
+    def answers(self, pixels: np.ndarray) -> Answers:
+        """What the model says of images that are prepared, uint8 [n, c, h, w]: probabilities, sets and rejections.
 
-        pixels: uint8 [n, c, h, w]; probabilities: float [n, classes]
+        Raises RunError where the model predicts NaN.
         """
-        return rejection_mask(pixels, probabilities, self.threshold)
+        calibration = self.calibration or Calibration(threshold=self.threshold)
+        if self.outputs is None:
+            return answers(calibration, pixels, self.probabilities(pixels), None)
+        return answers(calibration, pixels, *self.outputs(pixels))

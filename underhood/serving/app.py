@@ -20,6 +20,7 @@ from fastapi_offline import FastAPIOffline
 from PIL import Image
 
 from underhood import __version__
+from underhood.analysis.predictions import labels_of
 from underhood.core.errors import UnderhoodError
 from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
@@ -55,7 +56,13 @@ class ImageResult(NamedTuple):
 
     pixels: np.ndarray  # uint8 [c, h, w]
     probabilities: np.ndarray  # float32 [classes]
-    rejected: bool
+    set: list[str] | None  # the labels that it may have, most probable first
+    reason: str | None  # why it is rejected
+
+    @property
+    def rejected(self) -> bool:
+        """Whether it shows none of the classes, as far as the model can tell."""
+        return self.reason is not None
 
 
 ParsedResults = tuple[ParsedRequest, list[ImageResult]]
@@ -203,10 +210,12 @@ def _respond(parsed: ParsedRequest, contents: list[dict[str, Any]], start: float
 
 def _predict_batch(predictor: Predictor, batch: Sequence[np.ndarray]) -> list[ImageResult | Exception]:
     """The results of a batch of prepared images, uint8 [c, h, w] each."""
-    pixels = np.stack(batch)
-    probabilities = predictor.probabilities(pixels)
-    rejected = predictor.rejected(pixels, probabilities).tolist()
-    return [ImageResult(*one) for one in zip(batch, probabilities, rejected, strict=True)]
+    said = predictor.answers(np.stack(batch))
+    results: list[ImageResult | Exception] = []
+    for i, (pixels, probabilities) in enumerate(zip(batch, said.probabilities, strict=True)):
+        labels = None if said.sets is None else labels_of(said.sets[i], probabilities, predictor.classes)
+        results.append(ImageResult(pixels, probabilities, labels, said.reasons[i] or None))
+    return results
 
 
 def _predictions(predictor: Predictor, parsed: ParsedRequest, results: list[ImageResult], start: float) -> Response:
@@ -217,8 +226,11 @@ def _prediction(predictor: Predictor, result: ImageResult, top_k: int) -> dict[s
     """A ``PredictResponse`` without ``ms``."""
     best = np.argsort(-result.probabilities, kind="stable")[:top_k].tolist()
     return {
+        "label": predictor.classes[int(result.probabilities.argmax())],
+        "set": result.set,
         "predictions": [{"label": predictor.classes[i], "score": float(result.probabilities[i])} for i in best],
         "rejected": result.rejected,
+        "reason": result.reason,
         "seen": _png_url(result.pixels),
         "model": predictor.name,
     }

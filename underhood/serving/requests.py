@@ -80,12 +80,17 @@ class Prediction(BaseModel):
 class PredictResponse(BaseModel):
     """The most probable labels of an image, best first.
 
-    rejected: the image is blank, or the best score is below the model's threshold; seen: the prepared image, a PNG as
-    data URL; model: the run's name; ms: milliseconds that the request took
+    label: the most probable one; set: the labels that it may have, most probable first, null for a model without sets;
+    rejected: whether it shows none of the classes, and the reason: ``blank``, ``distance`` (in feature space) or
+    ``confidence``, else null; seen: the prepared image, a PNG as data URL; model: the run's name; ms: milliseconds that
+    the request took
     """
 
+    label: str
+    set: list[str] | None
     predictions: list[Prediction]
     rejected: bool
+    reason: str | None
     seen: str
     model: str
     ms: float

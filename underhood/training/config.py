@@ -99,12 +99,20 @@ class TrainConfig:
         None, "CPU threads. Chosen from the work in a step and the CPUs that may be used.", least=1, most=MAX_THREADS
     )
     from_run: str | Path | None = option(None, "Start from another run's weights.", flag="--from")
+    group_by: str | None = option(
+        None, "Regular expression: images with equal matches in their paths are a group, which no split divides."
+    )
     limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=2)
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
     cache: bool = option(True, "Do not cache decoded pixels.", flag="--no-cache")
     verify_cache: bool = option(False, "Compare all cached pixels with their hashes, and not only a sample.")
     save_every: float = option(30.0, "Seconds between two saved states within an epoch.", least=0, most=1e9)
-    reject: float = option(0.01, "Fraction of the validation images that the model may reject.", least=0, below=1)
+    reject: float = option(
+        0.01, "Fraction of images like the validation images that the model may reject.", least=0, below=1
+    )
+    coverage: float = option(
+        0.95, "Fraction of images whose prediction set is to hold their class.", least=0.5, below=1
+    )
     report: bool = option(True, "Write no report.html.", flag="--no-report")
     snapshots: bool = option(
         True, "Keep no snapshots of the weights, which `replay` and `explore` show.", flag="--no-snapshots"
@@ -120,6 +128,10 @@ class TrainConfig:
             from underhood.preparation import check_options
 
             check_options(self.fit, self.channels)
+        if self.group_by is not None:
+            from underhood.data.groups import check_pattern
+
+            check_pattern(self.group_by)
 
     @property
     def label(self) -> str:
@@ -166,12 +178,14 @@ class TrainOptions(TypedDict, total=False):
     device: Device
     threads: int | None
     from_run: str | Path | None
+    group_by: str | None
     limit: int | None
     skip_bad: bool
     cache: bool
     verify_cache: bool
     save_every: float
     reject: float
+    coverage: float
     report: bool
     snapshots: bool
     track: Tracker | None

@@ -24,7 +24,7 @@ from underhood.training import RunLog, Watcher
 from underhood.training.config import TrainConfig
 from underhood.training.interventions import Steering, end_epoch, intervene
 from underhood.training.layer_stats import LAYER_COLUMNS, StepStats, first_nan_layer, layer_names
-from underhood.training.measure import TrainResult, measure
+from underhood.training.measure import TrainResult, measure, why_sets_are_large
 from underhood.training.setup import Setup, make_learner
 from underhood.training.snapshots import SnapshotRecorder
 from underhood.training.threads import pinned_threads
@@ -58,6 +58,10 @@ def fit_and_measure(
     if folder is None:
         return None
     result = measure(folder, setup, config)
+    if note := why_sets_are_large(
+        setup.loaded.dataset.valid.labels, config.coverage, len(setup.loaded.dataset.classes)
+    ):
+        log.log(note)
     result["data"], result["seconds"] = str(config.data), round(seconds, 3)
     log.write(f"accuracy {result['valid_accuracy']:.4f}, balanced {result['balanced_accuracy']:.4f}")
     return result

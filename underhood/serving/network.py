@@ -1,0 +1,71 @@
+"""A run's network as a ``Predictor`` needs it, with torch."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from underhood.analysis import require_probabilities
+from underhood.analysis.attributions import integrated_gradients
+from underhood.analysis.calibration import feature_distances, softmax
+from underhood.analysis.inference import logits_and_distances
+from underhood.core.errors import RunError, UnderhoodError
+from underhood.preparation import Preparation
+from underhood.runs.calibration import Calibration
+from underhood.runs.checkpoint import load_class_means, load_run, read_metrics
+
+if TYPE_CHECKING:
+    from underhood.analysis.attributions import Attributions
+
+SMALL_BATCH = 16  # images
+
+
+class NetworkModel(NamedTuple):
+    """What a run folder holds, in the order of ``Predictor``'s fields after ``source``."""
+
+    classes: tuple[str, ...]
+    preparation: Preparation
+    threshold: float
+    probabilities: Callable[[np.ndarray], np.ndarray]  # uint8 [n, c, h, w] → float32 [n, classes]
+    name: str
+    model: str
+    metrics: dict[str, float]
+    class_means: np.ndarray | None  # uint8 [classes, c, h, w]
+    attributions: "Callable[[np.ndarray, int], Attributions]"
+    calibration: Calibration
+    outputs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+
+
+def load_network(path: Path) -> NetworkModel:
+    """Load a run folder. Raises RunError."""
+    run = load_run(path)
+    network: Any = run.model
+    calibration = run.calibration
+
+    def logits_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        projection, prototypes = calibration.projection, calibration.prototypes
+        if len(pixels) > SMALL_BATCH:
+            return logits_and_distances(network, pixels, projection, prototypes)
+        with torch.inference_mode():  # for a server's few images: half the time of a loader
+            logits, features = (one.numpy() for one in network.logits_and_features(torch.from_numpy(pixels)))
+        if projection is None or prototypes is None:
+            return logits, None
+        return logits, feature_distances(features, projection, prototypes)
+
+    def outputs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        logits, distances = logits_of(pixels)
+        try:
+            return require_probabilities(softmax(logits, calibration.temperature)), distances
+        except UnderhoodError as error:
+            raise RunError(f"{path}: {error}") from None
+
+    def probabilities(pixels: np.ndarray) -> np.ndarray:
+        return outputs(pixels)[0]
+
+    return NetworkModel(
+        run.classes, run.preparation, run.threshold, probabilities, path.resolve().name, run.architecture.model,
+        read_metrics(path), load_class_means(path, run), partial(integrated_gradients, network), calibration, outputs,
+    )  # fmt: skip
