@@ -1,9 +1,11 @@
 """Groups: images that belong together, which a held-out split never divides."""
 
+import csv
+import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from underhood import evaluate, report, rerun, train
 from underhood.core.errors import DataError
 from underhood.core.images import Dataset, Images
 from underhood.data import groups as module
@@ -147,7 +150,7 @@ def test_an_empty_cell_is_a_group_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_column_with_one_group_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the column group has only one group, 'x'.*two or more"):
+    with pytest.raises(DataError, match=r"the column group has only one group, 'x'.*two or more"):
         load_data(table(tmp_path, ["x"] * 20))
 
 
@@ -265,3 +268,27 @@ def test_a_class_of_one_group_stays_in_training(tmp_path: Path) -> None:
 def test_where_no_group_can_be_held_out_an_error_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image can be held out for validation: no class has images of two groups"):
         load_data(table(tmp_path, ["x" if i % 2 else "y" for i in range(20)]))
+
+
+def test_commands_on_a_run_hold_out_the_same_groups(tmp_path: Path) -> None:
+    """`group_by` is in config.json; evaluate, rerun and report read the images again, and divide them as it says."""
+    names = [f"{c}/cow{p}_{i}.png" for c in ("dark", "light") for p in range(6) for i in range(4)]
+    for n, name in enumerate(names):
+        low = 120 * name.startswith("light")
+        pixels = np.random.default_rng(n).integers(low, low + 130, (12, 12), dtype=np.uint8)
+        fill(tmp_path / "cows", {name: Image.fromarray(pixels)})
+    run = tmp_path / "run"
+    trained = train(tmp_path / "cows", model="linear", epochs=2, group_by=r"cow(\d)", out=run)
+    assert trained is not None
+    with (run / "predictions.csv").open() as file:
+        validated = {row["path"] for row in csv.DictReader(file)}
+    animals = {name.split("_")[0][-1] for name in validated}
+    assert validated == {name for name in names if name.split("_")[0][-1] in animals}
+    assert json.loads((run / "config.json").read_text())["group_by"] == r"cow(\d)"
+    assert evaluate(run)["images"] == len(validated)
+    moved = shutil.copytree(tmp_path / "cows", tmp_path / "moved")
+    assert evaluate(run, moved)["part"] == "valid"
+    again = rerun(run, out=tmp_path / "again")
+    assert again is not None
+    assert again["same"]
+    assert report(run)["bytes"] > 1000

@@ -1,5 +1,6 @@
 """``evaluate``: measure a trained run on labelled images."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,7 +13,7 @@ from underhood.core.images import Images
 from underhood.data.cache import take_images
 from underhood.data.files import short_list
 from underhood.data.named import NAMES
-from underhood.data.read import FIFTH, ReadOptions, load_data, read_parts
+from underhood.data.read import FIFTH, Parts, ReadOptions, load_data, read_parts
 from underhood.data.split import digest, hold_out
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json
@@ -93,7 +94,7 @@ def evaluation_images(
         preparation=run.preparation, cache=cache, verify_cache=verify_cache,
         progress=reporter.read_progress(), bar=reporter.download,
     )  # fmt: skip
-    parts = read_parts(data, options)
+    parts = _read_other(data, options, config)
     if parts.unreadable and not skip_bad:
         raise UnreadableError(parts.unreadable)
     for line in parts.warnings:
@@ -101,11 +102,27 @@ def evaluation_images(
     part = next(name for name in ("valid", "test", "train") if name in parts.images)
     images = parts.images[part]
     if part == "train" and len(images):  # the run's own images, moved elsewhere? then its validation images
-        _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0))
+        _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0), parts.groups.get("train"))
         held = take_images(images, rows)
         if digest(held) == _validated_on(run):
             return "valid", _match_classes(held, run)
     return ("all" if part == "train" else part), _match_classes(images, run)
+
+
+def _read_other(data: str | Path, options: ReadOptions, config: dict[str, Any]) -> Parts:
+    """Images that may be the run's own, moved elsewhere: in its groups where its pattern matches their names."""
+    with suppress(DataError, TypeError):
+        if config.get("group_by") is not None:
+            return read_parts(data, replace(options, group_by=config["group_by"]))
+    return read_parts(data, options)
+
+
+def _pattern(run: Run, config: dict[str, Any]) -> str | None:
+    """The option ``group_by`` of a run. Raises RunError where it is no text."""
+    pattern = config.get("group_by")
+    if pattern is None or isinstance(pattern, str):
+        return pattern
+    raise RunError(f"{run.path / 'config.json'} is damaged: group_by is {pattern!r}")
 
 
 def _own_validation_images(
@@ -120,6 +137,7 @@ def _own_validation_images(
         own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
         limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
         cache=cache, verify_cache=verify_cache, progress=reporter.read_progress(), bar=reporter.download,
+        group_by=_pattern(run, config),
     ).dataset  # fmt: skip
     if digest(dataset.valid) != _validated_on(run):
         raise RunError(

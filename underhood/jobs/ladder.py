@@ -133,8 +133,13 @@ def _split_like(loaded: LoadedData, dataset: Dataset) -> LoadedData:
         return loaded
     images = join([own.train, own.valid])
     row = {name: i for i, name in enumerate(images.names)}
-    train, valid = (images.take(np.array([row[name] for name in names])) for names in parts.values())
-    return replace(loaded, dataset=replace(own, train=train, valid=valid))
+    rows = {part: np.array([row[name] for name in names]) for part, names in parts.items()}
+    groups = {}
+    if loaded.groups:
+        both = np.concatenate([loaded.groups[part] for part in parts])
+        groups = {part: both[rows[part]] for part in parts}
+    train, valid = (images.take(rows[part]) for part in parts)
+    return replace(loaded, dataset=replace(own, train=train, valid=valid), groups=groups)
 
 
 def _train(setup: "Setup", config: TrainConfig, reporter: Reporter) -> tuple[np.ndarray, float]:

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from underhood.core.errors import DivergedError, UnderhoodError
 from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
-from underhood.data.split import hash_images, sample
+from underhood.data.split import image_hashes, link_equal, sample, unite
 from underhood.training import RunLog
 from underhood.training.candidates import SHARES, Candidate, operations
 from underhood.training.config import TrainConfig
@@ -53,7 +53,8 @@ def compare(
     entries = _entries(candidates, config, log)
     images = entries[0].images
     sizes: tuple[int, ...] = ()
-    for fold, (train, test) in enumerate(_folds(images, config.seed), start=1):
+    together = _kept_together(entries[0])
+    for fold, (train, test) in enumerate(_folds(images, config.seed, together), start=1):
         log.reporter.progress("comparing models", fold - 1, MOST_FOLDS)
         parts = [_part(images, train, share / shares[-1], config.seed) for share in shares]
         sizes = sizes or tuple(len(part) for part in parts)  # of all folds, whose sizes differ by an image
@@ -123,16 +124,29 @@ def _entries(candidates: list[Candidate], config: TrainConfig, log: RunLog) -> l
     return entries
 
 
-def _folds(images: Images, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to train and to test on, int64 each. Equal images are in the same fold. None where each class has one."""
-    hashes = hash_images(images.pixels) if images.precomputed_hashes is None else images.precomputed_hashes
-    most = max(len(np.unique(hashes[images.labels == label])) for label in range(len(images.classes)))
+def _kept_together(entry: _Entry) -> np.ndarray:
+    """Equal numbers for images that are in the same fold, [n]: copies, and groups where there are any."""
+    images, loaded = entry.images, entry.candidate.loaded
+    hashes = image_hashes(images)
+    if loaded is None or not loaded.groups:
+        return hashes
+    group = dict(zip(loaded.dataset.train.names, loaded.groups["train"].tolist(), strict=True))
+    pairs = zip(link_equal(hashes), link_equal(np.array([group[name] for name in images.names])), strict=True)
+    return unite(len(images), *(np.concatenate(ends) for ends in pairs))
+
+
+def _folds(images: Images, seed: int, together: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train and to test on, int64 each. None where each class has one image, or one group.
+
+    together: of ``_kept_together``
+    """
+    most = max(len(np.unique(together[images.labels == label])) for label in range(len(images.classes)))
     if most < 2:
         return
     split = StratifiedGroupKFold(min(FOLDS, most), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a class has fewer images than there are folds
-        yield from split.split(images.labels, images.labels, hashes)
+        yield from split.split(images.labels, images.labels, together)
 
 
 def _config(one: Candidate) -> TrainConfig:
@@ -149,7 +163,7 @@ def _evaluate(entry: _Entry, rows: np.ndarray, test: np.ndarray) -> list[bool]:
     if entry.features is not None:  # which stand for the pixels: these need not be copied
         images = replace(images, pixels=images.pixels[:, :, :1, :1])
     dataset = Dataset(one.loaded.dataset.name, images.take(rows), images.take(test))
-    loaded = replace(one.loaded, dataset=dataset)
+    loaded = replace(one.loaded, dataset=dataset, groups={})
     config = _config(one)
     recipe = choose_for(dataset, config, config.model)
     if entry.frozen is not None and entry.features is not None:

@@ -242,7 +242,7 @@ def _on_part(setup: Setup, config: TrainConfig, rows: np.ndarray) -> Setup:
     from underhood.training.tune import head_on, reset_head
 
     dataset = setup.loaded.dataset
-    loaded = replace(setup.loaded, dataset=replace(dataset, train=dataset.train.take(rows)))
+    loaded = replace(setup.loaded, dataset=replace(dataset, train=dataset.train.take(rows)), groups={})
     recipe = _recipe(setup, config, len(rows))
     if recipe.tune != "head":
         return make_learner(loaded, recipe, config)

@@ -67,7 +67,7 @@ def load_finished(folder: Path, reporter: Reporter) -> "tuple[Run, TrainConfig, 
     data = load_data(
         config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
         skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
-        progress=reporter.read_progress(), bar=reporter.download,
+        progress=reporter.read_progress(), bar=reporter.download, group_by=config.group_by,
     )  # fmt: skip
     if changed := changes(folder, data):
         what = f"the images of {folder} have changed since ({short_list(changed)})"

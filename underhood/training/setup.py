@@ -116,6 +116,7 @@ def load_config_data(
         config.data, size=size, channels=channels, fit=fit, preparation=preparation,
         valid=config.valid, seed=config.seed, limit=config.limit, skip_bad=config.skip_bad,
         cache=config.cache, verify_cache=config.verify_cache, progress=reporter.read_progress(), bar=reporter.download,
+        group_by=config.group_by,
     )  # fmt: skip
     if earlier is None and has_published_weights(config):
         loaded.notes[0] = f"{loaded.preparation.describe()} (for {config.model}, {fit})"
