@@ -102,9 +102,6 @@ class TrainConfig:
     group_by: str | None = option(
         None, "Regular expression: images with equal matches in their paths are a group, which no split divides."
     )
-    group_by: str | None = option(
-        None, "Regular expression: images with equal matches in their paths are a group, which no split divides."
-    )
     limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=2)
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
     cache: bool = option(True, "Do not cache decoded pixels.", flag="--no-cache")
@@ -131,10 +128,6 @@ class TrainConfig:
             from underhood.preparation import check_options
 
             check_options(self.fit, self.channels)
-        if self.group_by is not None:
-            from underhood.data.groups import check_pattern
-
-            check_pattern(self.group_by)
         if self.group_by is not None:
             from underhood.data.groups import check_pattern
 
