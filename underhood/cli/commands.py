@@ -130,6 +130,9 @@ def lr_find(
 @app.command()
 def check(
     data: Data = "digits",
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="Also train one or two models: the accuracy with and without leaks.")
+    ] = False,
     labels: Annotated[
         bool, typer.Option("--labels", help="Also train five models, and list label issues: labels that may be wrong.")
     ] = False,
@@ -137,12 +140,12 @@ def check(
     verify_cache: VerifyCache = False,
     as_json: Json = False,
 ) -> None:
-    """Find unreadable files, one image in two classes, duplicates, leaks between parts, and wrong labels."""
-    from underhood.display.tables import check_report
+    """Find unreadable files, duplicates, near-duplicates, leaks between parts and, if asked, wrong labels."""
+    from underhood.display.check_tables import check_report
     from underhood.jobs.check import check as job
 
-    reporter = terminal(as_json)
-    result = job(data, labels=labels, cache=not no_cache, verify_cache=verify_cache, reporter=reporter)
+    reading = {"cache": not no_cache, "verify_cache": verify_cache}
+    result = job(data, leaks=leaks, labels=labels, reporter=terminal(as_json), **reading)
     finish(result, as_json, check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
 
 

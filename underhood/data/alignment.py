@@ -5,15 +5,15 @@ transformation is found by Gauss-Newton steps on the pixels (S. Baker and I. Mat
 the inverse compositional form); brightness, contrast and sharpness may differ.
 """
 
-import math
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 SIDE = 32  # pixels a side of the grey images that are compared
-SMALLEST = 8  # pixels a side: smaller images have too few pixels to compare
+SMALLEST = 16  # pixels a side: smaller images have too few pixels to compare
 STEPS = ((1.5, 5), (0.7, 5))  # of the search: blur in pixels, and number of steps
-PAIRS = 1024  # that are aligned at a time
+FINE = 1.5  # pixels: what such a blur removes is fine detail
+SHARPNESS = (0.0, 0.8, 1.6)  # blurs in pixels: a sharper image, blurred by a mixture of these, is as blurred as another
+PAIRS = 512  # that are aligned at a time
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)  # a transformation of x and y from −1 to 1
 
 
@@ -112,7 +112,7 @@ def align(first: np.ndarray, second: np.ndarray, start: np.ndarray, aspect: np.n
 
 
 def _slopes(images: np.ndarray, seen: np.ndarray, aspect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How each pixel changes with shift x, shift y, scale and turn: [n, 4, s · s], and the inverse Hessian [n, 4, 4]."""
+    """How pixels change with shift x, shift y, scale and turn, [n, 4, s · s], and the inverse Hessian [n, 4, 4]."""
     count, side = images.shape[:2]
     x, y = grid(side)
     down, right = (slope.reshape(count, -1) * (side / 2) for slope in np.gradient(images, axis=(1, 2)))
@@ -147,23 +147,23 @@ def _fitted(target: np.ndarray, regressors: list[np.ndarray], weight: np.ndarray
 
 
 def agreement(first: np.ndarray, second: np.ndarray, transforms: np.ndarray) -> np.ndarray:
-    """How well aligned images agree, from 0 to 1: float [n, 3], for all detail, for fine detail, and how much they share.
+    """How well images agree once they are aligned, each from 0 to 1: float [n, 3].
 
-    first, second: grey images, float32 [n, s, s]; transforms: from places of the first to those of the second
+    The columns: all detail, fine detail, and the fraction of the first image that the second shows. The blurrier of
+    two images is predicted from the sharper one and its blurred forms.
+
+    first, second: grey images, float32 [n, s, s]; transforms: from places in the first to places in the second
     """
-    side = first.shape[1]
+    count, seen = len(first), window(first.shape[1])
     warped, inside = warp(second, transforms)
-    weight = inside * window(side)
+    weight = inside * seen
     other = warped.reshape(first.shape)
-    scores = []
-    for sigma in (0.0, 1.5):  # without what a blur keeps, fine detail is left
+    columns = []
+    for sigma in (0.0, FINE):
         a, b = (images - blurred(images, sigma) if sigma else images for images in (first, other))
-        soft_a, soft_b = (blurred(images, 0.8).reshape(len(first), -1) for images in (a, b))
-        flat_a, flat_b = a.reshape(len(first), -1), b.reshape(len(first), -1)
-        forward = _explained(flat_a, [flat_b, soft_b], weight)
-        backward = _explained(flat_b, [flat_a, soft_a], weight)
-        scores.append(np.maximum(forward, backward) if sigma else np.minimum(forward, backward))
-    return np.stack([*scores, weight.sum(axis=1) / max(1.0, float(window(side).sum()))], axis=1)
+        flat_a, flat_b = ([blurred(images, blur).reshape(count, -1) for blur in SHARPNESS] for images in (a, b))
+        columns.append(np.maximum(_explained(flat_a[0], flat_b, weight), _explained(flat_b[0], flat_a, weight)))
+    return np.stack([*columns, weight.sum(axis=1) / max(1.0, float(seen.sum()))], axis=1)
 
 
 def _explained(target: np.ndarray, regressors: list[np.ndarray], weight: np.ndarray) -> np.ndarray:
@@ -172,4 +172,4 @@ def _explained(target: np.ndarray, regressors: list[np.ndarray], weight: np.ndar
     centred = target - (weight * target).sum(axis=1, keepdims=True) / total
     left = (weight * (target - _fitted(target, regressors, weight)) ** 2).sum(axis=1)
     whole = (weight * centred**2).sum(axis=1)
-    return np.where(whole > 1e-6, 1 - left / np.maximum(whole, 1e-6), 0).clip(0, 1)
+    return np.where(whole > 1e-3, 1 - left / np.maximum(whole, 1e-3), 0).clip(0, 1)

@@ -1,10 +1,135 @@
-"""Near-duplicates: copies of an image that were resized, recompressed, cropped, brightened, mirrored or turned."""
+"""Near-duplicates: copies of an image that were resized, recompressed, cropped, brightened, mirrored or turned.
+
+Pairs are proposed by small descriptors of the pixels, by perceptual hashes and, where they are given, by a backbone's
+features. A proposed pair is aligned, and confirmed if both images then agree far better than unrelated ones do.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from underhood.data.alignment import IDENTITY, PAIRS, SMALLEST, agreement, align, grey
+from underhood.core.images import Images
+from underhood.data.alignment import IDENTITY, PAIRS, SMALLEST, agreement, align, grey, warp
+from underhood.data.neighbours import Pairs, describe, propose
+from underhood.data.parts import Parts
+from underhood.data.split import group_copies, image_hashes, join, link_equal, unite
 
 SAME = 0.7  # the similarity from which on two images are near-duplicates
+DETAILED = 0.66  # the least similarity of near-duplicates among photographs ...
+NEAR = 0.3  # ... and the largest distance, relative to that of the neighbour of RANK
+IN_PLACE = 0.0045  # among look-alikes: the largest squared relative distance, times what is unexplained
+ALIGNED = 0.004  # among look-alikes, once they are aligned: the largest relative distance, times what is dissimilar
+CROWD = 3_000  # images: among more there are more look-alikes, so that copies must be nearer
+BACKGROUND = 512  # pairs of unrelated images that are aligned
+BLANK = 3.0  # grey levels: the least standard deviation of an image that is compared
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Pairs of near-duplicates among images, by their rows. Of exact copies only the first is among them."""
+
+    pairs: np.ndarray  # int64 [m, 2]
+    similarity: np.ndarray  # float [m], from 0 to 1
+    kinds: list[str]  # m: how the images differ
+
+
+def find_near_duplicates(
+    images: Images,
+    content: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NearDuplicates:
+    """The near-duplicates among images, each pair once.
+
+    content: float [n, 2], the part of the width and of the height that is not padding; all of both by default
+    progress: called with the numbers of comparisons done and in total
+
+    Blank images and those below SMALLEST pixels a side have none.
+    """
+    rows, small, aspect = _comparable(images, content)
+    if len(rows) < 2:
+        return NearDuplicates(np.zeros((0, 2), np.int64), np.zeros(0), [])
+    pairs = propose(small, progress)
+    transforms, agreed = _align(small, pairs, aspect)
+    kept = np.flatnonzero(_confirmed(small, pairs, transforms, agreed, _look_alike(small, pairs, aspect)))
+    found = np.stack([pairs.neighbour[kept], pairs.image[kept]], axis=1)
+    kinds = [describe_change(small[a], small[b], transforms[k]) for (a, b), k in zip(found, kept.tolist(), strict=True)]
+    return NearDuplicates(rows[found], score(agreed[kept]), kinds)
+
+
+def _comparable(images: Images, content: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of different images that are not blank, int64 [m], grey [m, s, s], and their width over height [m]."""
+    height, width = images.pixels.shape[2:]
+    if min(height, width) < SMALLEST:
+        return np.zeros(0, np.int64), np.zeros((0, 1, 1), np.float32), np.zeros(0)
+    rows = np.sort(np.unique(group_copies(image_hashes(images)), return_index=True)[1])
+    small = grey(images.pixels[rows], None if content is None else content[rows])
+    shares = np.ones((len(rows), 2)) if content is None else content[rows]
+    seen = small.std(axis=(1, 2)) >= BLANK
+    aspect = shares[:, 0] * width / (shares[:, 1] * height)
+    return rows[seen], small[seen], aspect[seen]
+
+
+def _align(small: np.ndarray, pairs: Pairs, aspect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Align the images of pairs: transformations, float32 [m, 2, 3], and how the images then agree, float [m, 3]."""
+    transforms, agreed = [np.zeros((0, 2, 3), np.float32)], [np.zeros((0, 3))]
+    for start in range(0, len(pairs.image), PAIRS):
+        some = slice(start, start + PAIRS)
+        first, second = small[pairs.neighbour[some]], small[pairs.image[some]]
+        transforms.append(align(first, second, pairs.change[some], aspect[pairs.image[some]]))
+        agreed.append(agreement(first, second, transforms[-1]))
+    return np.concatenate(transforms), np.concatenate(agreed)
+
+
+def _look_alike(small: np.ndarray, pairs: Pairs, aspect: np.ndarray) -> float:
+    """How much unrelated images look alike, from 0 (photographs) to 1 (digits, clothes): by a sample of pairs."""
+    some = np.random.default_rng(0).permutation(len(pairs.image))[:BACKGROUND]
+    chance = pairs.take(some)._replace(neighbour=pairs.unrelated[some])
+    if not len(some):
+        return 0.0
+    typical = float(np.quantile(score(_align(small, chance, aspect)[1]), 0.9))
+    return float(np.clip((typical - 0.35) / 0.3, 0, 1))
+
+
+def _confirmed(
+    small: np.ndarray, pairs: Pairs, transforms: np.ndarray, agreed: np.ndarray, look_alike: float
+) -> np.ndarray:
+    """Which pairs are near-duplicates, bool [m].
+
+    Photographs have detail that no other image has, so aligned ones that agree are copies. Where images look alike, a
+    copy must also be much nearer than the neighbours of an image usually are: at its place (it was recompressed,
+    resized or brightened), or once it is aligned (then it must agree better, as look-alikes are aligned as well).
+    """
+    alike, unexplained = score(agreed), np.sqrt(1 - agreed[:, 0])
+    after = _ratio_after(small, pairs, transforms)
+    nearest = np.minimum(pairs.ratio, after)
+    detailed = (alike >= DETAILED) & (nearest <= NEAR)
+    in_place = np.abs(np.abs(pairs.change[:, 0, 0]) - 1) < 1e-6
+    stricter = (CROWD / max(CROWD, len(small))) ** 1.0
+    apart = (in_place & (pairs.ratio**2 * unexplained <= IN_PLACE * stricter)) | (
+        nearest * (1 - alike) <= ALIGNED * stricter
+    )
+    return detailed if look_alike < 0.5 else apart & (alike >= DETAILED)
+
+
+def _ratio_after(small: np.ndarray, pairs: Pairs, transforms: np.ndarray) -> np.ndarray:
+    """The distance of the aligned images, relative to that of the unrelated neighbour before alignment: float [m]."""
+    ratios = [np.zeros(0)]
+    for start in range(0, len(pairs.image), PAIRS):
+        some = slice(start, start + PAIRS)
+        image, neighbour, unrelated = (small[rows[some]] for rows in pairs[:3])
+        aligned, before = (warp(image, how[some])[0].reshape(image.shape) for how in (transforms, pairs.change))
+        near = describe(aligned, IDENTITY) - describe(neighbour, IDENTITY)
+        chance = describe(before, IDENTITY) - describe(unrelated, IDENTITY)
+        ratios.append(np.linalg.norm(near, axis=1) / np.maximum(np.linalg.norm(chance, axis=1), 1e-6))
+    return np.concatenate(ratios)
+
+
+def score(agreed: np.ndarray) -> np.ndarray:
+    """One number from 0 to 1, float [n], for what ``agreement`` measured, float [n, 3]."""
+    return np.sqrt(agreed[:, 0] * agreed[:, 1]) * (agreed[:, 2] >= 0.5)
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -19,11 +144,73 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     for start in range(0, len(first), PAIRS):
         one, other = (grey(images[start : start + PAIRS]) for images in (first, second))
         begin = np.repeat(IDENTITY[None], len(one), axis=0)
-        square = np.full(len(one), first.shape[3] / first.shape[2])
-        scores.append(score(agreement(one, other, align(one, other, begin, square))))
+        wide = np.full(len(one), first.shape[3] / first.shape[2])
+        scores.append(score(agreement(one, other, align(one, other, begin, wide))))
     return np.concatenate(scores)
 
 
-def score(agreed: np.ndarray) -> np.ndarray:
-    """One number from 0 to 1, float [n], for what ``agreement`` measured, float [n, 3]."""
-    return np.sqrt(agreed[:, 0] * agreed[:, 1]) * (agreed[:, 2] >= 0.5)
+def describe_change(first: np.ndarray, second: np.ndarray, transform: np.ndarray) -> str:
+    """How an image differs from its near-duplicate: mirrored, turned, crop, brightness, recompressed or resized, same.
+
+    first, second: grey images, float32 [s, s]; transform: float32 [2, 3], from places in the first to the second
+    """
+    determinant = float(np.linalg.det(transform[:, :2]))
+    scale, shift = abs(determinant) ** 0.5, float(np.abs(transform[:, 2]).max())
+    turn = np.rad2deg(np.arcsin(min(1.0, abs(float(transform[0, 1] * transform[1, 0])) ** 0.5)))
+    if determinant < 0:
+        return "mirrored"
+    if turn > 2:
+        return "turned"
+    if abs(np.log(scale)) > 0.05 or shift > 0.06:
+        return "crop"
+    if abs(np.log(max(first.mean(), 1) / max(second.mean(), 1))) > 0.06:
+        return "brightness"
+    return "recompressed or resized" if np.abs(first - second).mean() > 1 else "same"
+
+
+def content_shares(parts: Parts) -> np.ndarray | None:
+    """The part of the width and of the height of each image that is not padding: float [n, 2]; None if all of it is."""
+    if parts.preparation.fit != "pad":
+        return None
+    target = np.array([parts.preparation.width, parts.preparation.height])
+    scale = (target / parts.sizes).min(axis=1, keepdims=True)
+    return np.asarray(np.maximum(1, np.round(parts.sizes * scale)) / target)
+
+
+def near_duplicate_groups(images: Images, found: NearDuplicates) -> np.ndarray:
+    """The group of each image, int64 [n]: exact copies and near-duplicates share one, directly or through others.
+
+    images: those in which the near-duplicates were found
+    """
+    copied, other = link_equal(image_hashes(images))
+    pairs = found.pairs.T  # [2, m]
+    return unite(len(images), np.concatenate([copied, pairs[0]]), np.concatenate([other, pairs[1]]))
+
+
+def near_duplicate_entries(parts: dict[str, Images], found: NearDuplicates) -> list[dict[str, Any]]:
+    """One entry for each group of near-duplicates: its ``paths``, ``similarity``, ``kind`` and ``splits``.
+
+    The similarity is that of the least similar pair that was confirmed, the kind that of the most pairs, and the splits
+    are the parts that have such an image. The entries with the highest similarity come first.
+
+    parts: the images in which the near-duplicates were found, part by part
+    """
+    images = join(list(parts.values()))
+    groups = near_duplicate_groups(images, found)
+    part = np.repeat(np.arange(len(parts)), [len(images) for images in parts.values()])
+    of_pairs: dict[int, list[int]] = {}
+    for number, group in enumerate(groups[found.pairs[:, 0]].tolist()):
+        of_pairs.setdefault(group, []).append(number)
+    members: dict[int, list[int]] = {group: [] for group in of_pairs}
+    for row in np.flatnonzero(np.isin(groups, list(of_pairs))).tolist():
+        members[int(groups[row])].append(row)
+    entries = [
+        {
+            "paths": [images.names[row] for row in rows],
+            "similarity": round(float(found.similarity[of_pairs[group]].min()), 4),
+            "kind": Counter(found.kinds[number] for number in of_pairs[group]).most_common(1)[0][0],
+            "splits": list(dict.fromkeys(list(parts)[part[row]] for row in rows)),
+        }
+        for group, rows in members.items()
+    ]
+    return sorted(entries, key=lambda entry: -entry["similarity"])

@@ -1,7 +1,7 @@
 """Results of jobs as text: functions from a job's result to the lines that the command line prints."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from underhood.data.files import csv_text, printable, short_list
@@ -94,39 +94,6 @@ def evaluation_table(result: dict[str, Any]) -> str:
             f"accuracy {whole} on {result['images']:,} images ({result['part']} of {result['data']})",
         ]
     )
-
-
-def check_report(result: dict[str, Any], most: int = 20) -> str:
-    """The findings of ``check``, with the first ``most`` label issues."""
-    parts = ", ".join(f"{count:,} {part}" for part, count in result["parts"].items())
-    sizes = [f"{size} ({count:,})" for size, count in result["sizes"].items()]
-    lines = [
-        f"{result['data']}: {result['images']:,} images ({parts})",
-        f"sizes: {short_list(sizes, 5, ', ')}; become {result['prepared']}",
-        "classes: " + ", ".join(f"{name} ({count:,})" for name, count in result["classes"].items()),
-        *result["notes"],
-        *(f"unreadable: {path} {reason}" for path, reason in result["reasons"].items()),
-        *_copies(result),
-        *_label_issues(result.get("suspects", ()), most),
-    ]
-    found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
-    issues = f", {len(result['suspects']):,} label issues" if "suspects" in result else ""
-    return "\n".join([*lines, (f"{found:,} findings" if found else "no problems found") + issues])
-
-
-def _copies(result: dict[str, Any]) -> Iterator[str]:
-    for kind in ("conflicts", "leaks", "duplicates"):
-        for entry in result[kind]:
-            where = entry.get("classes") or entry.get("parts")
-            yield f"{kind[:-1]}: {' = '.join(entry['paths'])}" + (f" (in {', '.join(where)})" if where else "")
-
-
-def _label_issues(issues: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
-    for row in issues[:most]:
-        looks_like = f"{row['predicted']} ({row['probability']:.0%})"
-        yield f"label issue: {row['path']} is {row['label']}, looks like {looks_like}"
-    if len(issues) > most:
-        yield f"label issue: {len(issues) - most:,} more: --json lists them, the report of a later run shows them"
 
 
 def predictions_table(result: dict[str, Any]) -> str:

@@ -1,27 +1,30 @@
 """``check``: what is wrong with labelled images before a model is trained on them.
 
-``check --labels`` also finds label issues: images whose label is probably wrong, by models that were not trained on
-them. It keeps them in the cache; a training on the same data copies them into its run folder, for the report.
+``check --leaks`` also measures what a leak is worth: the accuracy with it and without it. ``check --labels`` also finds
+label issues: images whose label is probably wrong, by models that were not trained on them. It keeps them in the
+cache; a training on the same data copies them into its run folder, for the report.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from underhood.core.errors import DivergedError, RunError
-from underhood.core.images import Dataset, Images
 from underhood.data import cache as decoded
 from underhood.data.cache import take_images
-from underhood.data.read import LoadedData, Parts, ReadOptions, read_parts, require_classes
+from underhood.data.near_duplicates import content_shares, find_near_duplicates, near_duplicate_entries
+from underhood.data.parts import Parts, ReadOptions, read_parts, require_classes
 from underhood.data.split import find_copies, folds, join
 from underhood.runs.folder import LabelIssue, read_label_issues, write_label_issues
 from underhood.training import Reporter
 from underhood.training.config import TrainConfig
+from underhood.training.leaks import measure_leak, predict_held_out
 
 FOLDS = 5
 
@@ -38,39 +41,61 @@ class CheckResult(TypedDict):
     unreadable: list[str]  # paths
     reasons: dict[str, str]  # path → reason
     conflicts: list[dict[str, Any]]  # one image in two classes
-    leaks: list[dict[str, Any]]  # one image in two parts
+    leaks: list[dict[str, Any]]  # one image, or near-duplicates, in two parts
     duplicates: list[dict[str, Any]]  # one image twice in a class
+    near_duplicates: list[dict[str, Any]]  # changed copies of an image
     notes: list[str]
+    leak: NotRequired[dict[str, Any]]
     suspects: NotRequired[list[LabelIssue]]
 
 
 def check(
     data: str | Path = "digits",
     *,
+    leaks: bool = False,
     labels: bool = False,
     cache: bool = True,
     verify_cache: bool = False,
     reporter: Reporter | None = None,
 ) -> CheckResult:
-    """Find unreadable files, one image in two classes, duplicates, leaks and, with ``labels``, label issues.
+    """Find unreadable files, one image in two classes, duplicates, near-duplicates, leaks and label issues.
+
+    leaks: also train one or two models, to measure the accuracy with and without leaks
+    labels: also train five models, and list label issues
 
     Returns data, images (how many are readable), classes (name → count), parts (name → count), sizes
     ("width x height" → count), prepared (what an image becomes), unreadable (paths), reasons (path → reason),
-    conflicts, leaks and duplicates (one entry per image, with its ``paths``), notes; with ``labels``
-    also ``suspects``, the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
+    conflicts, leaks and duplicates (one entry per image, with its ``paths``), near_duplicates (one entry per image and
+    its changed copies, with ``paths``, ``similarity``, ``kind`` and ``splits``; those in several parts are among the
+    leaks, too), notes; with ``leaks`` also ``leak``, the result of ``measure_leak``; with ``labels`` also ``suspects``,
+    the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
     progress, bar = reporter.read_progress(), reporter.download
     parts = read_parts(data, ReadOptions(cache=cache, verify_cache=verify_cache, progress=progress, bar=bar))
     if not parts.unreadable:
         require_classes(parts)
+    near = find_near_duplicates(
+        join(list(parts.images.values())), content_shares(parts), partial(reporter.progress, "looking for copies")
+    )
+    result = _findings(parts, str(data), near_duplicate_entries(parts.images, near))
+    if leaks:
+        result["leak"] = measure_leak(parts, near, reporter)
+    if labels:
+        result["suspects"] = find_label_issues(parts, reporter)
+        cache_label_issues(TrainConfig(data).as_dict()["data"], result["suspects"])
+    return result
+
+
+def _findings(parts: Parts, data: str, near_duplicates: list[dict[str, Any]]) -> CheckResult:
     counts: Counter[str] = Counter()
     for images in parts.images.values():
         counts.update(images.counts())
     sizes = Counter(f"{width}x{height}" for width, height in parts.sizes.tolist())
     copies = find_copies(parts.images)
-    result: CheckResult = {
-        "data": str(data),
+    across = [{"paths": one["paths"], "parts": one["splits"]} for one in near_duplicates if len(one["splits"]) > 1]
+    return {
+        "data": data,
         "images": sum(counts.values()),
         "classes": {name: counts[name] for name in parts.images["train"].classes},
         "parts": {part: len(images) for part, images in parts.images.items()},
@@ -79,14 +104,11 @@ def check(
         "unreadable": list(parts.unreadable),
         "reasons": parts.unreadable,
         "conflicts": copies["conflicts"],
-        "leaks": copies["leaks"],
+        "leaks": copies["leaks"] + across,
         "duplicates": copies["duplicates"],
+        "near_duplicates": near_duplicates,
         "notes": parts.notes + parts.warnings,
     }
-    if labels:
-        result["suspects"] = find_label_issues(parts, reporter)
-        cache_label_issues(TrainConfig(data).as_dict()["data"], result["suspects"])
-    return result
 
 
 def find_label_issues(parts: Parts, reporter: Reporter) -> list[LabelIssue]:
@@ -104,7 +126,9 @@ def find_label_issues(parts: Parts, reporter: Reporter) -> list[LabelIssue]:
         if held_out.any():
             reporter.log(f"label issues: training on all folds but {number + 1} of {FOLDS} …")
             try:
-                probabilities[held_out] = _judge(parts, take_images(images, ~held_out), take_images(images, held_out))
+                probabilities[held_out] = predict_held_out(
+                    parts, take_images(images, ~held_out), take_images(images, held_out)
+                )
             except DivergedError as error:
                 where = f"label issues cannot be found: the model for fold {number + 1} of {FOLDS} diverged"
                 fix = "check without --labels"
@@ -124,22 +148,6 @@ def find_label_issues(parts: Parts, reporter: Reporter) -> list[LabelIssue]:
         }
         for i in largest_first[: int((difference > 0).sum())].tolist()
     ]
-
-
-def _judge(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
-    """Probabilities of images by a model that was trained on others: float32 [held out, classes]."""
-    from underhood.analysis.inference import predict_proba
-    from underhood.core.schedule import one_cycle
-    from underhood.training.recipe import choose_for
-    from underhood.training.setup import make_learner
-
-    config = TrainConfig(effort="fast")
-    loaded = LoadedData(Dataset(parts.name, train, held_out), parts.preparation, [], [], {})
-    recipe = choose_for(loaded.dataset, config, None)
-    learn = make_learner(loaded, recipe, config).learn
-    for _ in learn.steps(recipe.epochs, recipe.lr, one_cycle):
-        pass
-    return predict_proba(learn.model, held_out.pixels, learn.device).numpy()
 
 
 def cache_label_issues(data: str, issues: Sequence[LabelIssue]) -> None:

@@ -1,0 +1,159 @@
+"""What a leak is worth: the accuracy as the images are split, and without near-duplicates of training images.
+
+A near-duplicate of a training image, or an image of its group, is easier to classify than a new one. The accuracy on
+such validation images says how well a model remembers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from underhood.analysis import wilson_interval
+from underhood.core.images import Dataset, Images
+from underhood.data.cache import take_images
+from underhood.data.near_duplicates import NearDuplicates, near_duplicate_groups
+from underhood.data.parts import Parts
+from underhood.data.read import LoadedData
+from underhood.data.split import hold_out, join, link_equal, unite
+from underhood.training import Reporter
+from underhood.training.config import TrainConfig
+
+FIFTH = 0.2  # of the images are held out where the data has no validation part, as ``read`` does
+ENOUGH, SHARE = 30, 0.2  # leak-free validation images, at least: so many, and this fraction of them
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which of the joined images of a data set train and validate: int64 [n] and [m], rows."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    own: bool  # whether it is the data's own
+
+
+def default_split(parts: Parts, images: Images) -> Split:
+    """The split that ``read`` makes with its defaults. images: the joined images of all parts"""
+    groups = np.concatenate(list(parts.groups.values())) if parts.groups else None
+    if len(parts.images) == 1:
+        return Split(*hold_out(images, FIFTH, 0, groups), own=False)
+    starts = np.cumsum([0] + [len(part) for part in parts.images.values()])
+    rows = {part: np.arange(starts[i], starts[i + 1]) for i, part in enumerate(parts.images)}
+    return Split(rows["train"], rows["valid"] if "valid" in rows else rows["test"], own=True)
+
+
+def join_groups(parts: Parts, near: np.ndarray) -> np.ndarray:
+    """Groups of near-duplicates, int64 [n], united with the groups that the data has: int64 [n]."""
+    if not parts.groups:
+        return near
+    links = [link_equal(near), link_equal(np.concatenate(list(parts.groups.values())))]
+    first, second = (np.concatenate(side) for side in zip(*links, strict=True))
+    return unite(len(near), first, second)
+
+
+def leaked(groups: np.ndarray, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Which validation images share a group with a training image, bool [m].
+
+    groups: of all images, int64 [n]; train, valid: their rows, int64 [k] and [m]
+    """
+    return np.isin(groups[valid], groups[train])
+
+
+def enough(labels: np.ndarray, clean: np.ndarray) -> bool:
+    """Whether enough validation images are leak-free to measure an accuracy on them.
+
+    At least ENOUGH, and SHARE of all, and one or more of each class that has validation images.
+
+    labels: int [m]; clean: which are leak-free, bool [m]
+    """
+    kept = labels[clean]
+    return len(kept) >= max(ENOUGH, SHARE * len(labels)) and set(kept.tolist()) == set(labels.tolist())
+
+
+def accuracy(right: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """The accuracy, its 95 % interval and the number of images.
+
+    right: whether each prediction is correct, bool [m]; groups: int64 [m]. Images of a group are right or wrong
+    together, so that they count as fewer: as many as would give the variance of the groups' means.
+    """
+    count, correct = len(right), int(right.sum())
+    _, which = np.unique(groups, return_inverse=True)
+    number = int(which.max()) + 1
+    excess = np.bincount(which, weights=right - right.mean())  # of each group
+    alone = max(correct * (count - correct) / count, 1e-12)
+    design = float((excess**2).sum() / alone) if 0 < correct < count else count / number
+    effective = max(1.0, min(count, count / max(design, 1.0)))
+    low, high = wilson_interval(correct / count * effective, effective)  # type: ignore[arg-type]
+    return {"accuracy": round(correct / count, 6), "interval": [round(low, 6), round(high, 6)], "images": count}
+
+
+def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict[str, Any]:
+    """Both accuracies, with models of effort ``fast``: as the data is split, and leak-free.
+
+    near: the near-duplicates among the images of all parts, one part after the other
+
+    Returns as_split and leak_free, each with its accuracy, interval and images (None where nothing leaks), leaked (how
+    many validation images), pairs (the paths of a validation and a training image each) and how, in one sentence.
+    """
+    images = join(list(parts.images.values()))
+    split, groups = default_split(parts, images), join_groups(parts, near_duplicate_groups(images, near))
+    unclean = leaked(groups, split.train, split.valid)
+    crossing = crossing_pairs(near.pairs, split)
+    result: dict[str, Any] = {
+        "as_split": None, "leak_free": None, "leaked": int(unclean.sum()), "images": len(split.valid),
+        "pairs": [[images.names[a], images.names[b]] for a, b in crossing.tolist()],
+        "how": "No validation image has a near-duplicate or an image of its group among the training images.",
+    }  # fmt: skip
+    if not unclean.any():
+        return result
+    reporter.log("leaks: training on the images as they are split …")
+    right = _right(parts, images, split.train, split.valid)
+    result["as_split"] = accuracy(right, groups[split.valid])
+    if enough(images.labels[split.valid], ~unclean):
+        result["leak_free"] = accuracy(right[~unclean], groups[split.valid][~unclean])
+        result["how"] = (
+            f"One model: leak-free are the {int((~unclean).sum()):,} of {len(split.valid):,} validation images that "
+            "have no near-duplicate or image of their group among the training images."
+        )
+        return result
+    reporter.log("leaks: training on a split that keeps near-duplicates and groups together …")
+    rows = np.sort(np.concatenate([split.train, split.valid]))
+    some = images.take(rows)
+    train, valid = hold_out(some, len(split.valid) / len(rows), 0, groups[rows])
+    result["leak_free"] = accuracy(_right(parts, some, train, valid), groups[rows][valid]) if len(valid) else None
+    result["how"] = (
+        f"Two models: only {int((~unclean).sum()):,} of {len(split.valid):,} validation images are leak-free, too few "
+        "to measure on, so a second model was trained on a split that keeps near-duplicates and groups together."
+    )
+    return result
+
+
+def crossing_pairs(pairs: np.ndarray, split: Split) -> np.ndarray:
+    """The pairs [m, 2] of a validation image and a training image, in this order: int64 [k, 2]."""
+    found = np.concatenate([pairs, pairs[:, ::-1]])
+    return found[np.isin(found[:, 0], split.valid) & np.isin(found[:, 1], split.train)]
+
+
+def _right(parts: Parts, images: Images, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Whether a model trained on some rows classifies others correctly, bool [m]."""
+    held_out = take_images(images, valid)
+    return predict_held_out(parts, take_images(images, train), held_out).argmax(axis=1) == held_out.labels
+
+
+def predict_held_out(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
+    """Probabilities of images by a model of effort ``fast`` that was trained on others: float32 [held out, classes].
+
+    Raises DivergedError.
+    """
+    from underhood.analysis.inference import predict_proba
+    from underhood.core.schedule import one_cycle
+    from underhood.training.recipe import choose_for
+    from underhood.training.setup import make_learner
+
+    config = TrainConfig(effort="fast")
+    loaded = LoadedData(Dataset(parts.name, train, held_out), parts.preparation, [], [], {})
+    recipe = choose_for(loaded.dataset, config, None)
+    learn = make_learner(loaded, recipe, config).learn
+    for _ in learn.steps(recipe.epochs, recipe.lr, one_cycle):
+        pass
+    return predict_proba(learn.model, held_out.pixels, learn.device).numpy()
