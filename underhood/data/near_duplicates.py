@@ -18,11 +18,10 @@ from underhood.data.parts import Parts
 from underhood.data.split import group_copies, image_hashes, join, link_equal, unite
 
 SAME = 0.7  # the similarity from which on two images are near-duplicates
-DETAILED = 0.66  # the least similarity of near-duplicates among photographs ...
-NEAR = 0.3  # ... and the largest distance, relative to that of the neighbour of RANK
-IN_PLACE = 0.0045  # among look-alikes: the largest squared relative distance, times what is unexplained
-ALIGNED = 0.004  # among look-alikes, once they are aligned: the largest relative distance, times what is dissimilar
-CROWD = 3_000  # images: among more there are more look-alikes, so that copies must be nearer
+LEAST = 0.5  # the similarity of near-duplicates, at least
+PHOTOGRAPHS, LOOK_ALIKES = 0.05, 0.004  # of near-duplicates: the relative distance times what is dissimilar, at most
+IN_PLACE = 0.0045  # of those that were not moved: the squared relative distance times what is unexplained, at most
+CROWD = 3_000  # images for which these limits were measured
 BACKGROUND = 512  # pairs of unrelated images that are aligned
 BLANK = 3.0  # grey levels: the least standard deviation of an image that is compared
 
@@ -98,20 +97,17 @@ def _confirmed(
 ) -> np.ndarray:
     """Which pairs are near-duplicates, bool [m].
 
-    Photographs have detail that no other image has, so aligned ones that agree are copies. Where images look alike, a
-    copy must also be much nearer than the neighbours of an image usually are: at its place (it was recompressed,
-    resized or brightened), or once it is aligned (then it must agree better, as look-alikes are aligned as well).
+    A copy agrees with the image once it is aligned, and is much nearer than an image's neighbours usually are. Where
+    images look alike, it must be nearer still, the more so the more there are. A copy that was not moved (recompressed,
+    resized, brightened) may agree less: it is near without being aligned, which look-alikes are not.
     """
     alike, unexplained = score(agreed), np.sqrt(1 - agreed[:, 0])
-    after = _ratio_after(small, pairs, transforms)
-    nearest = np.minimum(pairs.ratio, after)
-    detailed = (alike >= DETAILED) & (nearest <= NEAR)
+    nearest = np.minimum(pairs.ratio, _ratio_after(small, pairs, transforms))
+    crowd = (max(CROWD, len(small)) / CROWD) ** look_alike  # among more images there are more look-alikes
+    limit = PHOTOGRAPHS ** (1 - look_alike) * LOOK_ALIKES**look_alike / crowd
     in_place = np.abs(np.abs(pairs.change[:, 0, 0]) - 1) < 1e-6
-    stricter = (CROWD / max(CROWD, len(small))) ** 1.0
-    apart = (in_place & (pairs.ratio**2 * unexplained <= IN_PLACE * stricter)) | (
-        nearest * (1 - alike) <= ALIGNED * stricter
-    )
-    return detailed if look_alike < 0.5 else apart & (alike >= DETAILED)
+    unmoved = in_place & (pairs.ratio**2 * unexplained <= IN_PLACE / crowd)
+    return (alike >= LEAST) & ((nearest * (1 - alike) <= limit) | unmoved)
 
 
 def _ratio_after(small: np.ndarray, pairs: Pairs, transforms: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ NEAREST = 4  # neighbours of an image that are proposed, at most
 QUERIES = 1024  # images at a time
 DIMENSIONS, FEWER_DIMENSIONS = 48, 32  # of the descriptors; the fewer for many images
 SAMPLE = 5_000  # images that determine the principal components
-EFFORT = {5_000: (5, 0.62), 20_000: (3, 0.5)}  # up to so many images → places of a crop in each direction, and gate
+EFFORT = {5_000: (4, 0.62), 20_000: (3, 0.5)}  # up to so many images → places of a crop in each direction, and gate
 LEAST_EFFORT = 1, 0.35  # the gate: the distance of a neighbour that is proposed, relative to that of RANK, at most
+SOFT = 1.0  # pixels: the blur of an image that was resized to half and back
 ANGLE = np.deg2rad(5)
 PROPOSED = 40_000  # pairs, at most: the nearest
 
@@ -40,12 +41,16 @@ class Pairs(NamedTuple):
         return Pairs(*(column[rows] for column in self))
 
 
-def changes(count: int) -> list[np.ndarray]:
-    """The changes that are tried on ``count`` images, float32 [2, 3] each, from places to places from −1 to 1."""
+def changes(count: int) -> list[tuple[np.ndarray, float]]:
+    """The changes that are tried on ``count`` images, and a blur in pixels for each.
+
+    A change is a transformation, float32 [2, 3], from places to places from −1 to 1.
+    """
     places, _ = _effort(count)
     offsets = np.linspace(-0.16, 0.16, places) if places > 1 else [0.0]
     crops = [np.array([[0.8, 0, x], [0, 0.8, y]], np.float32) for x in offsets for y in offsets]
-    return [IDENTITY, MIRROR, TURN, *crops]
+    sharp = [(change, 0.0) for change in (IDENTITY, MIRROR, TURN, *crops)]
+    return [*sharp, (IDENTITY, SOFT)] if places > 1 else sharp
 
 
 def _effort(count: int) -> tuple[int, float]:
@@ -64,8 +69,8 @@ def propose(images: np.ndarray, progress: Callable[[int, int], None] | None = No
     order = np.random.default_rng(0).permutation(count)
     tried = changes(count)
     found = []
-    for number, change in enumerate(tried):
-        queries = targets if change is IDENTITY else describe(images, change) @ axes
+    for number, (change, blur) in enumerate(tried):
+        queries = describe(images, change, blur) @ axes if number else targets
         for start, rows, distances in nearest(queries, targets, order):
             found.append(_near(start, rows, distances, change, _effort(count)[1]))
             if progress:
@@ -94,8 +99,11 @@ def _each_once(pairs: Pairs, count: int) -> Pairs:
     return pairs.take(np.flatnonzero(rank < NEAREST)[:PROPOSED])
 
 
-def describe(images: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Changed grey images [n, s, s], blurred and normalised to mean 0 and norm 1: float32 [n, values]."""
+def describe(images: np.ndarray, change: np.ndarray, blur: float = 0.0) -> np.ndarray:
+    """Changed grey images [n, s, s], blurred and normalised to mean 0 and norm 1: float32 [n, values].
+
+    blur: in pixels, beside that of all descriptors
+    """
     half = images.shape[1] // 2
     seen = window(half)
     rows = []
@@ -103,7 +111,7 @@ def describe(images: np.ndarray, change: np.ndarray) -> np.ndarray:
         some = images[start : start + QUERIES]
         if change is not IDENTITY:
             some = warp(some, np.repeat(change[None], len(some), axis=0))[0].reshape(some.shape)
-        some = blurred(some, 1.0)[:, : 2 * half, : 2 * half].reshape(len(some), half, 2, half, 2)
+        some = blurred(some, float(np.hypot(1.0, blur)))[:, : 2 * half, : 2 * half].reshape(len(some), half, 2, half, 2)
         flat = some.mean(axis=(2, 4)).reshape(len(some), -1)
         flat = (flat - (flat @ seen / seen.sum())[:, None]) * seen
         rows.append(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-3))
