@@ -12,12 +12,12 @@ import numpy as np
 
 from underhood.analysis import wilson_interval
 from underhood.analysis.interpretation import Confused, Interpretation, Mistake
-from underhood.analysis.ood import read_ood
 from underhood.core.errors import RunError
 from underhood.core.images import Dataset, Images
 from underhood.core.schedule import SCHEDULES
 from underhood.data.files import data_url, printable, read_csv
 from underhood.display import figures
+from underhood.reporting.answer_sections import answer_sections
 from underhood.reporting.learning_sections import learning_sections
 from underhood.reporting.model_sections import MAX_FLOAT, card, model_sections
 from underhood.runs import atomic_write, read_json
@@ -70,8 +70,7 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         **_training(folder, config, len(dataset.train)),
         "learning_curve": _learning_curve(folder, config["model"], dataset),
         **_classes(it, dataset.valid),
-        **_calibration(run, it),
-        "ood": [{"kind": kind, "images": f"{n:,}", "rejected": f"{m:,}"} for kind, n, m in read_ood(folder)],
+        **answer_sections(run, it, dataset.valid),
         "mistakes": [_mistake(row, dataset.valid) for row in it.top_losses(MISTAKES) if row.label != row.predicted],
         **_label_issues(folder, dataset),
         **model_sections(folder, it, run.model, dataset),
@@ -253,33 +252,6 @@ def _pair(pair: Confused, it: Interpretation, images: Images) -> dict[str, Any]:
     highest_loss_first = sorted(pair.indices, key=lambda i: -it.loss[i])[:IMAGES_PER_PAIR]
     cards = [card(images.pixels[i], it.names[i], f"probability {it.probability[i]:.0%}") for i in highest_loss_first]
     return {"label": pair.label, "predicted": pair.predicted, "count": f"{pair.count:,}", "images": cards}
-
-
-def _calibration(run: Run, it: Interpretation) -> dict[str, Any]:
-    """How far the predicted probabilities can be trusted, and what the run's threshold rejects."""
-    bins, error = it.calibration()
-    rejected, accuracy = it.rejection()
-    shown = figures.spread(len(it), 300)
-    probability, right = float(it.probability.mean()), float(it.right.mean())
-    verdict = "well calibrated" if error < 0.02 else "overconfident" if probability > right else "underconfident"
-    at = int(np.argmin(np.abs(rejected - 0.05)))
-    kept = it.probability >= run.threshold
-    rest = f"; {it.right[kept].mean():.2%} of the rest are correct" if kept.any() else ""
-    return {
-        "calibration": (
-            f"The mean predicted probability is {probability:.1%}, the accuracy {right:.1%}: the model is {verdict} "
-            f"(expected calibration error {error:.3f}). With the {rejected[at]:.1%} least probable predictions "
-            f"rejected, {accuracy[at]:.2%} of the rest are correct."
-        ),
-        "threshold": (
-            f"The run's threshold is {run.threshold:.1%}: predictions with a lower probability are rejected. It was "
-            f"chosen on the validation images, of which it rejects {1 - kept.mean():.1%}{rest}."
-        ),
-        "calibration_figures": [
-            ("Accuracy by predicted probability", figures.reliability_figure(bins)),
-            ("Accuracy after rejection", figures.rejection_figure(rejected[shown].tolist(), accuracy[shown].tolist())),
-        ],
-    }  # fmt: skip
 
 
 def _mistake(row: Mistake, images: Images) -> dict[str, Any]:
