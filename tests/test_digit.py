@@ -92,7 +92,7 @@ def test_most_images_of_empty_paper_are_rejected(run: Path) -> None:
     ]
     predictor = Predictor.load(run)
     pixels = np.stack([prepare_image(sheet, predictor.preparation) for sheet in sheets])
-    assert predictor.rejected(pixels, predictor.probabilities(pixels)).mean() > 0.85
+    assert predictor.answers(pixels).rejected.mean() > 0.85
 
 
 @pytest.mark.parametrize("dark", [True, False])
@@ -105,7 +105,7 @@ def test_a_blank_image_is_never_a_digit(dark: bool, tmp_path: Path) -> None:
     predictor = Predictor.load(run)
     grey = np.full((1, 1, 8, 8), 90, np.uint8)
     assert predictor.threshold == 0
-    assert predictor.rejected(grey, predictor.probabilities(grey)).all()
+    assert predictor.answers(grey).reasons == ["blank"]
 
 
 def test_each_step_can_be_left_out() -> None:

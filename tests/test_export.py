@@ -32,21 +32,27 @@ def test_each_model_predicts_the_same_in_onnx_runtime(model: str, tmp_path: Path
     out = tmp_path / "run"
     train("digits", model=model, epochs=1, limit=300, out=out, report=False)
     result = export(out)
-    keys = "onnx", "largest_difference", "agreement", "images", "model_sha256", "weights_sha256"
-    assert set(result) == set(keys)
+    keys = {"onnx", "largest_difference", "agreement", "sets_agree", "rejections_agree", "images"}
+    assert set(result) == keys | {"model_sha256", "weights_sha256"}
     assert result["model_sha256"] == hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest()
     assert result["weights_sha256"] == hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
     assert result["largest_difference"] <= 1e-4
     assert (result["agreement"], result["images"]) == (1.0, 60)
+    assert (result["sets_agree"], result["rejections_agree"]) == (1.0, 1.0)
     assert json.loads((out / "parity.json").read_text()) == result
     session = make_session(Path(result["onnx"]))
-    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+    (given,), (answer, distance) = session.get_inputs(), session.get_outputs()
     assert (given.type, given.shape[1:], answer.type) == ("tensor(uint8)", [1, 8, 8], "tensor(float)")
+    assert [(one.name, len(one.shape)) for one in (answer, distance)] == [("probabilities", 2), ("distances", 1)]
     pixels = read("digits", limit=300).valid.pixels
-    probabilities = Predictor.load(out).probabilities(pixels)
+    outputs = Predictor.load(out).outputs
+    assert outputs is not None
+    probabilities, distances = outputs(pixels)
+    assert distances is not None
     for count in (1, 7, 60):  # the batch is of any length
-        theirs = session.run(None, {given.name: pixels[:count]})[0]
+        theirs, far = session.run(None, {given.name: pixels[:count]})
         assert theirs == pytest.approx(probabilities[:count], abs=1e-4)
+        assert far == pytest.approx(distances[:count], abs=1e-5)
     assert len(list(out.glob("*.onnx*"))) == 1
     described = onnx.load(result["onnx"])
     described.graph.ClearField("initializer")  # among millions of random bytes any three are found
@@ -112,7 +118,9 @@ def test_predict_and_its_imports_need_no_torch(run: Path, tmp_path: Path, underh
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["predictions"]
     (same,) = underhood("predict", run, tmp_path / "drawn.png", "--json").json["predictions"]
-    assert (row["label"], row["rejected"]) == (same["label"], same["rejected"])
+    assert [row[key] for key in ("label", "set", "rejected", "reason")] == [
+        same[key] for key in ("label", "set", "rejected", "reason")
+    ]
     assert row["score"] == pytest.approx(same["score"], abs=1e-4)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from underhood.data.files import FORMULA, csv_text, printable, read_csv
 from underhood.jobs.serve import _load
 from underhood.preparation import Preparation
 from underhood.pretrained import create_model
-from underhood.runs.checkpoint import Run, load_class_means, load_run
+from underhood.runs.calibration import Calibration
+from underhood.runs.checkpoint import Run, last_inputs, load_class_means, load_run
 from underhood.serving.graph import RULES, check_graph
 from underhood.serving.onnx import write_onnx
 from underhood.training import Reporter
@@ -85,11 +87,16 @@ main()
     assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
 
 
-def exported_model(model: str, channels: int, side: int, path: Path) -> Path:
+def exported_model(model: str, channels: int, side: int, path: Path, calibrated: bool = False) -> Path:
     torch.manual_seed(0)
     architecture = Architecture(model, channels, side, side, 3)
     network = create_model(architecture).eval()
-    write_onnx(Run(path.parent, network, architecture, tuple("abc"), Preparation(channels, side, side)), path)
+    run = Run(path.parent, network, architecture, tuple("abc"), Preparation(channels, side, side))
+    if calibrated:
+        shapes = (last_inputs(network), 2), (5, 2)
+        arrays = [np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in shapes]
+        run = replace(run, calibration=Calibration(1.5, 0.1, 0.9, (0.5, 0.4, 0.3), 0.8, *arrays))
+    write_onnx(run, path)
     return path
 
 
@@ -99,12 +106,16 @@ def test_the_operators_that_may_run_are_those_that_export_writes(tmp_path: Path)
         ("linear", 1, 8), ("net", 1, 28), ("conv", 1, 8), ("conv", 3, 67), ("vgg", 3, 31), ("vgg", 1, 1),
         ("resnet18", 1, 8), ("resnet18", 3, 64), ("efficientnet_lite0", 3, 65),
     ):  # fmt: skip
-        path = exported_model(model, channels, side, tmp_path / "model.onnx")
+        calibrated = model in ("net", "conv", "efficientnet_lite0")
+        path = exported_model(model, channels, side, tmp_path / "model.onnx", calibrated)
         found |= {node.op_type for node in onnx.load(path).graph.node}
         checked = check_graph(path.read_bytes())
-        assert (checked.shape, checked.classes) == ((channels, side, side), 3)
+        assert (checked.shape, checked.classes, checked.distances) == ((channels, side, side), 3, calibrated)
         network = Predictor.load(path)  # the model as it was checked runs
-        assert network.probabilities(np.zeros((3, channels, side, side), np.uint8)).shape == (3, 3)
+        assert network.outputs is not None
+        probabilities, distances = network.outputs(np.zeros((3, channels, side, side), np.uint8))
+        assert probabilities.shape == (3, 3)
+        assert (distances is not None and distances.shape == (3,)) == calibrated
     assert found == set(RULES)
 
 
@@ -304,7 +315,54 @@ def test_a_model_without_softmax_or_with_other_dimensions_is_refused(tmp_path: P
         one_line(error.value)
 
 
+def test_a_second_output_is_distances_of_one_number_for_each_image(tmp_path: Path) -> None:
+    """Beside ``y``, the graph may return the number for each image that ReduceMax makes of the logits."""
+    sizes: list[tuple[str, list[Any], list[onnx.NodeProto]]] = [
+        ("distances", ["n"], [helper.make_node("ReduceMax", ["logits", "axis"], ["distances"], keepdims=0)]),
+        ("nearest", ["n"], [helper.make_node("ReduceMax", ["logits", "axis"], ["nearest"], keepdims=0)]),
+        ("distances", ["n", 1], [helper.make_node("ReduceMax", ["logits", "axis"], ["distances"], keepdims=1)]),
+        ("distances", [], [helper.make_node("ReduceMax", ["logits", "both"], ["distances"], keepdims=0)]),
+        ("distances", ["n"], [helper.make_node("Shape", ["logits"], ["distances"], start=0, end=1)]),
+        ("distances", ["n"], []),
+        ("weight", ["n"], []),
+    ]
+    found = []
+    for number, (name, size, nodes) in enumerate(sizes):
+        model = onnx.load(model_file(tmp_path / "plain.onnx"))
+        model.graph.initializer.extend([constant("axis", np.array([1])), constant("both", np.array([0, 1]))])
+        model.graph.node.extend(nodes)
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, size))
+        (tmp_path / f"{number}.onnx").write_bytes(model.SerializeToString())
+        try:
+            outputs = Predictor.load(tmp_path / f"{number}.onnx").outputs
+            assert outputs is not None
+            found.append(str([one.shape for one in outputs(np.zeros((3, 1, 8, 8), np.uint8)) if one is not None]))
+        except RunError as error:
+            found.append(one_line(error))
+    expected = [
+        "[(3, 2), (3,)]", "its second output is not distances", "it returns (256, 1)", "it returns ()",
+        "it returns (1,)", "it does not end with Softmax", "it does not end with Softmax",
+    ]  # fmt: skip
+    assert [part in text for part, text in zip(expected, found, strict=True)] == [True] * len(sizes), found
+
+
+def test_a_distance_of_nan_rejects_in_one_line(tmp_path: Path) -> None:
+    model = onnx.load(model_file(tmp_path / "nan.onnx"))
+    model.graph.initializer.extend([constant("axis", np.array([1])), constant("zero", np.float32(0))])
+    model.graph.node.extend([
+        helper.make_node("ReduceL2", ["rows", "axis"], ["length"], keepdims=0),
+        helper.make_node("Mul", ["length", "zero"], ["nothing"]),
+        helper.make_node("Div", ["nothing", "nothing"], ["distances"]),
+    ])  # fmt: skip
+    model.graph.output.append(helper.make_tensor_value_info("distances", TensorProto.FLOAT, ["n"]))
+    onnx.save(model, tmp_path / "nan.onnx")
+    with pytest.raises(RunError, match=r"nan\.onnx computes a distance of NaN") as error:
+        Predictor.load(tmp_path / "nan.onnx").answers(np.ones((3, 1, 8, 8), np.uint8))
+    one_line(error.value)
+
+
 BOMB = "eJzt" + "A" * 300_000
+READ = {"temperature": 1.5, "coverage": 0.9, "limits": [0.5, 0.4], "distance_limit": None}  # how outputs are read
 
 
 @pytest.mark.parametrize(
@@ -318,7 +376,14 @@ BOMB = "eJzt" + "A" * 300_000
         {"threshold": 28.9}, {"threshold": float("nan")}, {"threshold": -1}, {"threshold": True}, {"threshold": "0.5"},
         {"threshold": None}, {"metrics": {"accuracy": float("nan")}}, {"metrics": ["accuracy"]},
         {"metrics": {"accuracy": "high"}}, {"ideals": "AAAA"}, {"ideals": 5}, {"ideals": BOMB}, {"format": "one"},
-        {"format": None},
+        {"format": None}, {"calibration": None}, {"calibration": []}, {"calibration": {}},
+        {"calibration": READ | {"temperature": float("nan")}}, {"calibration": READ | {"temperature": 0}},
+        {"calibration": READ | {"temperature": True}}, {"calibration": READ | {"temperature": 1e400}},
+        {"calibration": READ | {"limits": [0.5]}}, {"calibration": READ | {"limits": [0.5, -0.5]}},
+        {"calibration": READ | {"limits": [0.5] * 100_000}}, {"calibration": READ | {"limits": [0.5, float("nan")]}},
+        {"calibration": READ | {"limits": "ab"}}, {"calibration": READ | {"coverage": 95}},
+        {"calibration": READ | {"coverage": "0.95"}}, {"calibration": READ | {"distance_limit": -2}},
+        {"calibration": READ | {"distance_limit": 0.5}},  # the model returns no distances
     ],
 )  # fmt: skip
 def test_metadata_that_lies_is_refused_in_one_line(changes: dict[str, Any], tmp_path: Path) -> None:

@@ -636,16 +636,18 @@ def test_onnx_files(what: st.DataObject, onnx_file: bytes, tmp_path_factory: pyt
 
         model = onnx.load_from_string(onnx_file)
         record = json.loads(model.metadata_props[0].value)
-        where = what.draw(st.sampled_from([record, record["preparation"]]))
+        where = what.draw(st.sampled_from([record, record["preparation"], record["calibration"]]))
         where[what.draw(st.sampled_from(sorted(where)))] = what.draw(VALUES)
         model.metadata_props[0].value = json.dumps(record)
         content = model.SerializeToString()
     path.write_bytes(content)
     with soon():
         try:
-            probabilities = Predictor.load(path).probabilities(np.zeros((2, 1, 8, 8), np.uint8))
-            assert probabilities.min() >= 0
-            assert probabilities.max() <= 1
+            said = Predictor.load(path).answers(np.zeros((2, 1, 8, 8), np.uint8))
+            assert said.probabilities.min() >= 0
+            assert said.probabilities.max() <= 1
+            assert said.reasons == ["blank", "blank"]
+            assert said.sets is None or said.sets.any(axis=1).all()
         except UnderhoodError as error:
             assert "\n" not in str(error)
 

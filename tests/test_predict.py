@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from underhood import Predictor, read, train
-from underhood.training.measure import choose_threshold
+from underhood.analysis.calibration import MARGIN, reject_threshold
 
 Command = Callable[..., Outcome]
 
@@ -40,21 +40,26 @@ def test_each_row_has_path_label_score_rejected_and_top(run: Path, images: Path,
     labels, probabilities = predictor.predict(sorted(images.iterdir()))
     assert [row["label"] for row in result] == labels
     for row, mine in zip(result, probabilities, strict=True):
-        assert set(row) == {"path", "label", "score", "rejected", "top"}
+        assert set(row) == {"path", "label", "score", "set", "rejected", "reason", "top"}
         assert row["score"] == row["top"][0]["score"] == pytest.approx(mine.max())
         assert row["top"][0]["label"] == row["label"]
         assert [one["score"] for one in row["top"]] == pytest.approx(np.sort(mine)[::-1][:5])
-        assert row["rejected"] == (mine.max() < predictor.threshold)
+        assert row["set"][0] == row["label"]
+        assert row["rejected"] == (row["reason"] is not None)
+        if mine.max() < predictor.threshold:
+            assert row["reason"] in ("distance", "confidence")
 
 
 def test_as_a_table_and_as_csv(run: Path, images: Path, underhood: Command) -> None:
     Image.new("L", (8, 8)).save(images / "blank.png")
     table = underhood("predict", run, images).out.splitlines()
     assert len(table) == 13
-    assert [line.endswith("blank.png  (rejected)") for line in table].count(True) == 1
+    assert [line.endswith("blank.png  (rejected: blank)") for line in table].count(True) == 1
     rows = list(csv.DictReader(io.StringIO(underhood("predict", run, images, "--csv").out)))
-    assert list(rows[0]) == ["path", "label", "score", "rejected"]
-    assert [row["rejected"] for row in rows if row["path"].endswith("blank.png")] == ["True"]
+    assert list(rows[0]) == ["path", "label", "score", "rejected", "set", "reason"]
+    assert [(row["rejected"], row["reason"]) for row in rows if row["path"].endswith("blank.png")] == [
+        ("True", "blank")
+    ]
 
 
 def test_unreadable_files_are_listed_and_the_rest_predicted(run: Path, images: Path, underhood: Command) -> None:
@@ -82,14 +87,21 @@ def test_an_image_may_come_from_standard_input(run: Path, images: Path, underhoo
 
 @given(st.lists(st.floats(0.1, 1), min_size=1, max_size=300, unique=True), st.floats(0, 0.99))
 def test_the_threshold_rejects_the_requested_fraction(confidences: list[float], reject: float) -> None:
-    values = np.array(confidences)
-    assert (values < choose_threshold(values, reject)).sum() == min(round(reject * len(values)), len(values) - 1)
+    values, count = np.array(confidences), min(round(reject * len(confidences)), len(confidences) - 1)
+    threshold = reject_threshold(values, reject)
+    assert (values < threshold).sum() <= count
+    assert (values < threshold / (1 - 2 * MARGIN)).sum() >= count  # no more than rounding below the next probability
+    assert threshold <= np.sort(values)[count]
 
 
 def test_reject_is_stored_in_the_run(tmp_path: Path, underhood: Command) -> None:
     result = underhood("train", "--model", "linear", "--epochs", 1, "--reject", 0.2, "--out", "run", "--json").json
     assert result["threshold"] == Predictor.load("run").threshold
     rows = list(csv.DictReader(io.StringIO(Path("run/predictions.csv").read_text())))
-    assert sum(float(row["probability"]) < result["threshold"] - 1e-6 for row in rows) == round(0.2 * len(rows))
+    half = [row for row in rows if row["calibrates"] == "1"]  # the limits are theirs: a quarter by probability
+    below = sum(float(row["probability"]) < result["threshold"] - 1e-6 for row in half)
+    assert below == round(0.25 * 0.2 * len(half))
+    far = sum(row["reason"] == "distance" for row in half)
+    assert 0.75 * 0.2 * len(half) - 2 < far <= 0.75 * 0.2 * len(half)
     assert "reject below        " in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
     assert underhood("train", "--reject", 1.5).code == 2

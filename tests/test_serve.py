@@ -65,13 +65,16 @@ def test_a_raw_image_a_form_and_json_get_the_same_response(server: httpx.Client,
     url = server.post(
         "/api/predict", json={"inputs": f"data:image/png;base64,{text}", "parameters": {"top_k": 3}}
     ).json()
-    assert set(raw) == {"predictions", "rejected", "seen", "model", "ms"}
+    assert set(raw) == {"label", "set", "predictions", "rejected", "reason", "seen", "model", "ms"}
     labels, probabilities = predictor.predict([io.BytesIO(DRAWN)])
-    assert raw["predictions"][0]["label"] == labels[0]
+    assert raw["label"] == raw["set"][0] == raw["predictions"][0]["label"] == labels[0]
     assert raw["predictions"][0]["score"] == pytest.approx(probabilities.max(), abs=1e-6)
     assert len(raw["predictions"]) == 5
     assert len(url["predictions"]) == 3
     for other in (form, plain, url):
+        assert [other[key] for key in ("label", "set", "rejected", "reason")] == [
+            raw[key] for key in ("label", "set", "rejected", "reason")
+        ]
         assert other["predictions"][0]["label"] == labels[0]
         assert other["seen"] == raw["seen"]
     seen = Image.open(io.BytesIO(base64.b64decode(raw["seen"].split(",")[1])))
@@ -104,6 +107,8 @@ def test_explain_returns_attributions_and_the_nearest_class_mean(
     assert result["contributions"].startswith("data:image/png;base64,")
     assert result["ideal"].startswith("data:image/png;base64,")
     assert result["nearest"] in predictor.classes
+    blank = server.post("/api/explain", content=png(Image.new("L", (40, 40), "white")), headers=TYPE).json()
+    assert (blank["rejected"], blank["reason"]) == (True, "blank")
     export(run)
     without_torch = Predictor.load(run / "model.onnx")
     assert without_torch.class_means is not None
@@ -117,12 +122,15 @@ def test_explain_returns_attributions_and_the_nearest_class_mean(
     assert answer["predictions"][0]["score"] == pytest.approx(direct["predictions"][0]["score"], abs=1e-4)
 
 
-def test_model_health_page_and_openapi(server: httpx.Client) -> None:
+def test_model_health_page_and_openapi(server: httpx.Client, predictor: Predictor) -> None:
     result = server.get("/api/model").json()
     assert result["classes"] == list("0123456789")
     assert result["size"] == [8, 8]
     assert result["metrics"]["accuracy"] > 0.9
     assert result["preparation"]["fit"] == "digit"
+    assert predictor.calibration is not None
+    assert (result["coverage"], result["temperature"]) == (0.95, predictor.calibration.temperature)
+    assert result["distance_limit"] == predictor.calibration.distance_limit
     assert server.get("/api/health").json()["status"] == "ready"
     page = server.get("/")
     assert page.headers["content-type"].startswith("text/html")

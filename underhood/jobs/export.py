@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from underhood.analysis.calibration import Answers
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.jobs.evaluate import evaluation_images
 from underhood.preparation.files import expanduser
@@ -15,7 +16,7 @@ from underhood.runs.checkpoint import load_run
 from underhood.runs.folder import read_config
 from underhood.serving import Predictor
 from underhood.serving.onnx import write_onnx
-from underhood.serving.server import served_probabilities
+from underhood.serving.server import served_answers
 from underhood.training import Reporter
 
 MAX_DIFFERENCE = 1e-4  # of a probability
@@ -26,6 +27,8 @@ class Certificate(TypedDict):
 
     largest_difference: float  # of a probability
     agreement: float  # fraction of equal labels
+    sets_agree: float  # fraction of equal prediction sets; 1 without sets
+    rejections_agree: float  # fraction of images that are rejected for the same reason, or not rejected
     images: int
 
 
@@ -41,9 +44,10 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
     """Write ``model.onnx`` into a run's folder, and ``parity.json``, the certificate.
 
     The run's model, the exported one, and a server of the exported one over HTTP all predict the validation images.
-    Returns onnx (the path), largest_difference (of a probability), agreement (the fraction of equal labels), images
-    (how many), and the SHA-256 of both files, model_sha256 and weights_sha256. Raises RunError where a probability
-    differs by more than 1e-4 or a label differs, and then leaves neither file; UnderhoodError where onnx is not
+    Returns onnx (the path), largest_difference (of a probability), the fractions of images that agree: agreement (in
+    the label), sets_agree (in the prediction set), rejections_agree (in whether and why they are rejected), images (how
+    many), and the SHA-256 of both files, model_sha256 and weights_sha256. Raises RunError where a probability differs
+    by more than 1e-4 or one of the fractions is below 1, and then leaves neither file; UnderhoodError where onnx is not
     installed or the file cannot be written.
     """
     loaded = load_run(expanduser(run))
@@ -53,13 +57,15 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
         part.unlink(missing_ok=True)  # no link is followed
         write_onnx(loaded, part)
         certificate = _compare(Predictor.load(loaded.path), Predictor.load(part), images.pixels)
-        if not (certificate["largest_difference"] <= MAX_DIFFERENCE and certificate["agreement"] == 1):  # NaN included
+        least = min(certificate["agreement"], certificate["sets_agree"], certificate["rejections_agree"])
+        if not (certificate["largest_difference"] <= MAX_DIFFERENCE and least == 1):  # NaN included
             for earlier in (path, loaded.path / "parity.json"):
                 earlier.unlink(missing_ok=True)
             raise RunError(
                 f"the exported model differs from {loaded.path} (a probability by "
-                f"{certificate['largest_difference']:.2g}, {certificate['agreement']:.4%} of labels agree): nothing is "
-                "written"
+                f"{certificate['largest_difference']:.2g}; {certificate['agreement']:.4%} of labels agree, "
+                f"{certificate['sets_agree']:.4%} of sets, {certificate['rejections_agree']:.4%} of rejections): "
+                "nothing is written"
             )
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -78,12 +84,24 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
 
 
 def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> Certificate:
-    """The certificate: how far an exported model's probabilities, also over HTTP, are from the original's."""
-    probabilities = original.probabilities(pixels)
-    others = [exported.probabilities(pixels), served_probabilities(exported, pixels)]
-    same = [probabilities.argmax(axis=1) == other.argmax(axis=1) for other in others]
+    """The certificate: how far an exported model's answers, also over HTTP, are from the original's."""
+    said = original.answers(pixels)
+    others = [exported.answers(pixels), served_answers(exported, pixels)]
     return {
-        "largest_difference": max(float(np.abs(probabilities - other).max()) for other in others),
-        "agreement": float(np.mean(same)),
+        "largest_difference": max(float(np.abs(said.probabilities - one.probabilities).max()) for one in others),
+        "agreement": float(np.mean([_labels(said) == _labels(one) for one in others])),
+        "sets_agree": float(np.mean([_same_sets(said, one) for one in others])),
+        "rejections_agree": float(np.mean([np.array(said.reasons) == np.array(one.reasons) for one in others])),
         "images": len(pixels),
     }
+
+
+def _labels(said: Answers) -> np.ndarray:
+    return said.probabilities.argmax(axis=1)
+
+
+def _same_sets(said: Answers, other: Answers) -> np.ndarray:
+    """Whether each image has the same prediction set in both: bool [n]. Where there are no sets, they are the same."""
+    if said.sets is None or other.sets is None:
+        return np.full(len(said.reasons), said.sets is other.sets)
+    return (said.sets == other.sets).all(axis=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from underhood.analysis.calibration import Answers, answers
-from underhood.core.errors import DataError
+from underhood.core.errors import DataError, RunError
 from underhood.preparation import Preparation, prepare_image
 from underhood.preparation.files import BadImageError, Source, expanduser
 from underhood.runs.calibration import Calibration
@@ -98,4 +98,7 @@ class Predictor:
         calibration = self.calibration or Calibration(threshold=self.threshold)
         if self.outputs is None:
             return answers(calibration, pixels, self.probabilities(pixels), None)
-        return answers(calibration, pixels, *self.outputs(pixels))
+        probabilities, distances = self.outputs(pixels)
+        if distances is not None and np.isnan(distances).any():  # NaN is beyond no limit
+            raise RunError(f"{self.source} computes a distance of NaN: its weights are damaged, so train again")
+        return answers(calibration, pixels, probabilities, distances)

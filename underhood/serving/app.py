@@ -1,11 +1,8 @@
 """The HTTP interface of one model, and the page to draw on: ``underhood serve RUN``, then http://127.0.0.1:8000."""
 
 import asyncio
-import hashlib
-import io
 import json
 import math
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,7 +14,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
-from PIL import Image
 
 from underhood import __version__
 from underhood.analysis.predictions import labels_of
@@ -26,9 +22,10 @@ from underhood.data.files import data_url, encode_png
 from underhood.display.figures import heat
 from underhood.display.pages import read_page
 from underhood.preparation import IMPLEMENTATIONS
-from underhood.preparation.files import FORMATS
+from underhood.runs.calibration import Calibration
 from underhood.serving import Predictor, requests
 from underhood.serving.batching import Batcher, Overloaded
+from underhood.serving.collecting import save_request
 from underhood.serving.decoding import Decoder
 from underhood.serving.requests import ExplainResponse, HTTPError, ParsedRequest, PredictResponse, Results
 
@@ -94,6 +91,8 @@ def make_app(predictor: Predictor, collect: Path | None = None) -> FastAPI:
 
 def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
     """The paths that only describe the model: the page, /api/model and /api/health."""
+    calibration = predictor.calibration or Calibration()
+    limit = calibration.distance_limit
     facts = {
         "run": predictor.name,
         "model": predictor.model,
@@ -102,6 +101,9 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
         "preparation": predictor.preparation.as_dict(),
         "steps": list(predictor.preparation.steps),
         "threshold": predictor.threshold,
+        "coverage": calibration.coverage,
+        "temperature": None if calibration.coverage is None else calibration.temperature,
+        "distance_limit": limit if math.isfinite(limit) else None,
         "metrics": {name: value if math.isfinite(value) else None for name, value in predictor.metrics.items()},
         "explains": predictor.attributions is not None,
         "collects": collects,
@@ -126,7 +128,7 @@ def _add_model(app: FastAPI, predictor: Predictor, collects: bool) -> None:
 
     @app.get("/api/model")
     async def model() -> Response:
-        """The model's classes, image size, preparation and metrics."""
+        """The model's classes, image size, preparation, calibration and metrics."""
         return _json(facts)
 
     @app.head("/api/health", include_in_schema=False)
@@ -197,7 +199,7 @@ def _add_predictions(app: FastAPI, predictor: Predictor, collect: Path | None) -
         async def save(request: Request) -> Response:
             """Save an image, as it was sent, in the folder of the class ``label``."""
             async with results_of(request) as (parsed, _):  # only an image that can be decoded is saved
-                path = await _collect(collect, predictor.classes, parsed)
+                path = await save_request(collect, predictor.classes, parsed)
                 return _json({"saved": str(path.relative_to(collect))})
 
 
@@ -244,6 +246,7 @@ def _explanation(predictor: Predictor, result: ImageResult) -> dict[str, Any]:
     content: dict[str, Any] = {
         "label": predictor.classes[label],
         "rejected": result.rejected,
+        "reason": result.reason,
         "seen": _png_url(result.pixels),
         "contributions": None,
         "nearest": None,
@@ -263,44 +266,6 @@ def _explanation(predictor: Predictor, result: ImageResult) -> dict[str, Any]:
 def _png_url(pixels: np.ndarray) -> str:
     """Prepared pixels, uint8 [c, h, w], as a data URL."""
     return data_url(encode_png(pixels, compress_level=1 if pixels.nbytes > UNCOMPRESSED_BYTES else 0))
-
-
-async def _collect(folder: Path, classes: Sequence[str], parsed: ParsedRequest) -> Path:
-    """Save a request's image in the folder of its class. Raises HTTPError: 422 or 507."""
-    label = parsed.label
-    if label is None or label not in classes:
-        raise HTTPError(422, "label must be one of the classes that /api/model lists")
-    if not _is_folder_name(label):
-        raise HTTPError(422, f"{label[:60]!r} cannot be the name of a folder")
-    if len(parsed.images) > 1:
-        raise HTTPError(422, "send one image at a time")
-    try:
-        return await asyncio.to_thread(_save, folder / label, parsed.images[0])
-    except OSError as error:
-        raise HTTPError(507, f"the image cannot be saved ({error.strerror or error})") from None
-
-
-def _save(folder: Path, content: bytes) -> Path:
-    """Save an image file under its own hash, whole or not at all. Raises OSError."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        suffix = str(image.format).lower().replace("mpo", "jpg")  # MPO: a JPEG with further images in it
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.is_symlink():
-        raise OSError("the folder of this class is a link")
-    path = folder / f"{hashlib.sha256(content).hexdigest()[:24]}.{suffix}"
-    part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # not shared with a request for the same image
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def _is_folder_name(label: str) -> bool:
-    fits = 0 < len(label.encode("utf-8", "surrogateescape")) <= 255
-    return fits and not label.startswith(".") and not set("/\\\0") & set(label)
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -29,6 +29,7 @@ SCHEMA = {  # field:number:type of https://github.com/onnx/onnx/blob/main/onnx/o
 }
 TYPES = {"float": 2, "int64": 3, "int32": 5, "string": 9, "bytes": 12}  # protobuf's numbers; messages are 11
 INPUT = "pictures"
+DISTANCES = "distances"
 OPSETS = range(18, 100)  # of the operators; onnxruntime knows which it has
 MAX_NODES = 500
 MAX_NUMBERS = 2**28  # in all values of one image: 1 GB. vgg on 1024 × 1024 pixels has half as many
@@ -43,6 +44,7 @@ class Checked(NamedTuple):
     metadata: dict[str, str]
     shape: tuple[int, ...]  # of an image, c, h, w
     classes: int
+    distances: bool  # whether it also returns the distance of each image in feature space
     batch: int  # images that may be run at once
     numbers: int  # in all values of one image, a measure of the time
 
@@ -65,21 +67,34 @@ def check_graph(content: bytes) -> Checked:
         known = node.op_type in RULES and not node.domain
         require(known, f"operator {node.op_type!r} is not one that export writes")
     constants = {one.name: _constant(one) for one in graph.initializer}
-    alone = [len(constants), len(graph.input), len(graph.output)] == [len(graph.initializer), 1, 1]
+    alone = (len(constants), len(graph.input)) == (len(graph.initializer), 1) and len(graph.output) in (1, 2)
     require(alone, "it has constants of one name, or several inputs or outputs")
     shape = _declared_input(graph.input[0])
-    last = [(one.op_type, *one.output) for one in graph.node[-1:]]
-    require(last == [("Softmax", graph.output[0].name)], "it does not end with Softmax")
-    numbers, result = _follow(graph.node, constants | {INPUT: Value((1, *shape), UINT8)})
-    require(len(result.shape) == 2 and INPUT not in constants, f"it returns {result.shape} for an image")
+    classes, batch, numbers = _check_outputs(graph, constants, shape)
+    metadata = {one.key: one.value for one in model.metadata_props}
+    return Checked(model.SerializeToString(), metadata, shape, classes, len(graph.output) > 1, batch, numbers)
+
+
+def _check_outputs(graph: Any, constants: dict[str, Value], shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(classes, images that may be run at once, numbers in all values of one image) of a graph.
+
+    It returns probabilities, [n, classes], by Softmax, and nothing else or distances, [n]. shape: of an image, c, h, w
+    """
+    names = [one.name for one in graph.output]
+    made = [one.op_type for name in names for one in graph.node if name in one.output]
+    require(len(made) == len(names) and made[0] == "Softmax", "it does not end with Softmax")
+    require(names[1:] in ([], [DISTANCES]), f"its second output is not {DISTANCES}")
+    numbers, of_one = _follow(graph.node, constants | {INPUT: Value((1, *shape), UINT8)})
+    result = of_one[names[0]].shape
+    require(len(result) == 2 and INPUT not in constants, f"it returns {result} for an image")
     batch = max(1, min(MAX_BATCH, MAX_NUMBERS // numbers))
     _, of_batch = _follow(graph.node, constants | {INPUT: Value((batch, *shape), UINT8)}, batch)
-    require(of_batch.shape == (batch, result.shape[1]), f"it returns {of_batch.shape} for {batch} images")
-    declared = graph.output[0].type.tensor_type
-    sizes = declared.elem_type, *(one.dim_value for one in declared.shape.dim[1:])
-    require(sizes == (FLOAT, result.shape[1]), "its output is not what it declares")
-    metadata = {one.key: one.value for one in model.metadata_props}
-    return Checked(model.SerializeToString(), metadata, shape, result.shape[1], batch, numbers)
+    for output, sizes in zip(graph.output, [(result[1],), ()], strict=False):
+        found, declared = of_batch[output.name], output.type.tensor_type
+        require((found.shape, found.kind) == ((batch, *sizes), FLOAT), f"it returns {found.shape} for {batch} images")
+        own = declared.elem_type, *(one.dim_value for one in declared.shape.dim[1:])
+        require(own == (FLOAT, *sizes), "its output is not what it declares")
+    return result[1], batch, numbers
 
 
 def _model_class() -> Any:
@@ -124,9 +139,9 @@ def _declared_input(value: Any) -> tuple[int, ...]:
     return numbers
 
 
-def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int, Value]:
-    """(how many numbers are computed, the last value), from the shapes of constants and input. Runs nothing."""
-    numbers, work, result = 0, 0, Value(())
+def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int, dict[str, Value]]:
+    """(how many numbers are computed, all values by name), from those of constants and input. Runs nothing."""
+    numbers, work = 0, 0
     for node in nodes:
         attributes = {one.name: _attribute(one) for one in node.attribute}
         rule, allowed = RULES[node.op_type]
@@ -141,7 +156,7 @@ def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int,
         numbers, work = numbers + math.prod(result.shape), work + result.work
         within = numbers <= MAX_NUMBERS and work <= MAX_MULTIPLY_ADDS * images and len(result.shape) <= MAX_RANK
         require(within, "it computes more than any model that export writes")
-    return numbers, result
+    return numbers, values
 
 
 def _attribute(one: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from underhood.analysis import require_probabilities
 from underhood.analysis.attributions import integrated_gradients
@@ -37,6 +38,32 @@ class NetworkModel(NamedTuple):
     attributions: "Callable[[np.ndarray, int], Attributions]"
     calibration: Calibration
     outputs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+
+
+class CalibratedNetwork(nn.Module):
+    """A ``Network`` and its calibration as one module, to export: what ``NetworkModel.outputs`` computes, in torch."""
+
+    projection: Tensor
+    prototypes: Tensor
+
+    def __init__(self, network: Any, calibration: Calibration):
+        super().__init__()
+        self.network, self.temperature = network, calibration.temperature
+        self.measures = calibration.projection is not None and calibration.prototypes is not None
+        if calibration.projection is not None and calibration.prototypes is not None:
+            self.register_buffer("projection", torch.from_numpy(calibration.projection))  # [features, rank]
+            self.register_buffer("prototypes", torch.from_numpy(calibration.prototypes.T.copy()))  # [rank, prototypes]
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Images, uint8 [n, c, h, w], to probabilities, [n, classes], and, where it has prototypes, distances, [n]."""
+        logits, features = self.network.logits_and_features(x)
+        probabilities = (logits if self.temperature == 1 else logits / self.temperature).softmax(dim=1)
+        if not self.measures:
+            return probabilities
+        # The same as in ``feature_distances``, but the nearest is found before the division by the features' length.
+        nearest = (features @ self.projection @ self.prototypes).amax(dim=1)
+        length = torch.linalg.vector_norm(features, dim=1).clamp(1e-12, torch.finfo(torch.float32).max)
+        return probabilities, 1 - nearest / length
 
 
 def load_network(path: Path) -> NetworkModel:

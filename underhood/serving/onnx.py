@@ -1,8 +1,9 @@
 """``model.onnx``: a run in one file, for other tools and for machines without torch.
 
-The graph takes images as ``pictures``, uint8 [n, c, h, w], and returns ``probabilities``, float32 [n, classes].
-Normalisation by mean and standard deviation is in the graph. The file's metadata has one key, ``underhood``: format,
-run, model, classes, preparation, threshold, metrics and the class means (``ideals``).
+The graph takes images as ``pictures``, uint8 [n, c, h, w], and returns ``probabilities``, float32 [n, classes], and for
+a calibrated run ``distances`` in feature space, float32 [n]. Normalisation by mean and standard deviation is in the
+graph, and so is the temperature. The file's metadata has one key, ``underhood``: format, run, model, classes,
+preparation, threshold, metrics, the class means (``ideals``) and the calibration.
 """
 
 import base64
@@ -24,17 +25,19 @@ from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.files import open_regular
 from underhood.preparation import Preparation
 from underhood.runs import parse_json
+from underhood.runs.calibration import Calibration, parse_calibration
 from underhood.runs.checkpoint import check_classes, check_threshold
-from underhood.serving.graph import INPUT, Checked, check_graph
+from underhood.serving.graph import DISTANCES, INPUT, Checked, check_graph
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+    from underhood.analysis.attributions import Attributions
     from underhood.runs.checkpoint import Run
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: it would send data to its maker
 
-METADATA_FORMAT = 1  # raised when an older underhood could not read it
+METADATA_FORMAT = 2  # raised when an older underhood could not read it; 1 has no calibration
 MAX_BYTES = 2**30  # of a file: reading it takes a few times as much memory
 MAX_METADATA = 10_000_000  # characters
 MAX_CLASS_MEANS = 200_000  # bytes: larger class means are left out of the file
@@ -53,10 +56,16 @@ class OnnxModel(NamedTuple):
     model: str
     metrics: dict[str, float]
     class_means: np.ndarray | None  # uint8 [classes, c, h, w]
+    attributions: "Callable[[np.ndarray, int], Attributions] | None"  # always None: they need torch
+    calibration: Calibration
+    outputs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]  # probabilities, distances float32 [n]
 
 
 def write_onnx(run: "Run", path: Path) -> None:
-    """Write a run's model to a ``.onnx`` file. Raises UnderhoodError where onnx or onnxscript is not installed."""
+    """Write a run's model to a ``.onnx`` file. Raises UnderhoodError where onnx or onnxscript is not installed.
+
+    A run without ``calibration.safetensors`` has no distances and no calibration in the file.
+    """
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch needs it; its own message is less clear)
@@ -66,28 +75,28 @@ def write_onnx(run: "Run", path: Path) -> None:
     import warnings
 
     import torch
-    from torch import nn
 
     from underhood.runs.checkpoint import load_class_means, read_metrics
+    from underhood.serving.network import CalibratedNetwork
 
     size = sum(tensor.nbytes for tensor in run.model.state_dict().values())
     if size > MAX_BYTES - MAX_METADATA:
         raise UnderhoodError(f"{run.path} has {size / 1e9:.1f} GB of weights: a .onnx file may have 1 GB")
-    layers = [run.model] if run.architecture.mirrored else run.model.children()
-    network = nn.Sequential(*layers, nn.Softmax(dim=1)).eval()
-    a = run.architecture
+    a, calibration = run.architecture, run.calibration
+    calibrated = calibration.as_dict() != Calibration().as_dict() or calibration.prototypes is not None
+    names = ["probabilities"] if calibration.prototypes is None else ["probabilities", DISTANCES]
     example = torch.zeros(2, a.channels, a.height, a.width, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
         program = torch.onnx.export(
-            network, (example,), input_names=[INPUT], output_names=["probabilities"],
+            CalibratedNetwork(run.model, calibration).eval(), (example,), input_names=[INPUT], output_names=names,
             dynamic_shapes=({0: torch.export.Dim("n")},), verbose=False, dynamo=True,
         )  # fmt: skip
     assert program is not None
     proto = program.model_proto
     header = {
-        "format": METADATA_FORMAT,
+        "format": METADATA_FORMAT if calibrated else 1,
         "run": run.path.name,
         "model": a.model,
         "classes": list(run.classes),
@@ -96,6 +105,7 @@ def write_onnx(run: "Run", path: Path) -> None:
         "metrics": read_metrics(run.path),
         "ideals": _packed(load_class_means(run.path, run)),
     } | ({"pretrained": run.pretrained} if run.pretrained else {})
+    header |= {"calibration": calibration.as_dict()} if calibrated else {}
     onnx.helper.set_model_props(proto, {"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})
     try:  # without the exporter's notes, which have paths of this machine in them
         path.write_bytes(check_graph(proto.SerializeToString()).content)
@@ -124,29 +134,31 @@ def load_onnx(path: Path, sha256: str | None = None, threads: int = 0) -> OnnxMo
         )
     try:
         checked = check_graph(content)
-        classes, *described = _description(path, checked)
+        fields = _description(path, checked)
         session = make_session(checked.content, threads)
     except UnderhoodError:
         raise
     except Exception as error:  # onnxruntime documents no error class of its own
         raise RunError(f"{path} was not written by underhood export, or is damaged ({_first_line(error)})") from None
 
-    def probabilities(pixels: np.ndarray) -> np.ndarray:
-        results = np.empty((len(pixels), len(classes)), np.float32)
+    def outputs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        results = np.empty((len(pixels), checked.classes), np.float32)
+        distances = np.empty(len(pixels), np.float32) if checked.distances else None
         for start in range(0, len(pixels), checked.batch):
             batch = np.ascontiguousarray(pixels[start : start + checked.batch])
             try:
-                results[start : start + len(batch)] = _run(session, batch, len(batch) * checked.numbers)
+                results[start : start + len(batch)], *more = _run(session, batch, len(batch) * checked.numbers)
+                if distances is not None:
+                    distances[start : start + len(batch)] = more[0]
             except Exception as error:
                 raise RunError(f"{path} cannot be run ({_first_line(error)}): export it again") from None
-        return require_probabilities(results, path)
+        return require_probabilities(results, path), distances
 
-    preparation, threshold, *rest = described
-    return OnnxModel(classes, preparation, threshold, probabilities, *rest)
+    return OnnxModel(**fields, probabilities=lambda pixels: outputs(pixels)[0], attributions=None, outputs=outputs)
 
 
-def _description(path: Path, checked: Checked) -> tuple[Any, ...]:
-    """The fields of an ``OnnxModel`` but its probabilities, from the file's metadata, which must fit the model."""
+def _description(path: Path, checked: Checked) -> dict[str, Any]:
+    """The fields of an ``OnnxModel`` but its functions, from the file's metadata, which must fit the model."""
     if len(checked.metadata["underhood"]) > MAX_METADATA:
         raise ValueError("its metadata is too long")
     header = parse_json(checked.metadata["underhood"])
@@ -161,7 +173,15 @@ def _description(path: Path, checked: Checked) -> tuple[Any, ...]:
         raise ValueError("its preparation or classes do not fit the model")
     class_means = _unpacked(header.get("ideals"), (len(classes), *shape))
     threshold, metrics = check_threshold(header["threshold"]), _check_metrics(header.get("metrics", {}))
-    return classes, preparation, threshold, str(header["run"]), str(header["model"]), metrics, class_means
+    calibration = Calibration(threshold=threshold)
+    if "calibration" in header:
+        calibration = parse_calibration(header["calibration"], threshold, len(classes))
+    if math.isfinite(calibration.distance_limit) and not checked.distances:
+        raise ValueError("it has a limit for distances, which its model does not return")
+    return {
+        "classes": classes, "preparation": preparation, "threshold": threshold, "name": str(header["run"]),
+        "model": str(header["model"]), "metrics": metrics, "class_means": class_means, "calibration": calibration,
+    }  # fmt: skip
 
 
 def make_session(model: "bytes | Path", threads: int = 0) -> "InferenceSession":
@@ -176,17 +196,17 @@ def make_session(model: "bytes | Path", threads: int = 0) -> "InferenceSession":
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: "InferenceSession", batch: np.ndarray, numbers: int) -> np.ndarray:
-    """The probabilities of a batch. Ctrl-C and SIGTERM end it where it takes long. numbers: how many are computed"""
+def _run(session: "InferenceSession", batch: np.ndarray, numbers: int) -> list[np.ndarray]:
+    """The outputs for a batch. Ctrl-C and SIGTERM end it where it takes long. numbers: how many are computed"""
     if numbers < SLOW or threading.current_thread() is not threading.main_thread():
-        return session.run(None, {INPUT: batch})[0]
+        return session.run(None, {INPUT: batch})
     import onnxruntime
 
-    options, done = onnxruntime.RunOptions(), Future[np.ndarray]()
+    options, done = onnxruntime.RunOptions(), Future[list[np.ndarray]]()
 
     def work() -> None:
         try:
-            done.set_result(session.run(None, {INPUT: batch}, options)[0])
+            done.set_result(session.run(None, {INPUT: batch}, options))
         except Exception as error:
             done.set_exception(error)
 

@@ -93,10 +93,12 @@ def _pool(attributes: Attributes, x: Value) -> Value:
 
 
 def _reduce(attributes: Attributes, x: Value, axes: Value) -> Value:
-    require(attributes.get("keepdims", 1) == 1 and x.kind == FLOAT and axes.known is not None, "other axes")
+    require(attributes.get("keepdims", 1) in (0, 1) and x.kind == FLOAT and axes.known is not None, "other axes")
     chosen = {range(len(x.shape))[i] for i in axes.known.tolist()}  # type: ignore[union-attr]
+    kept = [i for i in range(len(x.shape)) if i not in chosen]
     require(bool(chosen), "no axes")
-    return Value(tuple(1 if i in chosen else size for i, size in enumerate(x.shape)))
+    sizes = [1 if i in chosen else size for i, size in enumerate(x.shape)]
+    return Value(tuple(sizes if attributes.get("keepdims", 1) else (x.shape[i] for i in kept)))
 
 
 def _reshape(_: Attributes, x: Value, shape: Value) -> Value:
@@ -108,11 +110,11 @@ def _reshape(_: Attributes, x: Value, shape: Value) -> Value:
     return Value(new, x.kind)
 
 
-def _gemm(attributes: Attributes, x: Value, weight: Value, bias: Value) -> Value:
+def _gemm(attributes: Attributes, x: Value, weight: Value, *bias: Value) -> Value:
     (n, inputs), (first, second) = x.shape, weight.shape
     outputs, own = (first, second) if attributes.get("transB", 0) == 1 else (second, first)
     require(attributes.get("transA", 0) == 0 and own == inputs and x.kind == FLOAT, "other features")
-    require(bias.shape == (outputs,), "another bias")
+    require([one.shape for one in bias] in ([], [(outputs,)]), "another bias")
     return Value((n, outputs), work=n * inputs * outputs)
 
 
@@ -154,9 +156,11 @@ RULES: dict[str, tuple[Callable[..., Value], str]] = {  # operator → its rule,
     "Div": (_broadcast, ""),
     "Gather": (_gather, "axis"),
     "Gemm": (_gemm, "alpha beta transA transB"),
+    "MatMul": (_gemm, ""),
     "MaxPool": (_pool, POOL),
     "Mul": (_broadcast, ""),
     "Range": (_range, ""),
+    "ReduceL2": (_reduce, "keepdims noop_with_empty_axes"),
     "ReduceMax": (_reduce, "keepdims noop_with_empty_axes"),
     "ReduceMean": (_reduce, "keepdims noop_with_empty_axes"),
     "Relu": (_same, ""),

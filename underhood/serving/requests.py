@@ -106,6 +106,7 @@ class ExplainResponse(BaseModel):
 
     label: str
     rejected: bool
+    reason: str | None
     seen: str
     contributions: str | None
     start: float | None = None

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import uvicorn
 
+from underhood.analysis.calibration import Answers
 from underhood.core.errors import UnderhoodError
 from underhood.data.files import encode_png
 from underhood.serving import Predictor, requests
@@ -231,10 +232,12 @@ def served(predictor: Predictor, collect: Path | None = None) -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def served_probabilities(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
-    """A model's probabilities over HTTP, float32 [n, classes], for images uint8 [n, c, h, w] that are sent as PNG."""
+def served_answers(predictor: Predictor, pixels: np.ndarray) -> Answers:
+    """What a model says over HTTP of images, uint8 [n, c, h, w], that are sent as PNG: as ``Predictor.answers``."""
     column = {name: i for i, name in enumerate(predictor.classes)}
     rows = np.zeros((len(pixels), len(column)), np.float32)
+    sets: np.ndarray | None = np.zeros(rows.shape, bool)
+    reasons: list[str] = []
     with served(predictor) as port:
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
         per_request = max(1, min(requests.MAX_IMAGES, requests.MAX_BYTES // 2 // pixels[0].nbytes))
@@ -245,5 +248,10 @@ def served_probabilities(predictor: Predictor, pixels: np.ndarray) -> np.ndarray
             for row, result in enumerate(json.loads(connection.getresponse().read())["results"], start):
                 for prediction in result["predictions"]:
                     rows[row, column[prediction["label"]]] = prediction["score"]
+                reasons.append(result["reason"] or "")
+                if sets is None or result["set"] is None:
+                    sets = None
+                else:
+                    sets[row, [column[label] for label in result["set"]]] = True
         connection.close()
-    return rows
+    return Answers(rows, sets, reasons)
