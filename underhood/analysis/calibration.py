@@ -64,7 +64,10 @@ def prediction_sets(probabilities: np.ndarray, limits: Sequence[float] | np.ndar
 def rejection_reasons(
     calibration: Calibration, pixels: np.ndarray, probabilities: np.ndarray, distances: np.ndarray | None
 ) -> list[str]:
-    """Why each of n images is rejected, "" where it is not. The arguments are those of ``answers``."""
+    """Why each of n images is rejected, "" where it is not.
+
+    pixels: uint8 [n, c, h, w]; probabilities: float [n, classes]; distances: float [n], None without
+    """
     values = pixels.reshape(len(pixels), -1)
     blank = values.min(axis=1) == values.max(axis=1)
     far = np.zeros(len(pixels), bool) if distances is None else distances > calibration.distance_limit
