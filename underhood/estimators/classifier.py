@@ -1,18 +1,4 @@
-"""underhood's models as scikit-learn estimators, for ``cross_val_score``, ``GridSearchCV``, ``Pipeline`` and the rest.
-
->>> from sklearn.datasets import load_digits
->>> from sklearn.model_selection import cross_val_score
->>> rows, digits = load_digits(return_X_y=True)  # [1797, 64], [1797]
->>> cross_val_score(PixelSimilarityClassifier(), rows, digits, cv=3).round(2)
-array([0.89, 0.88, 0.88])
->>> conv = ImageClassifier("conv", image_shape=(8, 8), epochs=4, random_state=0)
->>> bool(cross_val_score(conv, rows, digits, cv=3).mean() > 0.93)
-True
-
-Both pass scikit-learn's own ``check_estimator``. Each row of X is an image, of any finite numbers [n, features]; images
-[n, h, w] or [n, c, h, w] are flattened to that. y holds any labels [n]. Invalid input raises ValueError; a sparse X
-raises scikit-learn's TypeError.
-"""
+"""underhood's networks as an estimator."""
 
 import copy
 import math
@@ -24,87 +10,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from underhood.analysis.inference import predict_proba
+from underhood.analysis import require_probabilities
+from underhood.analysis.calibration import COVERAGE, Answers, answers, fit_calibration, softmax
+from underhood.analysis.inference import features, logits_and_distances
+from underhood.analysis.prototypes import PER_CLASS, fit_prototypes
 from underhood.core.errors import DataError, DivergedError, UnderhoodError
-from underhood.core.images import Images, blocks
+from underhood.core.images import Images
 from underhood.core.learner import Learner
 from underhood.core.loader import DataLoader, DataLoaders
 from underhood.core.losses import cross_entropy
 from underhood.core.models import MODELS, Architecture
 from underhood.core.schedule import one_cycle
+from underhood.data.split import sample
+from underhood.estimators.rows import (
+    WITHOUT_SHAPE,
+    colour_pixels,
+    flat,
+    has_images,
+    image_shape_of,
+    label_numbers,
+    pixel_statistics,
+)  # fmt: skip
 from underhood.pretrained import BACKBONES, SMALLEST, Network, create_model
 from underhood.pretrained.features import image_features
 from underhood.pretrained.weights import copy_weights, find_weights
-from underhood.scratch.similarity import distances, mean_per_class
+from underhood.runs.calibration import Calibration
 from underhood.training.recipe import choose_recipe
 from underhood.training.tune import last_layer
 
-WITHOUT_SHAPE = ("linear", "net")  # the models for which an image is a row of numbers
 _torch_seed = threading.Lock()  # torch has one random state for all threads
-
-
-class PixelSimilarityClassifier(ClassifierMixin, BaseEstimator):
-    """Nearest class mean, the mean of a class's training rows: chapter 4's baseline (``PixelSimilarity``).
-
-    metric: "l2", the root of the mean squared difference over all features, or "l1", the mean absolute difference
-
-    Fitted: ``classes_``; ``class_means_`` float64 [classes, features]; ``spread_``, how far a feature of a training row
-    is from its class mean: the mean of the squares (l2) or of the distances (l1).
-    """
-
-    def __init__(self, metric: str = "l2"):
-        self.metric = metric
-
-    def fit(self, X: Any, y: Any) -> "PixelSimilarityClassifier":
-        """Compute the mean of each class. X: [n, features] or images; y: labels [n]."""
-        if self.metric not in ("l1", "l2"):
-            raise ValueError(f"metric must be 'l1' or 'l2', not {self.metric!r}")
-        rows, y = validate_data(self, _flat(X), y)
-        self.classes_, labels = _classes(y)
-        self.class_means_ = mean_per_class(rows, labels, len(self.classes_))
-        own = self._distances(rows)[np.arange(len(rows)), labels]
-        self.spread_ = float((own if self.metric == "l1" else own**2).mean())
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The class with the nearest mean: [n]."""
-        nearest = self._to_means(X).argmin(axis=1)
-        return self.classes_[nearest]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of each class: float64 [n, classes].
-
-        Assumes equally frequent classes, and features that differ from the class mean by independent normal (l2) or
-        Laplace (l1) errors of the same size, ``spread_``. Neighbouring pixels are not independent, so these
-        probabilities are far too confident; their order is right.
-        """
-        return softmax(self._log_likelihoods(X), axis=1)
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """The logarithms of these probabilities up to a constant per row: float64 [n, classes]. With two classes, the
-        log odds of the second: [n]."""
-        log = self._log_likelihoods(X)
-        return log[:, 1] - log[:, 0] if len(self.classes_) == 2 else log
-
-    def _log_likelihoods(self, X: Any) -> np.ndarray:
-        distance = self._to_means(X)
-        error = distance if self.metric == "l1" else distance**2 / 2
-        return -self.n_features_in_ * error / (self.spread_ or 1.0)
-
-    def _to_means(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        return self._distances(validate_data(self, _flat(X), reset=False))
-
-    def _distances(self, rows: np.ndarray) -> np.ndarray:
-        wide = (rows[block].astype(np.float64, order="C") for block in blocks(rows))
-        return np.concatenate([distances(block, self.class_means_, self.metric) for block in wide])
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -121,8 +60,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     Fitted: ``classes_``; ``model_``, a torch module for float or uint8 [n, c, h, w], with the mean and standard
     deviation of the training rows in its first layer (a backbone's: of the images that its weights were trained on);
-    ``architecture_``; ``loss_curve_``, the mean training loss of each epoch.
+    ``architecture_``; ``loss_curve_``, the mean training loss of each epoch; ``prototypes_``, directions that stand for
+    the training rows in the space of the last layer's inputs; and once ``calibrate`` was called, ``calibration_``: a
+    ``Calibration`` with temperature, limits and threshold.
     """
+
+    calibration_: Calibration
 
     def __init__(
         self,
@@ -153,7 +96,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         architecture = Architecture(self.model, channels, height, width, len(classes))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         recipe = choose_recipe(len(images), model=self.model, epochs=self.epochs, tune="head" if backbone else "none")
-        network = _new_network(architecture, seed, *([], []) if backbone else _statistics(images))
+        network = _new_network(architecture, seed, *([], []) if backbone else pixel_statistics(images))
         inputs, trained = _head(network, self.model, images, labels) if backbone else (images, network)
         size, lr = int(self.batch_size or recipe.batch_size), float(self.lr or recipe.lr)
         train = DataLoader((inputs, labels), size, shuffle=True, seed=seed)
@@ -165,7 +108,33 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             losses = [epoch.train_loss for epoch in learner.epochs(recipe.epochs, lr, one_cycle)]
         except DivergedError as error:
             raise ValueError(f"the loss is NaN or infinite at step {error.step}: lr={lr:g} may be too high") from error
+        prototypes = _prototypes(trained, inputs, labels)
         self.classes_, self.architecture_, self.model_, self.loss_curve_ = classes, architecture, network.eval(), losses
+        self.prototypes_ = prototypes
+        if hasattr(self, "calibration_"):  # of an earlier fit
+            del self.calibration_
+        return self
+
+    def calibrate(self, X: Any, y: Any, coverage: float = COVERAGE, reject: float = 0.01) -> "ImageClassifier":
+        """Fit how outputs are read, on images that ``fit`` did not get. ``predict_proba`` is calibrated from then on.
+
+        X: [m, features] or images; y: their labels [m]; coverage: the fraction of new images whose prediction set is to
+        hold their class, for each class that has enough images here, 19 for 0.95; reject: the fraction of such images
+        that ``predict_rejected`` may reject
+        Raises NotFittedError before ``fit``, and ValueError for labels that ``fit`` did not get.
+        """
+        if not (isinstance(coverage, Real) and 0 < coverage < 1 and isinstance(reject, Real) and 0 <= reject < 1):
+            raise ValueError(f"coverage must be above 0, reject 0 or more, both below 1, not {coverage} and {reject}")
+        check_is_fitted(self, "model_")
+        rows, y = validate_data(self, flat(X), y, dtype=[np.float32, np.uint8], order="C", reset=False)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(f"y has labels that fit did not get: {unknown.tolist()}")
+        logits, distances, _ = self._outputs(rows)
+        labels = np.searchsorted(self.classes_, y)
+        self.calibration_ = fit_calibration(
+            logits, distances, labels, float(coverage), float(reject), *self.prototypes_
+        )
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -175,8 +144,37 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of ``classes_``: float64 [n, classes]."""
+        return self._answers(X).probabilities
+
+    def predict_set(self, X: Any) -> np.ndarray:
+        """The prediction set of each image: bool [n, classes], whether a class, in the order of ``classes_``, is in it.
+
+        The most probable class always is. Raises NotFittedError before ``calibrate``.
+        """
+        check_is_fitted(self, "calibration_")
+        sets = self._answers(X).sets
+        assert sets is not None
+        return sets
+
+    def predict_rejected(self, X: Any) -> np.ndarray:
+        """Mask of images that are none of the classes: bool [n].
+
+        They are unlike the training rows, their most probable class is improbable, or all their numbers are equal.
+        Raises NotFittedError before ``calibrate``.
+        """
+        check_is_fitted(self, "calibration_")
+        return self._answers(X).rejected
+
+    def _answers(self, X: Any) -> Answers:
         check_is_fitted(self, "model_")
-        rows = validate_data(self, _flat(X), dtype=[np.float32, np.uint8], order="C", reset=False)
+        rows = validate_data(self, flat(X), dtype=[np.float32, np.uint8], order="C", reset=False)
+        calibration = getattr(self, "calibration_", Calibration())
+        logits, distances, images = self._outputs(rows)
+        probabilities = softmax(logits.astype(np.float64), calibration.temperature)
+        return answers(calibration, images, probabilities, distances)
+
+    def _outputs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of rows [n, features]: logits float32 [n, classes], distances to the prototypes [n], images [n, c, h, w]."""
         a, network = self.architecture_, self.model_
         if a.model in WITHOUT_SHAPE:
             # In single precision the last digits of a product depend on how many rows are multiplied at once; double
@@ -184,26 +182,28 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             rows, network = rows.astype(np.float32, copy=False), copy.deepcopy(network).double()
         images = rows.reshape(len(rows), -1, a.height, a.width)
         if a.model in BACKBONES:
-            images = _colour_pixels(images, a.model)
+            images = colour_pixels(images, a.model)
         try:
-            p = predict_proba(network, images).double().numpy()
+            logits, distances = logits_and_distances(network, images, *self.prototypes_)
+            require_probabilities(softmax(logits, 1.0))
         except UnderhoodError as error:
             raise ValueError(f"{error}; or the numbers in X are too large") from None
-        return p / p.sum(axis=1, keepdims=True)
+        assert distances is not None
+        return logits, distances, images
 
     def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images [n, c, h, w], the classes, and each image's index among them [n]."""
-        shape = X.shape[1:] if self.image_shape is None and _has_images(X) else self.image_shape
-        rows, y = validate_data(self, _flat(X), y, dtype=[np.float32, np.uint8], order="C")
-        classes, labels = _classes(y)
+        shape = X.shape[1:] if self.image_shape is None and has_images(X) else self.image_shape
+        rows, y = validate_data(self, flat(X), y, dtype=[np.float32, np.uint8], order="C")
+        classes, labels = label_numbers(y)
         if len(classes) == 1:
             raise ValueError(f"y has only one class: {classes.tolist()}; a classifier needs at least two")
-        images = rows.reshape(-1, *_image_shape(self.model, rows.shape[1], shape))
+        images = rows.reshape(-1, *image_shape_of(self.model, rows.shape[1], shape))
         if self.model not in BACKBONES:
             return images, classes, labels
         if images.dtype != np.uint8 and images.max() <= 1:
             raise ValueError(f"X has numbers up to {images.max():g}: {self.model} takes pixels from 0 to 255, X * 255")
-        return _colour_pixels(images, self.model), classes, labels
+        return colour_pixels(images, self.model), classes, labels
 
     def _check_parameters(self) -> None:
         if self.model not in (names := (*MODELS, *BACKBONES)):
@@ -216,62 +216,18 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"lr must be a number above 0, or None, not {self.lr!r}")
 
 
-def _has_images(X: Any) -> bool:
-    return len(getattr(X, "shape", ())) in (3, 4)
+def _prototypes(trained: nn.Module, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(projection, prototypes) of the training rows: see ``fit_prototypes``. trained: a network, or its last layer
 
-
-def _flat(X: Any) -> Any:
-    """Images [n, h, w] or [n, c, h, w] as rows [n, features]; anything else unchanged, for scikit-learn to check."""
-    return X.reshape(len(X), math.prod(X.shape[1:])) if _has_images(X) else X
-
-
-def _classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted labels, and each row's index among them: [classes], int64 [n]."""
-    check_classification_targets(y)
-    classes, labels = np.unique(y, return_inverse=True)
-    return classes, labels
-
-
-def _image_shape(model: str, features: int, shape: Sequence[int] | None) -> tuple[int, int, int]:
-    """Channels, height and width of the image in a row of ``features`` numbers."""
-    if shape is None:
-        if model in WITHOUT_SHAPE:
-            return 1, 1, features
-        side = math.isqrt(features)
-        if side * side != features:
-            needed = "image_shape=(height, width) or (channels, height, width)"
-            raise ValueError(f"{features} features are no square image: {model} needs {needed}")
-        return 1, side, side
-    if np.ndim(shape) != 1 or len(shape) not in (2, 3) or not all(isinstance(side, Integral) for side in shape):
-        raise ValueError(f"image_shape must be (height, width) or (channels, height, width), not {shape!r}")
-    channels, height, width = (1, *map(int, shape))[-3:]
-    if min(channels, height, width) < 1 or channels * height * width != features:
-        raise ValueError(f"image_shape={shape} does not hold the {features} features that each row of X has")
-    if channels > 4 >= width:
-        raise ValueError(f"image_shape={shape} has its channels last: put them first, X.transpose(0, 3, 1, 2)")
-    return channels, height, width
-
-
-def _statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of images [n, c, h, w]; 1 for a constant channel."""
-    axes = 0, 2, 3
-    mean = images.mean(axes, dtype=np.float64)
-    squares = [((images[rows] - mean[:, None, None]) ** 2).sum(axes) for rows in blocks(images)]
-    std = np.sqrt(np.sum(squares, axis=0) * len(mean) / images.size)
-    single = np.finfo(np.float32)  # a smaller value, relative to the mean, is only rounding
-    std[std <= single.eps * np.abs(mean) + single.tiny] = 1.0
-    return mean.tolist(), std.tolist()
-
-
-def _colour_pixels(images: np.ndarray, model: str) -> np.ndarray:
-    """Pixels [n, c, h, w] as a backbone takes them, uint8 [n, 3, h, w]. Grey images are repeated."""
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"{model} takes images with 1 or 3 channels, not {images.shape[1]}")
-    if images.dtype != np.uint8:
-        if images.min() < 0 or images.max() > 255:
-            raise ValueError(f"X has numbers from {images.min():g} to {images.max():g}: {model} takes pixels, 0 to 255")
-        images = np.rint(images).astype(np.uint8)
-    return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
+    inputs: its inputs [n, …]; labels: int [n]
+    """
+    rows = sample(labels, PER_CLASS * len(np.unique(labels)), seed=0)  # a fit is quick: there is nothing to cluster
+    labels, found = labels[rows], inputs[rows]
+    if isinstance(trained, Network):
+        found = features(trained, found).numpy()
+    if not np.isfinite(found).all():
+        raise ValueError("the trained network gives NaN or infinite numbers: lr may be too high")
+    return fit_prototypes(found, labels)
 
 
 def _head(network: Network, model: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, nn.Module]:
