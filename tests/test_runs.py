@@ -21,6 +21,7 @@ from underhood.runs import atomic_write
 from underhood.runs.checkpoint import FORMAT, load_run
 
 FILES = [
+    "calibration.safetensors",
     "config.json",
     "data.json",
     "environment.json",
@@ -67,7 +68,9 @@ def test_a_run_folder_holds_what_the_design_says(run: Path) -> None:
 
 def test_predictions_are_those_of_the_model_and_give_the_accuracy(run: Path) -> None:
     rows = table(run / "predictions.csv")
-    assert list(rows[0]) == ["path", "label", "predicted", "probability", "loss"]
+    assert list(rows[0])[:5] == ["path", "label", "predicted", "probability", "loss"]
+    assert list(rows[0])[5:7] == ["uncalibrated_probability", "uncalibrated_loss"]
+    assert list(rows[0])[7:] == ["calibrates", "set", "rejected", "reason"]
     assert len(rows) == 359
     right = np.mean([row["label"] == row["predicted"] for row in rows])
     assert right == evaluate(run)["accuracy"]

@@ -50,7 +50,10 @@ def parse_calibration(
     record: Mapping[str, Any], threshold: float, classes: int,
     projection: np.ndarray | None = None, prototypes: np.ndarray | None = None,
 ) -> Calibration:  # fmt: skip
-    """The calibration that ``as_dict`` described. Raises ValueError or KeyError where a file says something else."""
+    """The calibration that ``as_dict`` described. Raises ValueError or KeyError where a file says something else.
+
+    classes: how many; projection: float32 [features, rank], prototypes: float32 [prototypes, rank], or neither
+    """
     limits, coverage, distance = record["limits"], record["coverage"], record["distance_limit"]
     temperature = _number(record["temperature"], 1e-3, 1e3, "temperature")
     if not isinstance(limits, list) or len(limits) not in (0, classes):
