@@ -103,7 +103,7 @@ def report(run: RunFolder, as_json: Json = False) -> None:
 
 
 @app.command()
-@train_flags("epochs", *READING)
+@train_flags("epochs", "folds", *READING)
 def ladder(data: Data = "digits", as_json: Json = False, **options: Any) -> None:
     """Train models from pixel similarity to a backbone on one split, compare them, and say what more images gain."""
     from underhood.display.tables import ladder_table

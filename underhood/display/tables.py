@@ -39,6 +39,8 @@ def summary(result: dict[str, Any]) -> str:
     if "test_accuracy" in result:
         lines.append(f"on the test part    {percent(result['test_accuracy'])}")
     lines.append(f"balanced accuracy   {percent(result['balanced_accuracy'])}")
+    if validated := result.get("folds"):
+        lines.append(f"cross-validated     {_cross_validated(validated)}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
     lines.append(f"reject below        {percent(result['threshold'])}")
     if result["set_coverage"] is not None:
@@ -50,6 +52,12 @@ def summary(result: dict[str, Any]) -> str:
         lines.append(f"report              {result['report']}")
     lines.append(f"run                 {result['run']}")
     return "\n".join(lines)
+
+
+def _cross_validated(folds: dict[str, Any]) -> str:
+    """The accuracy of a cross-validation, its interval, and of what."""
+    of = f"{folds['images']:,} images" + (f" in {folds['groups']:,} groups" if folds["groups"] else "")
+    return f"{percent(folds['accuracy'], folds['interval'])}, {folds['count']} folds of {of}"
 
 
 def ladder_table(result: dict[str, Any]) -> str:
@@ -66,6 +74,11 @@ def ladder_table(result: dict[str, Any]) -> str:
             f"{rung['model']:<12}{percent(rung['valid_accuracy']):>10}   {f'{low} to {high}':<20}"
             f"{fixed:>7}{broken:>8}{p:>9}{rung['parameters']:>12,}{rung['seconds']:>9.1f}"
         )
+    lines += [
+        f"{rung['model']:<12}cross-validated: {_cross_validated(rung['folds'])}"
+        for rung in result["rungs"]
+        if rung.get("folds")
+    ]
     if curve := result["learning_curve"]:
         found = (f"{percent(one['valid_accuracy'])} with {one['images']:,} images" for one in curve["points"])
         lines += [f"{curve['model']}: {', '.join(found)}", curve["sentence"]]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from underhood.training.setup import count_parameters, load_config_data, log_dat
 from underhood.training.threads import cpu_threads, pinned_threads
 
 if TYPE_CHECKING:
+    from underhood.training.folds import CrossValidation
     from underhood.training.learners import Setup
 
 BACKBONE: ModelName = "efficientnet_lite0"
@@ -40,6 +41,7 @@ class Rung(TypedDict):
     fixed: int | None  # None on the first rung
     broken: int | None
     p_value: float | None  # of McNemar's exact test: are this model and the one before equally accurate?
+    folds: NotRequired["CrossValidation | None"]  # with --folds; None where it cannot be cross-validated
 
 
 class LadderResult(TypedDict):
@@ -61,6 +63,7 @@ def ladder(
     A model that needs larger images is left out.
     Returns data, images (how many validate), rungs, each with model, valid_accuracy, balanced_accuracy, interval
     (95 %), parameters, seconds (of training), fixed, broken and p_value (of McNemar's exact test; None on the first),
+    with --folds also folds (cross-validation: count, images, accuracy, interval, accuracies, groups);
     and learning_curve, of the most accurate model: model, points (images, valid_accuracy, interval), more_per_class,
     gain, gain_interval (95 %) and sentence; None where there are too few images. Raises UnderhoodError.
     """
@@ -76,6 +79,7 @@ def ladder(
     predicted = baseline.predict(dataset.valid.pixels)
     right = predicted == dataset.valid.labels
     rungs = [_rung("similarity", predicted, dataset.valid.labels, None, baseline.class_means.size, seconds)]
+    _cross_validate(rungs[0], loaded, None, config, reporter)
     best: tuple[tuple[int, float], str, Setup, TrainConfig] | None = None  # with the number right, and minus its cost
     for name, these, asked in _models(loaded, config, reporter):
         reporter.log(f"training {name} …")
@@ -90,6 +94,7 @@ def ladder(
         before, right = right, predicted == dataset.valid.labels
         parameters = count_parameters(setup.network)
         rungs.append(_rung(name, predicted, dataset.valid.labels, before, parameters, seconds + trained))
+        _cross_validate(rungs[-1], these, setup, asked, reporter)
         score = int(right.sum()), -curve_operations(setup, asked)
         if best is None or score > best[0]:
             best = score, name, setup, asked
@@ -154,6 +159,21 @@ def _train(setup: "Setup", config: TrainConfig, reporter: Reporter) -> tuple[np.
                 seconds += learn.end_epoch().seconds
     outputs, _ = learn.get_preds()
     return outputs.argmax(dim=1).numpy(), seconds
+
+
+def _cross_validate(
+    rung: Rung, loaded: LoadedData, setup: "Setup | None", config: TrainConfig, reporter: Reporter
+) -> None:  # fmt: skip
+    """Add the cross-validation of a model, where folds are asked for. setup: None for pixel similarity"""
+    if config.folds is None:
+        return
+    from underhood.training.folds import cross_validate, similarity_folds
+
+    if setup is None:
+        rung["folds"] = similarity_folds(loaded, config)
+    else:
+        with cpu_threads(setup, config.threads):
+            rung["folds"] = cross_validate(setup, config, RunLog(reporter))
 
 
 def _learning_curve(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack, cast
 
 from underhood.core.errors import DataError, RunError, UnderhoodError
 from underhood.data.files import short_list
@@ -80,6 +80,7 @@ def train(
     watcher: shows the training while it runs, such as ``live.LivePage``; interventions: what to change by hand, where
     Returns run, data, model, epochs, seconds (of training, without validation), valid_accuracy with its 95 % interval,
     balanced_accuracy and baseline_accuracy (of the validation images), test_accuracy where the data has a test part,
+    folds (of cross-validation, with --folds: count, images, accuracy, interval, accuracies, groups),
     parameters, threshold (predictions with a lower probability are rejected), left_out (paths) and report (path).
     With several processes the main one returns this and the others None. Under torchrun with --max-restarts, a run in
     ``out`` that was started with the same request is resumed. Raises UnderhoodError.
@@ -270,10 +271,14 @@ def _finish(
     watcher: Watcher | None = None,
 ) -> "TrainResult | None":
     """Train, measure and report. folder: None in all processes but the main one; started: by ``time.perf_counter``."""
+    from underhood.training.folds import cross_validate_run
     from underhood.training.run import fit_and_measure
 
+    validated = None if config.folds is None else cross_validate_run(folder, setup, config, log)
     result = fit_and_measure(folder, config, setup, log, seconds, watcher)
     if result is not None and folder is not None:
+        if validated is not None:
+            cast("dict[str, Any]", result)["folds"] = validated
         if config.report:
             from underhood.analysis.ood import count_ood, write_ood
             from underhood.reporting import write_report

@@ -102,6 +102,10 @@ class TrainConfig:
     group_by: str | None = option(
         None, "Regular expression: images with equal matches in their paths are a group, which no split divides."
     )
+    folds: int | None = option(
+        None, "Also cross-validate on the training images, in this many folds. Trains that many more models.",
+        least=2, most=100,
+    )  # fmt: skip
     limit: int | None = option(None, "Use at most this many training images, each class in proportion.", least=2)
     skip_bad: bool = option(False, "Leave unreadable images out, and record them.")
     cache: bool = option(True, "Do not cache decoded pixels.", flag="--no-cache")
@@ -132,6 +136,8 @@ class TrainConfig:
             from underhood.data.groups import check_pattern
 
             check_pattern(self.group_by)
+        if self.folds is not None and self.from_run is not None:
+            raise ValueError("folds and --from do not go together: that run may know the images of a fold. Omit one")
 
     @property
     def label(self) -> str:
@@ -179,6 +185,7 @@ class TrainOptions(TypedDict, total=False):
     threads: int | None
     from_run: str | Path | None
     group_by: str | None
+    folds: int | None
     limit: int | None
     skip_bad: bool
     cache: bool
