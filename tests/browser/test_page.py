@@ -52,11 +52,50 @@ def test_drawing_changes_the_prediction_and_undo_reverts_it(page: Page) -> None:
     page.click("#clear")
     expect(page.locator("#seen")).to_be_hidden()
     draw(page, ROUND)
-    expect(page.locator("#answer")).to_contain_text("0")
+    expect(page.locator("[aria-live=polite]")).to_contain_text("0")  # if it is rejected, as the most probable label
     assert page.get_attribute("#seen", "src") != seen
     page.click("#undo")
     expect(page.locator("#seen")).to_be_hidden()
     expect(page.locator("#bars li")).to_have_count(0)
+
+
+SCRIBBLE = [(0.1 if i % 2 else 0.9, 0.1 + 0.1 * i) for i in range(9)]
+
+
+def test_what_is_no_digit_is_none_of_these_and_the_page_says_why(page: Page, tmp_path: Path) -> None:
+    draw(page, SCRIBBLE)
+    expect(page.locator("#answer")).to_have_text("None of these")
+    expect(page.locator("#more")).to_contain_text("unlike anything that the model was trained on")
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    Image.new("L", (60, 60), "white").save(tmp_path / "blank.png")
+    page.click("#clear")
+    expect(page.locator("#more")).to_have_text("")
+    page.set_input_files("#file", tmp_path / "blank.png")
+    expect(page.locator("#answer")).to_have_text("None of these")
+    expect(page.locator("#more")).to_have_text("Nothing is drawn.")
+
+
+def test_a_set_of_several_labels_and_an_improbable_label_are_said_in_words(page: Page, address: str) -> None:
+    """The server's answer is replaced: which drawing gets which depends on the training."""
+    kept: dict[str, object] = {}
+    page.route("**/api/predict", lambda route: route.fulfill(json=route.fetch().json() | kept))
+    kept |= {"label": "4", "set": ["4", "9"], "rejected": False, "reason": None}
+    draw(page, SEVEN)
+    expect(page.locator("#answer")).to_have_text("4")
+    expect(page.locator("#more")).to_have_text("one of 4, 9 – sets hold the right one 95\u00a0% of the time")
+    assert page.locator("[aria-live=polite]").inner_text().split("\n")[0] == "4"
+    kept |= {"rejected": True, "reason": "confidence"}
+    draw(page, ROUND)
+    expect(page.locator("#answer")).to_have_text("None of these")
+    expect(page.locator("#more")).to_have_text("No label is probable enough. The most probable label is 4.")
+    kept |= {"set": None, "rejected": False, "reason": None}  # a model without sets
+    page.click("#clear")
+    draw(page, SEVEN)
+    expect(page.locator("#answer")).to_have_text("4")
+    expect(page.locator("#more")).to_have_text("")
+    page.unroute_all(behavior="wait")
 
 
 def test_switching_a_step_off_changes_the_prepared_image(page: Page) -> None:
