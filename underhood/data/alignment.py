@@ -69,6 +69,16 @@ def blurred(images: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(images, (0, sigma, sigma), mode="nearest", truncate=3.0) if sigma else images
 
 
+def detail(images: np.ndarray) -> np.ndarray:
+    """How much fine detail grey images [n, s, s] have: its standard deviation in grey levels, float [n]."""
+    stds = [np.zeros(0)]
+    seen = window(images.shape[1]) > 0
+    for start in range(0, len(images), PAIRS):
+        some = images[start : start + PAIRS]
+        stds.append((some - blurred(some, FINE)).reshape(len(some), -1)[:, seen].std(axis=1))
+    return np.concatenate(stds)
+
+
 def warp(images: np.ndarray, transforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Images [n, s, s] at the transformed places of their pixels: [n, s · s], and which of these lie in them, float.
 
@@ -109,6 +119,13 @@ def align(first: np.ndarray, second: np.ndarray, start: np.ndarray, aspect: np.n
             change = np.einsum("nij,nj->ni", inverse, np.einsum("nip,np->ni", slopes, residual))
             transforms = _compose(transforms, change, aspect)
     return transforms
+
+
+def scale_and_turn(transforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The scale, and the turn in degrees, of transformations [n, 2, 3], mirrored or not: float [n] each."""
+    scale = np.sqrt(np.abs(np.linalg.det(transforms[:, :, :2].astype(float))))
+    turn = np.sqrt(np.abs(transforms[:, 0, 1] * transforms[:, 1, 0])) / np.maximum(scale, 1e-6)
+    return np.maximum(scale, 1e-6), np.rad2deg(np.arcsin(np.minimum(turn, 1)))
 
 
 def _slopes(images: np.ndarray, seen: np.ndarray, aspect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Near-duplicates: copies of an image that were resized, recompressed, cropped, brightened, mirrored or turned.
 
-Pairs are proposed by small descriptors of the pixels, by perceptual hashes and, where they are given, by a backbone's
-features. A proposed pair is aligned, and confirmed if both images then agree far better than unrelated ones do.
+Pairs are proposed by small descriptors of the pixels and by perceptual hashes. A proposed pair is aligned, and
+confirmed if both images then agree far better than unrelated ones do.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from underhood.core.images import Images
-from underhood.data.alignment import IDENTITY, PAIRS, SMALLEST, agreement, align, grey, warp
-from underhood.data.neighbours import Pairs, describe, propose
+from underhood.data.alignment import IDENTITY, PAIRS, SMALLEST, agreement, align, detail, grey, scale_and_turn
+from underhood.data.neighbours import RANK, Pairs, propose, relative_distances
 from underhood.data.parts import Parts
 from underhood.data.split import group_copies, image_hashes, join, link_equal, unite
 
@@ -22,6 +22,8 @@ LEAST = 0.5  # the similarity of near-duplicates, at least
 PHOTOGRAPHS, LOOK_ALIKES = 0.05, 0.004  # of near-duplicates: the relative distance times what is dissimilar, at most
 IN_PLACE = 0.0045  # of those that were not moved: the squared relative distance times what is unexplained, at most
 CROWD = 3_000  # images for which these limits were measured
+PLAIN = 2.5  # grey levels: images with less fine detail are among the look-alikes
+MOST_SCALED, MOST_TURNED = 0.4, 12.0  # of copies: the logarithm of their scale, and degrees
 BACKGROUND = 512  # pairs of unrelated images that are aligned
 BLANK = 3.0  # grey levels: the least standard deviation of an image that is compared
 
@@ -88,7 +90,8 @@ def _look_alike(small: np.ndarray, pairs: Pairs, aspect: np.ndarray) -> float:
     chance = pairs.take(some)._replace(neighbour=pairs.unrelated[some])
     if not len(some):
         return 0.0
-    typical = float(np.quantile(score(_align(small, chance, aspect)[1]), 0.9))
+    most = 0.9 if len(small) > 2 * RANK else 0.5  # of few images, some that should be unrelated are copies
+    typical = float(np.quantile(score(_align(small, chance, aspect)[1]), most))
     return float(np.clip((typical - 0.35) / 0.3, 0, 1))
 
 
@@ -102,25 +105,16 @@ def _confirmed(
     resized, brightened) may agree less: it is near without being aligned, which look-alikes are not.
     """
     alike, unexplained = score(agreed), np.sqrt(1 - agreed[:, 0])
-    nearest = np.minimum(pairs.ratio, _ratio_after(small, pairs, transforms))
-    crowd = (max(CROWD, len(small)) / CROWD) ** look_alike  # among more images there are more look-alikes
-    limit = PHOTOGRAPHS ** (1 - look_alike) * LOOK_ALIKES**look_alike / crowd
-    in_place = np.abs(np.abs(pairs.change[:, 0, 0]) - 1) < 1e-6
+    nearest = np.minimum(pairs.ratio, relative_distances(small, pairs, transforms))
+    both = np.minimum(*(detail(small[rows]) for rows in (pairs.image, pairs.neighbour)))
+    plain = np.maximum(look_alike, both < PLAIN)  # of skies there are others like it, too
+    crowd = (max(CROWD, len(small)) / CROWD) ** plain  # among more images there are more look-alikes
+    limit = PHOTOGRAPHS ** (1 - plain) * LOOK_ALIKES**plain / crowd
+    in_place = np.abs(pairs.change - IDENTITY).max(axis=(1, 2)) == 0
     unmoved = in_place & (pairs.ratio**2 * unexplained <= IN_PLACE / crowd)
-    return (alike >= LEAST) & ((nearest * (1 - alike) <= limit) | unmoved)
-
-
-def _ratio_after(small: np.ndarray, pairs: Pairs, transforms: np.ndarray) -> np.ndarray:
-    """The distance of the aligned images, relative to that of the unrelated neighbour before alignment: float [m]."""
-    ratios = [np.zeros(0)]
-    for start in range(0, len(pairs.image), PAIRS):
-        some = slice(start, start + PAIRS)
-        image, neighbour, unrelated = (small[rows[some]] for rows in pairs[:3])
-        aligned, before = (warp(image, how[some])[0].reshape(image.shape) for how in (transforms, pairs.change))
-        near = describe(aligned, IDENTITY) - describe(neighbour, IDENTITY)
-        chance = describe(before, IDENTITY) - describe(unrelated, IDENTITY)
-        ratios.append(np.linalg.norm(near, axis=1) / np.maximum(np.linalg.norm(chance, axis=1), 1e-6))
-    return np.concatenate(ratios)
+    scale, turn = scale_and_turn(transforms)
+    possible = (np.abs(np.log(scale)) <= MOST_SCALED) & (turn <= MOST_TURNED)
+    return possible & (alike >= LEAST) & ((nearest * (1 - alike) <= limit) | unmoved)
 
 
 def score(agreed: np.ndarray) -> np.ndarray:
@@ -150,14 +144,12 @@ def describe_change(first: np.ndarray, second: np.ndarray, transform: np.ndarray
 
     first, second: grey images, float32 [s, s]; transform: float32 [2, 3], from places in the first to the second
     """
-    determinant = float(np.linalg.det(transform[:, :2]))
-    scale, shift = abs(determinant) ** 0.5, float(np.abs(transform[:, 2]).max())
-    turn = np.rad2deg(np.arcsin(min(1.0, abs(float(transform[0, 1] * transform[1, 0])) ** 0.5)))
-    if determinant < 0:
+    scale, turn = (float(value[0]) for value in scale_and_turn(transform[None]))
+    if np.linalg.det(transform[:, :2]) < 0:
         return "mirrored"
     if turn > 2:
         return "turned"
-    if abs(np.log(scale)) > 0.05 or shift > 0.06:
+    if abs(np.log(scale)) > 0.05 or np.abs(transform[:, 2]).max() > 0.06:
         return "crop"
     if abs(np.log(max(first.mean(), 1) / max(second.mean(), 1))) > 0.06:
         return "brightness"

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from underhood.data.alignment import IDENTITY, blurred, warp, window
+from underhood.data.alignment import IDENTITY, PAIRS, blurred, warp, window
+from underhood.data.hashes import MIRROR, hash_pairs
 
 BLOCKS = 64  # of images: the nearest of each block is found, so about as many neighbours of an image are known
 RANK = 32  # of the neighbour that shows how near unrelated images are: beyond a burst of frames
@@ -23,7 +24,6 @@ SOFT = 1.0  # pixels: the blur of an image that was resized to half and back
 ANGLE = np.deg2rad(5)
 PROPOSED = 40_000  # pairs, at most: the nearest
 
-MIRROR = np.array([[-1, 0, 0], [0, 1, 0]], np.float32)
 TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0]], np.float32)
 
 
@@ -34,7 +34,9 @@ class Pairs(NamedTuple):
     neighbour: np.ndarray  # int64 [m]
     unrelated: np.ndarray  # int64 [m], the neighbour of RANK
     change: np.ndarray  # float32 [m, 2, 3], from places in the neighbour to places in the image
-    ratio: np.ndarray  # float [m], of the distances of the neighbour and of the unrelated one
+    chance: np.ndarray  # float [m], the distance of an unrelated one: of the changed image or, if less, of the image
+    ratio: np.ndarray  # float [m], the distance of the neighbour, relative to that
+    order: np.ndarray  # float [m], and relative to that of an unrelated one of the changed image: the least come first
 
     def take(self, rows: np.ndarray) -> "Pairs":
         """The pairs at these indices, int64 [k]."""
@@ -68,28 +70,63 @@ def propose(images: np.ndarray, progress: Callable[[int, int], None] | None = No
     targets = described @ axes
     order = np.random.default_rng(0).permutation(count)
     tried = changes(count)
-    found = []
+    found: list[Pairs] = []
+    unrelated, chance = np.zeros(count, np.int64), np.full(count, np.inf)
     for number, (change, blur) in enumerate(tried):
         queries = describe(images, change, blur) @ axes if number else targets
         for start, rows, distances in nearest(queries, targets, order):
-            found.append(_near(start, rows, distances, change, _effort(count)[1]))
+            some, last = slice(start, start + len(rows)), _rank(rows)
+            if not number:
+                unrelated[some], chance[some] = rows[:, last], np.sqrt(distances[:, last])
+            found.append(_near(start, rows, np.sqrt(distances), chance[some], change, _effort(count)[1]))
             if progress:
                 progress(number * count + min(start + QUERIES, count), len(tried) * count)
+    image, neighbour, change = hash_pairs(images)
+    hashed = Pairs(image, neighbour, unrelated[image], change, chance[image], chance[image], chance[image])
+    ratio = relative_distances(images, hashed, change)
+    found.append(hashed._replace(ratio=ratio, order=ratio))
     return _each_once(Pairs(*(np.concatenate(column) for column in zip(*found, strict=True))), count)
 
 
-def _near(start: int, rows: np.ndarray, distances: np.ndarray, change: np.ndarray, gate: float) -> Pairs:
-    """The neighbours, rows int64 [q, b] and squared distances [q, b], that are near enough to be proposed."""
-    last = max(0, min(RANK, rows.shape[1] - 2))  # the last block may hold nothing but the image itself
-    ratio = np.sqrt(distances[:, :NEAREST] / np.maximum(distances[:, [last]], 1e-9))
-    near = ratio < gate if last >= NEAREST else np.ones_like(ratio, bool)  # so few images: all are compared
+def _near(
+    start: int, rows: np.ndarray, distances: np.ndarray, chance: np.ndarray, change: np.ndarray, gate: float
+) -> Pairs:
+    """The neighbours of images from ``start`` on that are near enough to be proposed.
+
+    rows, distances: of neighbours, int64 and float [q, b]; chance: the distance of one unrelated to the image, [q]
+    """
+    last = _rank(rows)
+    nearest, usual = distances[:, :NEAREST], np.maximum(distances[:, last], 1e-6)
+    near = (nearest < gate * usual[:, None]) | (last < NEAREST)  # so few images: all are compared
+    near &= rows[:, :NEAREST] != np.arange(start, start + len(rows))[:, None]
     i, j = np.nonzero(near)
-    return Pairs(i + start, rows[i, j], rows[i, last], np.repeat(change[None], len(i), axis=0), ratio[i, j])
+    changes, least = np.repeat(change[None], len(i), axis=0), np.minimum(chance, usual)[i]
+    return Pairs(i + start, rows[i, j], rows[i, last], changes, least, nearest[i, j] / least, nearest[i, j] / usual[i])
+
+
+def _rank(rows: np.ndarray) -> int:
+    """RANK, or less where fewer neighbours are known, rows [q, b]: the last may be the image itself."""
+    return max(0, min(RANK, rows.shape[1] - 2))
+
+
+def relative_distances(images: np.ndarray, pairs: Pairs, transforms: np.ndarray) -> np.ndarray:
+    """The distance of the images of each pair, relative to that of an unrelated one: float [m].
+
+    transforms: what the image is transformed by before it is compared with its neighbour, float32 [m, 2, 3]
+    """
+    ratios = [np.zeros(0)]
+    for start in range(0, len(pairs.image), PAIRS):
+        some = slice(start, start + PAIRS)
+        image, neighbour = images[pairs.image[some]], images[pairs.neighbour[some]]
+        changed = warp(image, transforms[some])[0].reshape(image.shape)
+        distance = np.linalg.norm(describe(changed, IDENTITY) - describe(neighbour, IDENTITY), axis=1)
+        ratios.append(distance / np.maximum(pairs.chance[some], 1e-6))
+    return np.concatenate(ratios)
 
 
 def _each_once(pairs: Pairs, count: int) -> Pairs:
     """Each pair once, the nearest first, at most PROPOSED, and of each image at most NEAREST."""
-    pairs = pairs.take(np.argsort(pairs.ratio, kind="stable"))
+    pairs = pairs.take(np.argsort(pairs.order, kind="stable"))
     low, high = np.minimum(pairs.image, pairs.neighbour), np.maximum(pairs.image, pairs.neighbour)
     pairs = pairs.take(np.sort(np.unique(low * count + high, return_index=True)[1]))
     grouped = np.argsort(pairs.image, kind="stable")
