@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ import pytest
 from conftest import picture
 
 from underhood import RunError, read, train
-from underhood.analysis.inference import predict_proba
+from underhood.analysis.calibration import REASONS, answers
+from underhood.analysis.inference import answers_of, logits_and_distances, predict_proba
+from underhood.display.tables import exploration
 from underhood.explorer import certificate, page_data, render, scales_tall_images_by_columns_first
-from underhood.explorer.certificate import BrowserError, certify, compare, find_browser, uncertified
+from underhood.explorer.answers import Expected, calibration_data, calibration_for_page, expected_answers
+from underhood.explorer.certificate import BrowserError, Found, certify, compare, find_browser, uncertified
 from underhood.explorer.images import sprite
 from underhood.explorer.weights import SNAPSHOTS, export_layers, export_network
 from underhood.jobs import explore as exploring
 from underhood.jobs.explore import explore
 from underhood.preparation.files import open_image
+from underhood.runs.calibration import CALIBRATION_FILE, Calibration
 from underhood.runs.checkpoint import load_run
 from underhood.runs.snapshots import load_snapshots, spread_over_steps
 from underhood.training import Reporter
@@ -62,6 +67,7 @@ def test_a_page_predicts_what_torch_does_and_says_so(model: str, tmp_path: Path)
     train("digits", model=model, epochs=1, limit=300, out=out, report=False)
     result = explore(out)
     assert (result["certified"], result["images"], result["agree"]) == (True, 60, 60)
+    assert (result["sets_agree"], result["rejections_agree"]) == (60, 60)
     assert result["max_difference"] is not None
     assert result["max_difference"] <= 1e-5
     page = Path(result["explore"])
@@ -84,7 +90,68 @@ def test_colour_images_too(tmp_path: Path) -> None:
     train(tmp_path / "photos", model="conv", epochs=1, size=24, out=out, report=False)
     result = explore(out)
     assert result["certified"]
-    assert result["images"] == result["agree"] == len(read(tmp_path / "photos", size=24).valid)
+    images = len(read(tmp_path / "photos", size=24).valid)
+    assert result["images"] == result["agree"] == result["sets_agree"] == result["rejections_agree"] == images
+
+
+@needs_browser
+def test_a_mirrored_network_too_whose_features_are_those_of_the_image_as_it_is(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(20):
+            picture(ord(label) + i, 16, 16, colour=True).save(tmp_path / "data" / label / f"{i}.png")
+    out = tmp_path / "run"
+    train(tmp_path / "data", model="conv", epochs=1, effort="best", flip=True, out=out, report=False)
+    assert load_run(out).architecture.mirrored
+    result = explore(out)
+    assert result["images"] == result["agree"] == result["sets_agree"] == result["rejections_agree"] > 0
+
+
+@needs_browser
+def test_an_older_run_has_neither_sets_nor_distances(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train("digits", model="net", epochs=1, limit=300, out=out, report=False)
+    (out / CALIBRATION_FILE).unlink()
+    result = explore(out)
+    assert (result["agree"], result["sets_agree"], result["rejections_agree"]) == (60, None, 60)
+    shown = data_of(Path(result["explore"]))["calibration"]
+    assert shown == {"temperature": 1.0, "coverage": None, "limits": [], "distance_limit": None, "rank": None,
+                     "projection": None, "prototypes": None}  # fmt: skip
+    assert "the same set" not in exploration(dict(result))
+
+
+@needs_browser
+def test_answers_of_every_kind_are_compared(run: Path) -> None:
+    """Limits in the middle of what is predicted: sets of several labels, and rejections for each reason."""
+    loaded = load_run(run)
+    pixels = read("digits", limit=600).valid.pixels.copy()
+    pixels[:5] = 7
+    _, distances = logits_and_distances(
+        loaded.model, pixels, loaded.calibration.projection, loaded.calibration.prototypes
+    )
+    assert distances is not None
+    probabilities = answers_of(loaded, pixels).probabilities
+    loaded = replace(
+        loaded,
+        calibration=replace(
+            loaded.calibration,
+            threshold=float(np.quantile(probabilities.max(axis=1), 0.3)) + 1e-4,
+            limits=tuple((np.quantile(probabilities, 0.8, axis=0) + 1e-4).tolist()),
+            distance_limit=float(np.quantile(distances, 0.7)) + 1e-4,
+        ),
+    )
+    expected = expected_answers(loaded, pixels)
+    said = answers_of(loaded, pixels)
+    assert said.reasons == expected.said.reasons
+    assert set(said.reasons) == set(REASONS)
+    assert said.sets is not None
+    assert len({*said.sets.sum(axis=1).tolist()}) > 3
+    network = export_network(loaded, None)
+    data = page_data(loaded, network, read("digits", limit=600)) | {"threshold": loaded.calibration.threshold}
+    browser = find_browser()
+    assert browser is not None
+    found = certify(render(data, uncertified(0)), browser, expected)
+    assert (found["agree"], found["sets_agree"], found["rejections_agree"]) == (120, 120, 120)
 
 
 def test_a_page_needs_nothing_from_elsewhere(run: Path, no_browser: None) -> None:
@@ -101,7 +168,7 @@ def test_without_chromium_a_page_is_not_certified(run: Path, no_browser: None) -
     lines = Lines()
     result = explore(run, reporter=lines)
     assert (result["certified"], result["browser"], result["max_difference"]) == (False, None, None)
-    assert (result["images"], result["agree"]) == (120, 0)
+    assert (result["images"], result["agree"], result["sets_agree"], result["rejections_agree"]) == (120, 0, 0, 0)
     assert data_of(Path(result["explore"]))["certificate"]["certified"] is False
     assert any("apt-get install chromium" in line for line in lines.lines)
 
@@ -115,19 +182,26 @@ def test_a_browser_that_gives_no_result_is_reported(run: Path, tmp_path: Path, m
     assert explore(run, reporter=lines)["certified"] is False
     assert any("it printed no result" in line for line in lines.lines)
     with pytest.raises(BrowserError, match="cannot be started"):
-        certify("", str(tmp_path / "none"), np.zeros((1, 1, 8, 8), np.uint8), np.ones((1, 2), np.float32))
+        certify("", str(tmp_path / "none"), said([[0.2, 0.8]]))
 
 
 @needs_browser
-def test_a_tampered_weight_is_found_and_nothing_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["a weight", "a limit", "a prototype"])
+def test_what_was_tampered_with_is_found_and_nothing_is_written(
+    what: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (run / "explore.html").unlink(missing_ok=True)
 
     def tampered(*arguments: Any) -> str:
         data = data_of(render(*arguments))
-        last = data["network"]["snapshots"][-1]
-        numbers = np.frombuffer(base64.b64decode(last["base64"]), "<f4").copy()
-        numbers[-1] += 0.5  # a bias of the last layer
-        last["base64"] = base64.b64encode(numbers.tobytes()).decode()
+        packed = data["network"]["snapshots"][-1] if what == "a weight" else data["calibration"]["prototypes"]
+        if what == "a limit":
+            data["calibration"]["limits"] = [0.0] * 10
+        else:
+            numbers = np.frombuffer(base64.b64decode(packed["base64"]), "<f4").copy()
+            numbers[-1:] += 0.5  # a bias of the last layer
+            numbers[: -1 if what == "a prototype" else 0] *= 0.5
+            packed["base64"] = base64.b64encode(numbers.tobytes()).decode()
         return render(data, uncertified(0))
 
     monkeypatch.setattr("underhood.explorer.render", tampered)
@@ -136,13 +210,59 @@ def test_a_tampered_weight_is_found_and_nothing_is_written(run: Path, monkeypatc
     assert not (run / "explore.html").exists()
 
 
+def said(rows: Any, **calibration: Any) -> Expected:
+    """What torch says of images that are not blank, by their probabilities; all are at a distance of 0.1."""
+    probabilities = np.array(rows, np.float32)
+    pixels = np.arange(2 * len(rows), dtype=np.uint8).reshape(-1, 1, 1, 2)
+    distances, given = np.full(len(rows), 0.1, np.float32), Calibration(**calibration)
+    return Expected(given, pixels, answers(given, pixels, probabilities, distances), distances)
+
+
+def found(rows: Any, sets: Any = None, reasons: Any = None) -> Found:
+    probabilities = np.array(rows, np.float32)
+    sets = np.zeros(probabilities.shape, bool) if sets is None else np.array(sets, bool)
+    return Found(probabilities, sets, np.zeros(len(rows), int) if reasons is None else np.array(reasons), "Chromium 1")
+
+
 def test_the_comparison_counts_ties_as_equal() -> None:
-    expected = np.array([[0.5, 0.49999, 0.00001], [0.1, 0.8, 0.1]], np.float32)
-    other = np.array([[0.49999, 0.5, 0.00001], [0.1, 0.8, 0.1]], np.float32)
-    assert compare(other, expected, "Chromium 1")["agree"] == 2
-    for wrong in (np.array([[0.1, 0.8, 0.1]] * 2, np.float32), np.full((2, 3), np.nan, np.float32)):
+    expected = said([[0.5, 0.49999, 0.00001], [0.1, 0.8, 0.1]])
+    result = compare(found([[0.49999, 0.5, 0.00001], [0.1, 0.8, 0.1]]), expected)
+    assert (result["agree"], result["sets_agree"], result["rejections_agree"]) == (2, None, 2)
+    for wrong in ([[0.1, 0.8, 0.1]] * 2, np.full((2, 3), np.nan)):
         with pytest.raises(RunError, match="nothing is written"):
-            compare(wrong, expected, "Chromium 1")
+            compare(found(wrong), expected)
+
+
+def test_sets_and_rejections_must_agree_except_where_a_number_is_at_its_limit() -> None:
+    rows = [[0.7, 0.3], [0.2, 0.8]]
+    expected = said(rows, limits=(0.25, 0.300001), coverage=0.9, threshold=0.700001, distance_limit=0.2)
+    assert expected.said.reasons == ["confidence", ""]
+    alike = [found(rows, [[1, second], [0, 1]], [first, 0]) for second in (0, 1) for first in (0, 3)]
+    for one in alike:
+        assert compare(one, expected)["sets_agree"] == compare(one, expected)["rejections_agree"] == 2
+    for sets, reasons, counted in (
+        ([[1, 0], [1, 1]], [3, 0], "2 labels, 1 sets and 2 rejections agree"),
+        ([[0, 1], [0, 1]], [3, 0], "2 labels, 1 sets and 2 rejections agree"),
+        ([[1, 0], [0, 1]], [2, 3], "2 labels, 2 sets and 0 rejections agree"),
+        ([[1, 0], [0, 1]], [3, 1], "2 labels, 2 sets and 1 rejections agree"),
+    ):
+        with pytest.raises(RunError, match=counted):
+            compare(found(rows, sets, reasons), expected)
+
+
+def test_a_page_has_the_run_s_calibration_without_distances_where_they_are_too_large(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = load_run(run).calibration
+    shown = calibration_data(calibration_for_page(given))
+    assert given.prototypes is not None
+    assert base64.b64decode(shown["prototypes"]["base64"]) == given.prototypes.tobytes()
+    assert shown["rank"] == given.prototypes.shape[1]
+    assert (shown["temperature"], shown["limits"]) == (given.temperature, list(given.limits))
+    monkeypatch.setattr("underhood.explorer.answers.MAX_WEIGHTS", given.prototypes.size)
+    shown = calibration_data(calibration_for_page(given))
+    assert (shown["distance_limit"], shown["rank"], shown["projection"], shown["prototypes"]) == (None,) * 4
+    assert shown["limits"] == list(given.limits)
 
 
 @pytest.mark.parametrize("model", ["vgg", "resnet18"])

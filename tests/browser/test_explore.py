@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from underhood import read, train
-from underhood.analysis.inference import features, predict_proba
+from underhood.analysis.calibration import softmax
+from underhood.analysis.inference import answers_of, features, logits_and_distances
 from underhood.jobs.explore import explore
 from underhood.preparation import Preparation, prepare_image
 from underhood.runs.checkpoint import Run, load_run
@@ -125,7 +127,8 @@ def torch_outputs(run: Run, pixels: np.ndarray) -> list[np.ndarray]:
 def test_drawing_predicts_and_shows_each_step_of_the_preparation(page: Page) -> None:
     expect(page.locator("#bars li")).to_have_count(10)  # it begins with an example
     draw(page, SEVEN)
-    expect(page.locator("#answer")).to_contain_text("7")
+    expect(page.locator("#result")).to_contain_text("7")
+    assert page.evaluate("classes[state.said.best]") == "7"
     for step in ("your image", "polarity", "crop", "stroke", "antialias", "centre"):
         expect(page.locator("#preparationsteps")).to_contain_text(step)
     assert page.locator("#preparationsteps canvas").count() == 6
@@ -143,7 +146,8 @@ def test_the_keyboard_draws(desk: Page) -> None:
     for _ in range(20):
         desk.keyboard.press("ArrowDown")
     desk.keyboard.press("Space")
-    expect(desk.locator("#answer")).to_contain_text("1")
+    expect(desk.locator("#answer")).not_to_contain_text("Draw a digit")
+    assert desk.evaluate("classes[state.said.best]") == "1"
     desk.keyboard.press("u")
     expect(desk.locator("#answer")).to_contain_text("Draw a digit")
 
@@ -165,7 +169,7 @@ def test_feature_maps_of_an_uploaded_image_equal_torch_s(
             found, expected = outputs_of(page), torch_outputs(run, pixels)
             assert len(found) == len(expected) > 12
             assert max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)) <= 1e-4
-            probabilities = predict_proba(run.model, pixels[None])[0].numpy()
+            probabilities = answers_of(run, pixels[None]).probabilities[0]
             assert page.evaluate("state.probabilities") == pytest.approx(probabilities, abs=1e-5)
 
 
@@ -259,17 +263,84 @@ def test_the_slider_shows_the_network_at_each_step(desk: Page, digits_run: Run) 
     assert max(at_first) < 0.5
     other = load_run(digits_run.path)
     snapshots.restore(other, 0)
-    assert at_first == pytest.approx(
-        predict_proba(other.model, pixels_of(desk)[None].astype(np.uint8))[0].numpy(), abs=2e-3
-    )
+    logits, _ = logits_and_distances(other.model, pixels_of(desk)[None].astype(np.uint8), None, None)
+    assert at_first == pytest.approx(softmax(logits, other.calibration.temperature)[0], abs=2e-3)
     expect(desk.locator("#moments button")).to_have_count(12)
+    expect(desk.locator("#distance")).to_be_hidden()
+    expect(desk.locator("#marks")).to_be_hidden()
+    expect(desk.locator("#meaning")).to_contain_text("belong to the weights at the end of the training")
     desk.locator("#moments button").nth(11).click()
-    expect(desk.locator("#answer")).to_contain_text("7")
+    expect(desk.locator("#distance")).to_be_visible()
+    assert desk.evaluate("classes[state.said.best]") == "7"
     desk.click("#play")
     expect(desk.locator("#steptext")).to_contain_text("step 0 of")
     expect(desk.locator("#steptext")).to_contain_text(f"step {steps[1]} of")
     desk.click("#play")
     expect(desk.locator("#play")).to_have_text("Play")
+
+
+def show_pixels(page: Page, pixels: np.ndarray) -> None:
+    """Put an image in the run's form into the page, uint8 [c, h, w]."""
+    page.evaluate("(data) => showExample(tensor(shape, Float32Array.from(data)))", pixels.ravel().tolist())
+    page.wait_for_function(
+        "(data) => data.every((value, i) => value === state.pixels.data[i])", arg=pixels.ravel().tolist()
+    )
+
+
+WORDS = {
+    "blank": "None of these: the image is blank",
+    "distance": "None of these: unlike anything it was trained on",
+    "confidence": "None of these: no label is probable enough",
+}
+
+
+def test_the_answer_is_python_s_label_set_or_rejection_in_words(browser: Browser, digits_run: Run) -> None:
+    """With limits in the middle of what is predicted, so that there is some of each kind."""
+    pixels, trained = read("digits").valid.pixels[:200].copy(), digits_run.calibration
+    pixels[0] = 7
+    _, distances = logits_and_distances(digits_run.model, pixels, trained.projection, trained.prototypes)
+    assert distances is not None
+    probabilities = answers_of(digits_run, pixels).probabilities
+    threshold = float(np.quantile(probabilities.max(axis=1), 0.2)) + 1e-5
+    limits = tuple((np.quantile(probabilities, 0.8, axis=0) + 1e-5).tolist())
+    limit = float(np.quantile(distances, 0.8)) + 1e-5
+    changed = replace(trained, threshold=threshold, limits=limits, distance_limit=limit)
+    said = answers_of(replace(digits_run, calibration=changed), pixels)
+    assert said.sets is not None
+    plain, sizes = ~said.rejected, said.sets.sum(axis=1)
+    rows = [said.reasons.index(reason) for reason in WORDS]
+    rows += [int(np.flatnonzero(plain & (sizes == size))[0]) for size in (1, 2)]
+    with browser.new_context() as context:
+        page = opened(context, digits_run)
+        given = {"threshold": threshold, "limits": limits, "distance_limit": limit}
+        page.evaluate("(given) => Object.assign(calibration, given)", given)
+        for row in rows:
+            show_pixels(page, pixels[row])
+            labels = [digits_run.classes[i] for i in np.argsort(-probabilities[row]) if said.sets[row, i]]
+            single = labels[0] if len(labels) == 1 else f"One of {', '.join(labels)}"
+            expect(page.locator("#answer")).to_have_text(WORDS.get(said.reasons[row], single))
+            assert page.evaluate("state.said.distance") == pytest.approx(float(distances[row]), abs=1e-5)
+            marked = page.locator("#bars li.target span:first-child").all_inner_texts()
+            assert sorted(filter(None, marked)) == (sorted(labels) if plain[row] else [])
+            if plain[row]:
+                expect(page.locator("#meaning")).to_contain_text("hold the right class for 95 % of new images")
+            if said.reasons[row] == "blank":
+                expect(page.locator("#distance")).to_be_hidden()
+            else:
+                place = f"{max(0, distances[row]):.3f}, {'beyond' if distances[row] > limit else 'within'} the limit"
+                expect(page.locator("#distancetext")).to_contain_text(place)
+        assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_the_softmax_table_divides_by_the_temperature(desk: Page, digits_run: Run) -> None:
+    show_pixels(desk, read("digits").valid.pixels[3])
+    temperature = digits_run.calibration.temperature
+    expect(desk.locator("#temperaturetext")).to_contain_text(f"divided by {temperature:.2f}, the temperature")
+    cells = desk.locator("#softmaxsum tbody tr").first.locator("td").all_inner_texts()
+    logit, divided = (float(text.replace("−", "-")) for text in cells[:2])
+    assert divided == pytest.approx(logit / temperature, abs=0.11)
+    assert cells[3] == f"{100 * desk.evaluate('Math.max(...state.probabilities)'):.1f} %"
+    expect(desk.locator("#softmaxsum .total b")).to_have_text(cells[3])
 
 
 def arithmetic(page: Page, index: int) -> dict[str, Any]:
@@ -335,7 +406,7 @@ def test_a_kernel_slides_over_its_map(desk: Page) -> None:
 
 def test_the_confusion_matrix_shows_images_that_can_be_looked_into(desk: Page, digits_run: Run) -> None:
     valid = read("digits").valid
-    predicted = predict_proba(digits_run.model, valid.pixels).argmax(dim=1).numpy()
+    predicted = answers_of(digits_run, valid.pixels).probabilities.argmax(axis=1)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (valid.labels, predicted), 1)
     counts = desk.evaluate("page.valid.counts")
@@ -345,7 +416,7 @@ def test_the_confusion_matrix_shows_images_that_can_be_looked_into(desk: Page, d
     cell.focus()
     expect(desk.locator("#celltext")).to_contain_text("4, predicted correctly")
     desk.locator("#cellimages button").first.click()
-    expect(desk.locator("#answer")).to_contain_text("4")
+    assert desk.evaluate("classes[state.said.best]") == "4"
     pixels = pixels_of(desk).astype(np.uint8)
     assert any((pixels == one).all() for one in valid.pixels[valid.labels == 4])
 

@@ -1,7 +1,8 @@
 """``explore.html``: one file to look inside a run's network, in any browser, without a server.
 
-The page has the weights, the network as JavaScript (``network.js``), the preparation of images (``preparation.js``,
-``digit.js``) and some of the run's images. Nothing in it is recorded: all that it shows is computed in it.
+The page has the weights, the network as JavaScript (``network.js``), what is said of its outputs (``answer.js``), the
+preparation of images (``preparation.js``, ``digit.js``) and some of the run's images. Nothing in it is recorded: all
+that it shows is computed in it.
 """
 
 import json
@@ -30,9 +31,12 @@ def page_data(run: "Run", network: dict[str, Any], dataset: "Dataset") -> dict[s
     """
     from underhood.analysis.inference import multiply_adds
     from underhood.analysis.interpretation import Interpretation
+    from underhood.explorer.answers import calibration_data, calibration_for_page
     from underhood.runs.checkpoint import load_class_means, read_metrics
 
-    budget = max(LEAST_FOR_IMAGES, MAX_BYTES - len(json.dumps(network)) - len(read_page(PAGE).encode()))
+    calibration = calibration_data(calibration_for_page(run.calibration))
+    taken = len(json.dumps([network, calibration])) + len(read_page(PAGE).encode())
+    budget = max(LEAST_FOR_IMAGES, MAX_BYTES - taken)
     means = load_class_means(run.path, run)
     valid = validation_images(dataset, Interpretation.from_run(run.path), budget // 3)
     used = sum(len(one["address"] or "") for one in valid["sprites"])
@@ -46,6 +50,7 @@ def page_data(run: "Run", network: dict[str, Any], dataset: "Dataset") -> dict[s
         "preparation": run.preparation.as_dict() | {"tallFirst": scales_tall_images_by_columns_first()},
         "draws": bool(run.preparation.steps),
         "threshold": run.threshold,
+        "calibration": calibration,
         "accuracy": read_metrics(run.path).get("accuracy"),
         "network": network,
         "means": None if means is None else {"sprites": [sprite(means, LEAST_FOR_IMAGES)]},

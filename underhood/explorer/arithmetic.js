@@ -147,14 +147,16 @@ function signedFigure(values, { shape }, caption) {
   return el("figure", {}, canvas, el("figcaption", {}, `${caption}, at most ±${say(largest(values))}`));
 }
 
-// Logits, powers and probabilities, the most probable first
-function softmaxTable(logits, classes) {
-  const probabilities = softmax(logits), order = [...logits.keys()].sort((a, b) => logits[b] - logits[a]).slice(0, 12);
+// Logits, divided by the temperature, powers and probabilities, the most probable first
+function softmaxTable(logits, classes, temperature = 1) {
+  const probabilities = softmax(logits, temperature), order = [...logits.keys()].sort((a, b) => logits[b] - logits[a]).slice(0, 12);
+  const divided = Float64Array.from(logits, (logit) => logit / temperature), warm = temperature !== 1;
   const body = order.map((i) => el("tr", {}, el("th", { scope: "row" }, classes[i]),
-    ...[say(logits[i]), powerText(logits[i]), percent(probabilities[i])].map((text) => el("td", {}, text))));
-  const sum = logits.reduce((all, logit) => all + Math.exp(logit), 0);
-  const head = ["class", "logit", "e to the logit", "probability"].map((text) => el("th", { scope: "col" }, text));
-  const best = order[0], text = `${classes[best]}: ${powerText(logits[best])} ÷ ${powerText(Math.log(sum))}, the sum of all ${plural(logits.length, "power")}, = `;
+    ...[say(logits[i]), ...(warm ? [say(divided[i])] : []), powerText(divided[i]), percent(probabilities[i])].map((text) => el("td", {}, text))));
+  const sum = divided.reduce((all, logit) => all + Math.exp(logit), 0);
+  const names = warm ? ["class", "logit", `÷ ${say(temperature)}`, "e to it", "probability"] : ["class", "logit", "e to the logit", "probability"];
+  const head = names.map((text) => el("th", { scope: "col" }, text));
+  const best = order[0], text = `${classes[best]}: ${powerText(divided[best])} ÷ ${powerText(Math.log(sum))}, the sum of all ${plural(logits.length, "power")}, = `;
   return [
     el("table", { className: "powers" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)),
     el("p", { className: "total" }, text, el("b", {}, percent(probabilities[best]))),

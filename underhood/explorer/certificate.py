@@ -1,4 +1,4 @@
-"""The certificate of a page: an installed Chromium opens it, and its network predicts every validation image."""
+"""The certificate of a page: an installed Chromium opens it, and it says what it sees in every validation image."""
 
 import base64
 import json
@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
+from underhood.analysis.calibration import REASONS
 from underhood.core.errors import RunError
+from underhood.explorer.answers import Expected, same_reasons, same_sets
 from underhood.explorer.images import pixels_as_text
 
 BROWSERS = (
@@ -37,14 +39,21 @@ SCRIPT = """
   const {{ shape, count, base64 }} = JSON.parse(document.getElementById("certify").textContent);
   const page = JSON.parse(document.getElementById("data").textContent), size = shape[0] * shape[1] * shape[2];
   const layers = layersOf(page.network, numbersOf(page.network.snapshots.at(-1))), bytes = bytesOf(base64);
-  const found = new Float32Array(count * page.classes.length);
+  const calibration = {{ ...calibrationOf(page.calibration), threshold: page.threshold }}, many = page.classes.length;
+  const probabilities = new Float32Array(count * many), sets = new Uint8Array(count * many), reasons = [];
   for (let i = 0; i < count; i++) {{
     const pixels = tensor(shape, Float32Array.from(bytes.subarray(i * size, (i + 1) * size)));
-    found.set(softmax(logitsOf(layers, pixels, page.mirrored)), i * page.classes.length);
+    const {{ logits, features }} = logitsAndFeatures(layers, pixels, page.mirrored);
+    const said = answerOf(calibration, pixels, logits, features);
+    probabilities.set(said.probabilities, i * many);
+    for (const label of said.set || []) sets[i * many + label] = 1;
+    reasons.push(said.reason);
   }}
-  const letters = Array.from(new Uint8Array(found.buffer), (byte) => String.fromCharCode(byte)).join("");
+  const text = (array) => btoa(Array.from(new Uint8Array(array.buffer), (byte) => String.fromCharCode(byte)).join(""));
   const result = document.createElement("pre");
-  result.textContent = "RESULT" + JSON.stringify({{ browser: navigator.userAgent, base64: btoa(letters) }}) + "END";
+  result.textContent = "RESULT" + JSON.stringify({{
+    browser: navigator.userAgent, probabilities: text(probabilities), sets: text(sets), reasons,
+  }}) + "END";
   document.documentElement.replaceChildren(result);
 }}
 </script>
@@ -52,11 +61,13 @@ SCRIPT = """
 
 
 class Certificate(TypedDict):
-    """How a page's network compares with torch on the validation images."""
+    """How a page compares with torch on the validation images."""
 
     certified: bool
     images: int
     agree: int  # images with the same label; where torch's two best are within 1e-4, either counts
+    sets_agree: int | None  # images with the same set of labels; None where the run has no sets
+    rejections_agree: int  # images that are rejected for the same reason, or not at all in both
     max_difference: float | None  # of a probability; None where it was not compared
     browser: str | None  # such as Chromium 156
 
@@ -65,9 +76,13 @@ class BrowserError(Exception):
     """The browser did not give a result. The text is the reason."""
 
 
-class _Answer(NamedTuple):
+class Found(NamedTuple):
+    """What a page says of n images."""
+
     probabilities: np.ndarray  # float32 [n, classes]
-    browser: str
+    sets: np.ndarray  # bool [n, classes]; all False where the run has no sets
+    reasons: np.ndarray  # int [n], of ``REASONS``
+    browser: str  # such as Chromium 156
 
 
 def find_browser() -> str | None:
@@ -77,53 +92,67 @@ def find_browser() -> str | None:
 
 def uncertified(images: int) -> Certificate:
     """What stands in a page that no browser has opened."""
-    return {"certified": False, "images": images, "agree": 0, "max_difference": None, "browser": None}
+    return {"certified": False, "images": images, "agree": 0, "sets_agree": 0, "rejections_agree": 0,
+            "max_difference": None, "browser": None}  # fmt: skip
 
 
-def certify(page: str, browser: str, pixels: np.ndarray, probabilities: np.ndarray) -> Certificate:
-    """Let the network of a page predict images in a browser, and compare with torch.
+def certify(page: str, browser: str, expected: Expected) -> Certificate:
+    """Let a page say what it sees in images, in a browser, and compare with torch.
 
-    page: its HTML; browser: a path; pixels: uint8 [n, c, h, w]; probabilities: torch's, float32 [n, classes]
-    Raises BrowserError where the browser gives no result, RunError where a label differs or a probability by more than
-    1e-4.
+    page: its HTML; browser: a path
+    Raises BrowserError where the browser gives no result, RunError where a label, a set or a rejection differs, or a
+    probability by more than 1e-4.
     """
-    workers = min(MAX_BROWSERS, os.cpu_count() or 1)
+    workers, pixels = min(MAX_BROWSERS, os.cpu_count() or 1), expected.pixels
     length = max(1, min(CHUNK // max(1, pixels[0].size), max(FEW, math.ceil(len(pixels) / workers))))
+    classes = expected.said.probabilities.shape[1]
     running: list[subprocess.Popen[str]] = []
     with ThreadPoolExecutor(workers) as pool:
         tasks = [
-            pool.submit(_predict, page, browser, pixels[start : start + length], probabilities.shape[1], running)
+            pool.submit(_predict, page, browser, pixels[start : start + length], classes, running)
             for start in range(0, len(pixels), length)
         ]
         try:
-            answers = [task.result() for task in tasks]
+            parts = [task.result() for task in tasks]
         except BaseException:  # Ctrl-C, too: nothing goes on
             pool.shutdown(wait=False, cancel_futures=True)
             for process in running:
                 _kill(process)
             raise
-    return compare(np.concatenate([one.probabilities for one in answers]), probabilities, answers[0].browser)
+    probabilities, sets, reasons, names = zip(*parts, strict=True)
+    found = Found(np.concatenate(probabilities), np.concatenate(sets), np.concatenate(reasons), names[0])
+    return compare(found, expected)
 
 
-def compare(found: np.ndarray, expected: np.ndarray, browser: str) -> Certificate:
-    """The certificate of a page's probabilities. Both: float32 [n, classes]. Raises RunError where they differ."""
-    best = np.sort(expected, axis=1)[:, -2:]  # [n, ≤ 2]
-    tied = best[:, -1] - best[:, 0] <= MAX_DIFFERENCE if best.shape[1] > 1 else np.ones(len(best), bool)
-    same = (found.argmax(axis=1) == expected.argmax(axis=1)) | tied
-    difference = float(np.abs(found - expected).max())
-    if not (same.all() and difference <= MAX_DIFFERENCE):  # NaN included
+def compare(found: Found, expected: Expected) -> Certificate:
+    """The certificate of what a page says. Raises RunError where it differs from what torch says.
+
+    Where rounding decides, as torch's two best are within 1e-4, or a number is at its limit, both answers count.
+    """
+    probabilities = expected.said.probabilities
+    near = probabilities >= probabilities.max(axis=1, keepdims=True) - MAX_DIFFERENCE  # [n, classes], the best included
+    tied = near & (near.sum(axis=1, keepdims=True) > 1)
+    same = tied.any(axis=1) | (found.probabilities.argmax(axis=1) == probabilities.argmax(axis=1))
+    difference = float(np.abs(found.probabilities - probabilities).max())
+    sets = np.ones(len(same), bool) if expected.said.sets is None else same_sets(found.sets, expected, tied)
+    reasons = same_reasons(found.reasons, expected)
+    if not (same.all() and sets.all() and reasons.all() and difference <= MAX_DIFFERENCE):  # NaN included
         raise RunError(
-            f"the page's network differs from the run's in {browser} (a probability by {difference:.2g}, "
-            f"{int(same.sum()):,} of {len(same):,} labels agree): nothing is written"
+            f"the page's network differs from the run's in {found.browser} (a probability by {difference:.2g}; of "
+            f"{len(same):,} images, {int(same.sum()):,} labels, {int(sets.sum()):,} sets and {int(reasons.sum()):,} "
+            "rejections agree): nothing is written"
         )
-    return {"certified": True, "images": len(same), "agree": int(same.sum()), "max_difference": difference,
-            "browser": browser}  # fmt: skip
+    return {
+        "certified": True, "images": len(same), "agree": int(same.sum()),
+        "sets_agree": None if expected.said.sets is None else int(sets.sum()),
+        "rejections_agree": int(reasons.sum()), "max_difference": difference, "browser": found.browser,
+    }  # fmt: skip
 
 
 def _predict(
     page: str, browser: str, pixels: np.ndarray, classes: int, running: "list[subprocess.Popen[str]]"
-) -> _Answer:
-    """The probabilities that a page's network gives these images, uint8 [n, c, h, w], in a browser.
+) -> Found:
+    """What a page says of these images, uint8 [n, c, h, w], in a browser.
 
     running: gets the browser's process
     """
@@ -136,9 +165,13 @@ def _predict(
     if result is None:
         raise BrowserError("it printed no result")
     answer: dict[str, Any] = json.loads(result[1])
-    found = np.frombuffer(base64.b64decode(answer["base64"]), "<f4").reshape(len(pixels), classes)
+    probabilities, sets = (
+        np.frombuffer(base64.b64decode(answer[name]), dtype).reshape(len(pixels), classes)
+        for name, dtype in (("probabilities", "<f4"), ("sets", "?"))
+    )
+    reasons = np.array([REASONS.index(reason) for reason in answer["reasons"]])
     version = re.search(r"Chrome/(\d+)", answer["browser"])
-    return _Answer(found, f"Chromium {version[1]}" if version else "Chromium")
+    return Found(probabilities, sets, reasons, f"Chromium {version[1]}" if version else "Chromium")
 
 
 def _dump(browser: str, page: Path, profile: Path, running: "list[subprocess.Popen[str]]") -> str:

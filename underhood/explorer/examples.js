@@ -166,7 +166,7 @@ function overChannels({ shape: [channels, height, width], data }) {
 }
 
 class Round {
-  // current(): { layers, mirrored, pixels, probabilities } of the page
+  // current(): { layers, mirrored, temperature, pixels, probabilities } of the page
   constructor(classes, current) {
     Object.assign(this, { classes, current, start: null, pixels: null, steps: 0 });
     $("target").replaceChildren(...classes.map((name, i) => el("option", { value: i }, name)));
@@ -202,8 +202,8 @@ class Round {
   }
 
   show() {
-    const { layers, mirrored } = this.current(), target = Number($("target").value), before = softmax(logitsOf(layers, this.start, mirrored));
-    const now = softmax(logitsOf(layers, this.pixels, mirrored)), difference = this.pixels.data.map((value, i) => value - this.start.data[i]), added = overChannels(tensor(this.pixels.shape, difference));
+    const { layers, mirrored, temperature } = this.current(), target = Number($("target").value);
+    const [before, now] = [this.start, this.pixels].map((pixels) => softmax(logitsOf(layers, pixels, mirrored), temperature)), difference = this.pixels.data.map((value, i) => value - this.start.data[i]), added = overChannels(tensor(this.pixels.shape, difference));
     const gradient = overChannels(lossGradient(layers, this.pixels, target, mirrored)).map((value) => -value), layout = blocksOf([1, ...this.pixels.shape.slice(1)]);
     const side = Math.min(152 * textScale(), (innerWidth - 56) / 2);
     const figure = (paint, caption) => { const canvas = document.createElement("canvas"); paint(canvas); const made = el("figure", {}, canvas, el("figcaption", {}, caption)); made.style.width = side + "px"; return made; };

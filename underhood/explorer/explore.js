@@ -3,11 +3,13 @@
 const page = JSON.parse($("data").textContent);
 const { classes, preparation, network } = page;
 const shape = [preparation.channels, preparation.height, preparation.width];
+const calibration = { ...calibrationOf(page.calibration), threshold: page.threshold }, { temperature } = calibration;
 const snapshots = network.snapshots.map((snapshot) => ({ ...snapshot, layers: null }));
 const state = {
   moment: snapshots.length - 1,  // which snapshot
   pixels: null, steps: [],  // the prepared image, a tensor [c, h, w], and how it was prepared
   outputs: [], logits: null, probabilities: [],  // of each layer; of the network
+  said: null,  // what is said of the image: see ``answerOf``
 };
 let views = [], sheet = null, round = null, valid = null, means = null, neighbours = null, playing = null, waiting = null, later = null;
 const themed = [];  // what is painted again when light and dark change
@@ -19,6 +21,7 @@ function layersAt(moment) {
   return snapshots[moment].layers ??= layersOf(network, numbersOf(snapshots[moment]));
 }
 const layersNow = () => layersAt(state.moment);
+const isTrained = () => state.moment === snapshots.length - 1;  // sets and distances are those of the last weights
 const stepName = (moment) => (snapshots[moment].step === null ? "trained" : `step ${count(snapshots[moment].step)}`);
 
 // --- the image
@@ -53,9 +56,9 @@ function showExample(pixels) {
 
 function update() {
   const layers = layersNow();
-  state.outputs = forward(layers, state.pixels);
-  state.logits = page.mirrored ? logitsOf(layers, state.pixels, true) : state.outputs.at(-1).data;
-  state.probabilities = softmax(state.logits);
+  const { outputs, logits, features } = logitsAndFeatures(layers, state.pixels, page.mirrored);
+  const said = answerOf(isTrained() ? calibration : withoutSets(calibration), state.pixels, logits, features);
+  Object.assign(state, { outputs, logits, said, probabilities: said.probabilities });
   showAnswer();
   showPreparation();
   for (const view of views) view.dirty = true;
@@ -72,29 +75,77 @@ function showLater() {
   if (neighbours) neighbours.show(state.pixels, classes, showExample);
 }
 
-function isBlank() { return state.pixels.data.every((value) => value === state.pixels.data[0]); }
-
 function showAnswer() {
-  const best = state.probabilities.indexOf(Math.max(...state.probabilities)), probability = state.probabilities[best];
-  const unsure = isBlank() || probability < page.threshold, name = classes[best];
-  const text = isBlank() ? (page.draws ? "Draw a digit" : "No image yet") : unsure ? `Not sure: perhaps ${name}` : name;
+  const { best, probabilities, set, reason } = state.said, text = answerText(), blank = reason === "blank", sets = set && !reason ? { set, limits: calibration.limits } : null;
   $("answer").textContent = text;
-  $("answer").classList.toggle("unsure", unsure); $("answer").classList.toggle("long", text.length > 12);
-  showBars($("bars"), classes, state.probabilities);
+  $("answer").classList.toggle("unsure", reason !== ""); $("answer").classList.toggle("long", text.length > 12);
+  $("meaning").textContent = meaningText();
+  showBars($("bars"), classes, probabilities, -1, sets);
+  $("marks").hidden = !sets;
+  showDistance();
   paintImage($("seen"), imageOf(state.pixels), Math.max(120, Math.min(240, $("seenbox").clientWidth)));
   paintImage($("timeseen"), imageOf(state.pixels), 44);
-  $("timeanswer").replaceChildren(...(isBlank() ? [] : [name, el("span", {}, `  ${percent(probability)}`)]));
-  $("softmaxsum").replaceChildren(...softmaxTable(state.logits, classes));
+  const short = reason ? "none" : set?.length > 1 ? namesOf(set, " or ", 2) : classes[best];
+  $("timeanswer").replaceChildren(...(blank ? [] : [short, ...(reason || set?.length > 1 ? [] : [el("span", {}, `  ${percent(probabilities[best])}`)])]));
+  $("softmaxsum").replaceChildren(...softmaxTable(state.logits, classes, temperature));
 }
 
-// A bar for each class, of many classes for the ten most probable ones
-function showBars(list, names, probabilities, target = -1) {
+// One label, one of several, or none of them
+function answerText() {
+  const { best, set, reason } = state.said;
+  if (reason === "blank") return sheet.photo ? "None of these: the image is blank" : page.draws ? "Draw a digit" : "No image yet";
+  if (reason === "distance") return "None of these: unlike anything it was trained on";
+  if (reason === "confidence") return "None of these: no label is probable enough";
+  return set?.length > 1 ? `One of ${namesOf(set, ", ", 6)}` : classes[best];
+}
+
+// The names of labels, or how many there are
+function namesOf(set, between, most) {
+  const text = set.map((label) => classes[label]).join(between);
+  return set.length <= most && text.length <= 60 ? text : `${count(set.length)} labels`;
+}
+
+// What the answer means, in a sentence or two
+function meaningText() {
+  const { best, probabilities, set, reason } = state.said, guess = `The most probable label would be ${classes[best]}, with ${percent(probabilities[best])}`;
+  if (reason === "blank") return "";
+  if (reason === "distance") return `${guess}, but probabilities only compare the labels with each other: “none of these” is not among them. The distance below says so.`;
+  if (reason === "confidence") return `${guess}; a label is given from ${percent(page.threshold)} on.`;
+  if (!isTrained()) return calibration.limits.length || calibration.prototypes ? "Sets of labels and the distance belong to the weights at the end of the training: go there to see them." : "";
+  if (!set) return "";
+  const often = `the right class for ${share(calibration.coverage)} of new images`;
+  if (set.length === classes.length) return `It cannot rule out a single label. Such sets hold ${often}.`;
+  return set.length > 1 ? `It cannot decide between these ${count(set.length)}. Such sets, of one label or more, hold ${often}.` : `One label is enough here. Such sets, of one label or more, hold ${often}.`;
+}
+
+const share = (fraction) => Number((100 * fraction).toFixed(2)) + " %";
+
+// The distance to the training images as a bar, with a mark at the limit. The bar ends at twice the limit, or where needed
+function showDistance() {
+  const { distance, reason } = state.said, limit = calibration.distance_limit, shown = distance !== null && limit !== null && reason !== "blank";
+  $("distance").hidden = !shown;
+  if (!shown) return;
+  const end = Math.max(2 * limit, distance, 1e-6), [bar, mark] = $("distancetrack").children;
+  bar.style.width = 100 * Math.max(0, distance) / end + "%";
+  mark.style.left = 100 * limit / end + "%";
+  $("distance").classList.toggle("far", distance > limit);
+  const where = `the limit of ${say(limit, 3)} at the mark`;
+  $("distancetext").textContent = `${say(Math.max(0, distance), 3)}, ` + (distance > limit ? `beyond ${where}: none of these.` : `within ${where}: like images that it was trained on.`);
+}
+
+// A bar for each class, of many classes for the ten most probable ones. sets: { set, limits }, to mark what is in the set
+function showBars(list, names, probabilities, target = -1, sets = null) {
   let order = [...names.keys()];
   if (names.length > 10) order = order.sort((a, b) => probabilities[b] - probabilities[a]).slice(0, 10);
   list.replaceChildren(...order.map((i) => {
     const bar = el("i"), track = el("span", { className: "track", "aria-hidden": true }, bar);
     bar.style.width = 100 * probabilities[i] + "%";
-    return el("li", { className: i === target ? "target" : "" }, el("span", {}, names[i]), track, el("b", {}, percent(probabilities[i])));
+    if (sets) {
+      const limit = el("u");
+      limit.style.left = 100 * sets.limits[i] + "%";
+      track.append(limit);
+    }
+    return el("li", { className: i === target || sets?.set.includes(i) ? "target" : "" }, el("span", {}, names[i]), track, el("b", {}, percent(probabilities[i])));
   }));
 }
 
@@ -125,7 +176,7 @@ async function showMoments() {
   if (snapshots.length < 2) return;
   const { pixels } = state, said = [];
   for (let moment = 0; moment < snapshots.length; moment++) {
-    said.push(softmax(logitsOf(layersAt(moment), pixels, page.mirrored)));
+    said.push(softmax(logitsOf(layersAt(moment), pixels, page.mirrored), temperature));
     await new Promise((resolve) => setTimeout(resolve));
     if (pixels !== state.pixels) return;  // there is another image by now, and another call for it
   }
@@ -179,20 +230,29 @@ function describe() {
   const accuracy = page.accuracy === null ? "" : ` ${percent(page.accuracy)} accuracy on images it was not trained on.`;
   const [channels, height, width] = shape, weights = layersAt(snapshots.length - 1).reduce((sum, { weight, bias }) => sum + (weight?.length || 0) + (bias?.length || 0), 0);
   $("about").textContent = `A network of the kind “${page.model}” with ${count(weights)} weights, for ${plural(classes.length, "class").replace("classs", "classes")} of ${width} × ${height} pixels in ${channels === 1 ? "grey" : "colour"}, trained on ${page.data}.${accuracy}`;
-  const { certified, browser, images, max_difference: difference } = page.certificate;
+  const { certified, browser, images, sets_agree: sets, max_difference: difference } = page.certificate;
   $("certificate").classList.toggle("none", !certified);
   $("certificate").textContent = certified
-    ? `Checked in ${browser}: the same label as PyTorch for all ${count(images)} validation images, probabilities within ${difference ? powerOfTen(difference, 0) : 0}.`
+    ? `Checked in ${browser}: the same label as PyTorch for all ${count(images)} validation images, ${sets === null ? "" : "the same set of labels, "}the same answer to whether it is none of these, and probabilities within ${difference ? powerOfTen(difference, 0) : 0}.`
     : "Not checked: no Chromium was there to compare this page with PyTorch.";
-  $("footer").textContent = `Written by underhood. Everything on this page is computed in it, from the pixels and the weights${page.mirrored ? "; probabilities are the mean over the image and its mirror image, and the layers show the image itself" : ""}.`;
+  $("footer").textContent = `Written by underhood. Everything on this page is computed in it, from the pixels and the weights${page.mirrored ? "; the logits are the mean over the image and its mirror image, and the layers and the distance are those of the image itself" : ""}.`;
+}
+
+// What stays the same for all images
+function describeCalibration() {
+  const { prototypes, rank } = calibration;
+  $("temperaturetext").hidden = temperature === 1;
+  $("temperaturetext").textContent = `Before that, each logit is divided by ${say(temperature)}, the temperature: a network's probabilities are often too high, or too low, and with this one they fit images that it was not trained on. It was found after the training.`;
+  if (prototypes) $("distancewhat").textContent = `The last layer gets a row of numbers for each image, its features. Here their direction is compared with ${count(prototypes.length / rank)} directions that stand for the training images: 0 is the same as the nearest one, and 1 has nothing in common with any.`;
 }
 
 async function start() {
   describe();
   sheet = new Sheet(page.draws, schedule);
-  round = new Round(classes, () => ({ layers: layersNow(), mirrored: page.mirrored, pixels: state.pixels, probabilities: state.probabilities }));
+  round = new Round(classes, () => ({ layers: layersNow(), mirrored: page.mirrored, temperature, pixels: state.pixels, probabilities: state.probabilities }));
   const first = forward(layersNow(), tensor(shape));
   views = makeLayerViews(layersNow(), [shape, ...first.map((output) => output.shape)], classes);
+  describeCalibration();
   prepareTime();
   watchSections();
   valid = await new Sprites(page.valid.sprites, shape).load();

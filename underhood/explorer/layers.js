@@ -22,6 +22,7 @@ function makeLayerViews(layers, shapes, classes) {
   const last = el("section", { className: "layer", id: "softmax", "aria-labelledby": "softmaxtitle" },
     el("h3", { id: "softmaxtitle" }, "Softmax: from logits to probabilities"),
     el("p", { className: "what" }, "e (2.718…) to the power of each logit, divided by the sum of all of them: positive numbers that add up to 1."),
+    el("p", { className: "what", id: "temperaturetext" }),
     el("div", { id: "softmaxsum" }));
   $("layerlist").replaceChildren(...views.map((view) => view.section), last);
   return views;

@@ -134,10 +134,10 @@ function linear(x, { weight, weightShape: [outputs, inputs], bias }) {
   return out;
 }
 
-// Logits to probabilities, which are positive and add up to 1.
-function softmax(logits) {
+// Logits, divided by the temperature, to probabilities, which are positive and add up to 1.
+function softmax(logits, temperature = 1) {
   const most = Math.max(...logits);  // subtracted so that the largest power is 1: the result is the same
-  const powers = Array.from(logits, (logit) => Math.exp(logit - most));
+  const powers = Array.from(logits, (logit) => Math.exp((logit - most) / temperature));
   const sum = powers.reduce((total, power) => total + power, 0);
   return powers.map((power) => power / sum);
 }
@@ -150,13 +150,16 @@ function forward(layers, pixels) {
   return layers.map((layer) => x = FORWARD[layer.type](x, layer));
 }
 
-// The logits. mirrored: the mean of those of the image and of its mirror image
-function logitsOf(layers, pixels, mirrored = false) {
-  const own = forward(layers, pixels).at(-1).data;
-  if (!mirrored) return own;
+// { outputs: of all layers; features: the input of the last layer; logits }, the first two of the image as it is.
+// mirrored: the logits are the mean of those of the image and of its mirror image
+function logitsAndFeatures(layers, pixels, mirrored = false) {
+  const outputs = forward(layers, pixels), own = outputs.at(-1).data, features = outputs.at(-2).data;
+  if (!mirrored) return { outputs, features, logits: own };
   const other = forward(layers, mirror(pixels)).at(-1).data;
-  return own.map((logit, i) => (logit + other[i]) / 2);
+  return { outputs, features, logits: own.map((logit, i) => (logit + other[i]) / 2) };
 }
+
+function logitsOf(layers, pixels, mirrored = false) { return logitsAndFeatures(layers, pixels, mirrored).logits; }
 
 function mirror(x) {
   const width = x.shape[2], out = tensor(x.shape);

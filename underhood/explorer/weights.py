@@ -82,8 +82,12 @@ def export_network(run: "Run", snapshots: "Snapshots | None") -> dict[str, Any]:
 
 
 def _packed(state: Mapping[str, Tensor], names: Sequence[str], dtype: type) -> dict[str, str]:
-    """The numbers of these tensors, one after the other, little-endian, as base64."""
-    values = np.concatenate([state[name].detach().float().contiguous().numpy().ravel() for name in names])
+    """The numbers of these tensors, one after the other."""
+    return packed(np.concatenate([state[name].detach().float().contiguous().numpy().ravel() for name in names]), dtype)
+
+
+def packed(values: np.ndarray, dtype: type) -> dict[str, str]:
+    """Numbers, float32, little-endian, as base64, with the type that they are stored as."""
     if np.abs(values).max() > np.finfo(dtype).max:  # too large for 16 bits
         dtype = np.float32
     content = values.astype(np.dtype(dtype).newbyteorder("<")).tobytes()

@@ -25,6 +25,8 @@ class ExploreResult(TypedDict):
     certified: bool  # whether a browser's predictions were compared with torch's
     images: int  # validation images
     agree: int  # that have the same label in both
+    sets_agree: int | None  # that have the same set of labels; None where the run has no sets
+    rejections_agree: int  # that are rejected for the same reason, or not at all
     max_difference: float | None  # of a probability
     browser: str | None
     seconds: float
@@ -36,11 +38,12 @@ class ExploreResult(TypedDict):
 def explore(run: str | Path, *, reporter: Reporter | None = None) -> ExploreResult:
     """Write ``explore.html`` into a run's folder: its network, in one file that any browser opens.
 
-    An installed Chromium opens the page and predicts all validation images: each label must be torch's, and each
-    probability within 1e-4. Without Chromium the page is written as not certified. Returns explore (the path), bytes,
-    certified, images (how many), agree (how many of them have the same label), max_difference (of a probability),
-    browser, seconds, run, model and snapshots (steps of the training). Raises RunError where the model is too large,
-    the run's images have changed or the predictions differ, and then leaves the page as it was.
+    An installed Chromium opens the page and predicts all validation images: each label, each set of labels and each
+    rejection must be torch's, and each probability within 1e-4. Without Chromium the page is written as not certified.
+    Returns explore (the path), bytes, certified, images (how many), agree (how many of them have the same label),
+    sets_agree (the same set; None without sets), rejections_agree (the same rejection, or none), max_difference (of a
+    probability), browser, seconds, run, model and snapshots (steps of the training). Raises RunError where the model is
+    too large, the run's images have changed or the predictions differ, and then leaves the page as it was.
     """
     from underhood.explorer import page_data, render
     from underhood.explorer.certificate import uncertified
@@ -65,7 +68,7 @@ def explore(run: str | Path, *, reporter: Reporter | None = None) -> ExploreResu
 
 def _certificate(page: str, run: Run, dataset: "Dataset", reporter: Reporter) -> "Certificate":
     """The certificate of a page; one that says that there is none where no browser has opened it."""
-    from underhood.analysis.inference import predict_proba
+    from underhood.explorer.answers import expected_answers
     from underhood.explorer.certificate import BrowserError, certify, find_browser, uncertified
 
     browser = find_browser()
@@ -76,7 +79,7 @@ def _certificate(page: str, run: Run, dataset: "Dataset", reporter: Reporter) ->
         f"{browser} opens the page and predicts {len(dataset.valid):,} validation images, to compare with torch"
     )
     try:
-        return certify(page, browser, dataset.valid.pixels, predict_proba(run.model, dataset.valid.pixels).numpy())
+        return certify(page, browser, expected_answers(run, dataset.valid.pixels))
     except BrowserError as error:
         reporter.warn(f"explore.html is not certified, as {browser} did not open it ({error}): {INSTALL}")
         return uncertified(len(dataset.valid))
