@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from underhood import evaluate, report, rerun, train
 from underhood.core.errors import DataError
 from underhood.core.images import Dataset, Images
-from underhood.data import groups as module
+from underhood.data import bursts, groups as module
 from underhood.data.read import LoadedData, load_data
 from underhood.data.split import folds, hold_out
 
@@ -218,9 +218,9 @@ def test_images_that_a_camera_took_within_seconds_are_a_burst(tmp_path: Path) ->
                 taken = f"2024:05:0{b + 1} 10:00:{2 * i:02}"
                 write_photo(tmp_path / c / f"{'xyz'[i]}{b}.jpg", 100 * b + 10 * i + ord(c), taken, f"Camera {c}")
     loaded = load_data(tmp_path)
-    bursts = parts_of(loaded, lambda name: name[0] + name[3])
-    assert len(bursts) == 12
-    assert all(len(parts) == 1 for parts in bursts.values())
+    parts = parts_of(loaded, lambda name: name[0] + name[3])
+    assert len(parts) == 12
+    assert all(len(names) == 1 for names in parts.values())
     assert any("12 groups from bursts" in note for note in loaded.notes)
 
 
@@ -229,6 +229,24 @@ def test_a_clock_that_stands_still_makes_no_burst(tmp_path: Path) -> None:
         for i in range(20):
             write_photo(tmp_path / c / f"{i}.jpg", 100 * i + ord(c), "2000:01:01 00:00:00")
     assert load_data(tmp_path).groups == {}
+
+
+def test_when_many_photographs_were_taken_is_kept_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bursts, "WORTH_KEEPING", 4)
+    for i in range(6):
+        write_photo(tmp_path / "ab"[i % 2] / f"{'xyz'[i // 2]}.jpg", i, "2024:05:01 10:00:00")
+    paths = sorted(map(str, tmp_path.rglob("*.jpg")))
+    found = bursts.read_all_taken(paths, keep=True)
+    assert len(found) == 6
+    read, opened = bursts.read_taken, []
+    monkeypatch.setattr(bursts, "read_taken", lambda path: opened.append(path) or read(path))
+    assert bursts.read_all_taken(paths, keep=True) == found
+    assert not opened
+    write_photo(Path(paths[0]), 0, "2024:05:02 10:00:00")
+    assert bursts.read_all_taken(paths, keep=True) != found
+    assert len(opened) == 6
 
 
 def test_numbered_frames_that_are_near_duplicates_are_groups(tmp_path: Path) -> None:

@@ -9,14 +9,19 @@ they are: one writer's digits follow each other, and on an empty background they
 empty, or where any two images of a class often look alike, most neighbours have to be near-duplicates.
 """
 
+import hashlib
+import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
 
+from underhood.data import cache
 from underhood.data.split import Links
 
 BURST = 3.0  # seconds between two images of a burst, at most
@@ -31,12 +36,13 @@ EMPTY = 0.3  # of the pixels, that have the same value: drawings and digits have
 OFTEN = 0.03  # of any pairs of a class, that are near-duplicates: in photographs there are hardly any
 WITH_EXIF = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff")  # formats of cameras
 MAKE, MODEL, EXIF, TAKEN, FRACTION, SERIAL = 0x010F, 0x0110, 0x8769, 0x9003, 0x9291, 0xA431  # EXIF tags
+WORTH_KEEPING = 2000  # files that may have EXIF: fewer are read in a quarter of a second
 HEAD = 4096  # bytes of a JPEG, at whose beginning EXIF is
 
 
-def find_bursts(paths: Sequence[str], pixels: np.ndarray) -> Links:
-    """Links between the images of a burst. pixels: uint8 [n, c, h, w]"""
-    taken = {i: when for i, path in enumerate(paths) if (when := read_taken(path)) is not None}
+def find_bursts(paths: Sequence[str], pixels: np.ndarray, keep: bool = False) -> Links:
+    """Links between the images of a burst. pixels: uint8 [n, c, h, w]; keep: cache when the images were taken"""
+    taken = read_all_taken(paths, keep)
     order = sorted(taken, key=lambda i: (*taken[i], paths[i]))
     pairs = [
         (i, j) for i, j in pairwise(order) if taken[i][0] == taken[j][0] and taken[j][1] - taken[i][1] <= BURST
@@ -50,6 +56,32 @@ def find_bursts(paths: Sequence[str], pixels: np.ndarray) -> Links:
     if crowded.any():
         linked[crowded] = near_duplicates(shrink(pixels), pixels, first[crowded], second[crowded])
     return first[linked], second[linked]
+
+
+def read_all_taken(paths: Sequence[str], keep: bool) -> dict[int, tuple[str, float]]:
+    """Row of an image → camera and time, where its EXIF says so.
+
+    keep: keep those of many files beside the decoded pixels; unchanged files are then not opened again
+    """
+    place = None
+    if keep and sum(path.lower().endswith(WITH_EXIF) for path in paths) >= WORTH_KEEPING:
+        stamped = "\0".join(paths) + repr(cache.file_stamps(paths))
+        name = hashlib.sha256(stamped.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        of = hashlib.sha256(paths[0].rpartition("/")[0].encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        place = cache.cache_folder() / f"taken-{of}-{name}.json"
+        with suppress(OSError, ValueError, TypeError):  # whatever is wrong with it: they are read again
+            if cache.refusal(place) is None:
+                return {int(row): (str(camera), float(time)) for row, camera, time in json.loads(place.read_text())}
+    taken = {row: when for row, path in enumerate(paths) if (when := read_taken(path)) is not None}
+    if place is not None and cache.refusal(place) is None:
+        with suppress(OSError):
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for earlier in place.parent.glob(f"{place.name[:23]}*"):
+                earlier.unlink()
+            written = place.with_suffix(f".{os.getpid()}")
+            written.write_text(json.dumps([[row, *when] for row, when in taken.items()]))
+            written.replace(place)
+    return taken
 
 
 def read_taken(path: str) -> tuple[str, float] | None:

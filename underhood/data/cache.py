@@ -65,7 +65,7 @@ def decode_cached(
     size, channels, fit, preparation, progress: see ``decode_files``
     """
     decode = partial(decode_files, paths, size=size, channels=channels, fit=fit, preparation=preparation)
-    stamps = _stamps(paths)
+    stamps = file_stamps(paths)
     if sum(stamp[0] + FILE_COST for stamp in stamps) <= WORTH_KEEPING:
         return decode(progress=progress)
     names = [path.removeprefix(root) for path in paths]
@@ -145,7 +145,7 @@ def _take_mapped(pixels: np.memmap, rows: np.ndarray) -> np.ndarray:
     return taken[: len(rows)]
 
 
-def _stamps(paths: Sequence[str]) -> list[tuple[int, int, int]]:
+def file_stamps(paths: Sequence[str]) -> list[tuple[int, int, int]]:
     """Size in bytes, modification time and change time in ns of each file; zeros for a file that is missing.
 
     The change time shows that the permissions of a file have changed.

@@ -44,6 +44,7 @@ class Files:
     pixels: np.ndarray  # uint8 [n, c, h, w]
     folders: int | None = None  # how many folders of a name are the part and the class; None in a table
     column: Sequence[str] | None = None  # the group of each image in a table; "" for none
+    keep: bool = False  # cache what is read of the files
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _from_files(files: Files) -> Groups:
     below = [name.split("/", files.folders)[-1] if files.folders else name for name in files.names]
     sources = {
         "folders below the class folders": _in_folders(files),
-        "bursts (EXIF time and camera)": find_bursts(paths, files.pixels),
+        "bursts (EXIF time and camera)": find_bursts(paths, files.pixels, files.keep),
         "sequences of near-duplicates (file names)": find_sequences(below, files.labels, files.pixels),
     }
     count, lines = len(files.names), []

@@ -109,7 +109,7 @@ def _from_arrays(name: str, where: str, images: dict[str, Images], options: Read
     parts = Parts(name, where, ready, preparation, sizes, notes=notes)
     if options.group_by is not None:
         labels, none = np.concatenate([part.labels for part in ready.values()]), np.empty((0, 1, 1, 1), np.uint8)
-        _add_groups(parts, none, labels, options.group_by)
+        _add_groups(parts, none, labels, options)
     return parts
 
 
@@ -139,12 +139,12 @@ def _from_listing(name: str, where: str, listing: Listing, options: ReadOptions)
     notes, warnings = listing.notes + decoded.notes, listing.warnings + decoded.warnings
     read = Parts(name, where, images, decoded.preparation, decoded.sizes, decoded.unreadable, notes, warnings)
     labels = np.concatenate([part.labels for part in images.values()])
-    _add_groups(read, decoded.pixels, labels, options.group_by, root, listing.folders, column or None)
+    _add_groups(read, decoded.pixels, labels, options, root, listing.folders, column or None)
     return read
 
 
 def _add_groups(
-    parts: Parts, pixels: np.ndarray, labels: np.ndarray, group_by: str | None, root: str = "",
+    parts: Parts, pixels: np.ndarray, labels: np.ndarray, options: ReadOptions, root: str = "",
     folders: int | None = None, column: list[str] | None = None,
 ) -> None:  # fmt: skip
     """Fill in the groups of the images, and notes about them. Raises DataError.
@@ -156,7 +156,7 @@ def _add_groups(
     names = [name for part in parts.images.values() for name in part.names]
     if not names:
         return
-    found = find_groups(Files(root, names, labels, pixels, folders, column), group_by)
+    found = find_groups(Files(root, names, labels, pixels, folders, column, options.cache), options.group_by)
     parts.notes += found.notes
     if found.numbers is not None:
         ends = np.cumsum([len(part) for part in parts.images.values()])[:-1]
