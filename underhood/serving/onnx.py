@@ -71,30 +71,16 @@ def write_onnx(run: "Run", path: Path) -> None:
         import onnxscript  # noqa: F401 (torch needs it; its own message is less clear)
     except ImportError:
         raise UnderhoodError("export needs onnx and onnxscript: pip install 'underhood-vision[onnx]'") from None
-    import logging
-    import warnings
-
     import torch
 
     from underhood.runs.checkpoint import load_class_means, read_metrics
-    from underhood.serving.network import CalibratedNetwork
 
     size = sum(tensor.nbytes for tensor in run.model.state_dict().values())
     if size > MAX_BYTES - MAX_METADATA:
         raise UnderhoodError(f"{run.path} has {size / 1e9:.1f} GB of weights: a .onnx file may have 1 GB")
     a, calibration = run.architecture, run.calibration
     calibrated = calibration.as_dict() != Calibration().as_dict() or calibration.prototypes is not None
-    names = ["probabilities"] if calibration.prototypes is None else ["probabilities", DISTANCES]
-    example = torch.zeros(2, a.channels, a.height, a.width, dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
-        program = torch.onnx.export(
-            CalibratedNetwork(run.model, calibration).eval(), (example,), input_names=[INPUT], output_names=names,
-            dynamic_shapes=({0: torch.export.Dim("n")},), verbose=False, dynamo=True,
-        )  # fmt: skip
-    assert program is not None
-    proto = program.model_proto
+    proto = _graph_of(run)
     header = {
         "format": METADATA_FORMAT if calibrated else 1,
         "run": run.path.name,
@@ -113,6 +99,29 @@ def write_onnx(run: "Run", path: Path) -> None:
         raise UnderhoodError(
             f"torch {torch.__version__} exports {a.model} in a form that is not known ({error})"
         ) from None
+
+
+def _graph_of(run: "Run") -> Any:
+    """A run's network and calibration as ONNX's ``ModelProto``, without metadata."""
+    import logging
+    import warnings
+
+    import torch
+
+    from underhood.serving.network import CalibratedNetwork
+
+    a = run.architecture
+    names = ["probabilities"] if run.calibration.prototypes is None else ["probabilities", DISTANCES]
+    example = torch.zeros(2, a.channels, a.height, a.width, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
+        program = torch.onnx.export(
+            CalibratedNetwork(run.model, run.calibration).eval(), (example,), input_names=[INPUT], output_names=names,
+            dynamic_shapes=({0: torch.export.Dim("n")},), verbose=False, dynamo=True,
+        )  # fmt: skip
+    assert program is not None
+    return program.model_proto
 
 
 def load_onnx(path: Path, sha256: str | None = None, threads: int = 0) -> OnnxModel:
