@@ -310,3 +310,18 @@ def test_commands_on_a_run_hold_out_the_same_groups(tmp_path: Path) -> None:
     assert again is not None
     assert again["same"]
     assert report(run)["bytes"] > 1000
+
+
+def test_a_run_from_before_there_were_groups_is_measured_on_its_own_split(tmp_path: Path) -> None:
+    fill(
+        tmp_path / "d",
+        {f"{c}/p{p}/{i}.png": 100 * p + 10 * i + ord(c) for c in "ab" for p in range(6) for i in range(4)},
+    )
+    run = tmp_path / "run"
+    train(tmp_path / "d", model="linear", epochs=1, group_by=".+", report=False, out=run)
+    config = json.loads((run / "config.json").read_text())
+    del config["group_by"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert load_data(tmp_path / "d").groups
+    assert evaluate(run)["images"] == 10
+    assert report(run)["bytes"] > 1000

@@ -22,6 +22,7 @@ from underhood.core.errors import DataError
 from underhood.data.bursts import find_bursts, find_sequences
 from underhood.data.split import Links, link_equal, unite
 
+EACH_ALONE = ".+"  # a pattern that makes each image a group of its own, as in runs from before there were groups
 MATCHING = 5.0  # seconds for a regular expression on all file names
 
 # Python cannot interrupt a match, and a thread cannot have an alarm: so another process matches, which can be ended.

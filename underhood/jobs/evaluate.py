@@ -12,6 +12,7 @@ from underhood.core.errors import DataError, RunError, UnderhoodError, Unreadabl
 from underhood.core.images import Images
 from underhood.data.cache import take_images
 from underhood.data.files import short_list
+from underhood.data.groups import EACH_ALONE
 from underhood.data.named import NAMES
 from underhood.data.read import FIFTH, Parts, ReadOptions, load_data, read_parts
 from underhood.data.split import digest, hold_out
@@ -133,18 +134,23 @@ def _own_validation_images(
         raise RunError(
             f"{run.path} was trained on {own}, which is no longer there: restore it, or evaluate on other DATA"
         )
-    dataset = load_data(
-        own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
-        limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
-        cache=cache, verify_cache=verify_cache, progress=reporter.read_progress(), bar=reporter.download,
-        group_by=_pattern(run, config),
-    ).dataset  # fmt: skip
-    if digest(dataset.valid) != _validated_on(run):
+    pattern, same = _pattern(run, config), False
+    for group_by in (pattern, EACH_ALONE):
+        loaded = load_data(
+            own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
+            limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
+            cache=cache, verify_cache=verify_cache, progress=reporter.read_progress(), bar=reporter.download,
+            group_by=group_by,
+        )  # fmt: skip
+        same = digest(loaded.dataset.valid) == _validated_on(run)
+        if same or pattern is not None or not loaded.groups:
+            break
+    if not same:
         raise RunError(
             f"{own} has changed since {run.path} was trained, so that other images would be held out: "
             "evaluate on images that the run has not seen, or train again"
         )
-    return _match_classes(dataset.valid, run)
+    return _match_classes(loaded.dataset.valid, run)
 
 
 def _validated_on(run: Run) -> str | None:

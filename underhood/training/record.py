@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.files import short_list
+from underhood.data.groups import EACH_ALONE
 from underhood.data.named import NAMES
 from underhood.data.read import LoadedData, load_data
 from underhood.runs import read_json
@@ -64,12 +65,16 @@ def load_finished(folder: Path, reporter: Reporter) -> "tuple[Run, TrainConfig, 
         raise RunError(f"{folder} is not finished, it has no {missing[0]}: underhood train --resume {folder}")
     if str(config.data) not in NAMES and not Path(config.data).exists():
         raise RunError(f"{folder} was trained on {config.data}, which is no longer there: restore it")
-    data = load_data(
-        config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
-        skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
-        progress=reporter.read_progress(), bar=reporter.download, group_by=config.group_by,
-    )  # fmt: skip
-    if changed := changes(folder, data):
+    for group_by in (config.group_by, EACH_ALONE):
+        data = load_data(
+            config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
+            skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
+            progress=reporter.read_progress(), bar=reporter.download, group_by=group_by,
+        )  # fmt: skip
+        changed = changes(folder, data)
+        if not (changed and data.groups) or config.group_by is not None:
+            break
+    if changed:
         what = f"the images of {folder} have changed since ({short_list(changed)})"
         raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
     return run, config, data
