@@ -103,5 +103,5 @@ def test_reject_is_stored_in_the_run(tmp_path: Path, underhood: Command) -> None
     assert below == round(0.25 * 0.2 * len(half))
     far = sum(row["reason"] == "distance" for row in half)
     assert 0.75 * 0.2 * len(half) - 2 < far <= 0.75 * 0.2 * len(half)
-    assert "reject below        " in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
+    assert "class in its set    " in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
     assert underhood("train", "--reject", 1.5).code == 2

@@ -42,10 +42,8 @@ def summary(result: dict[str, Any]) -> str:
     if validated := result.get("folds"):
         lines.append(f"cross-validated     {_cross_validated(validated)}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
-    lines.append(f"reject below        {percent(result['threshold'])}")
     if result["set_coverage"] is not None:
-        held = f"{percent(result['set_coverage'])} hold the class, {result['set_size']:.2f} labels on average"
-        lines.append(f"sets of {result['coverage']:<12.0%}{held}")
+        lines.append(f"class in its set    {percent(result['set_coverage'])}, with {result['set_size']:.2f} labels in a set")
         lines.append(f"rejected            {percent(result['rejected'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
     if "report" in result:
@@ -136,7 +134,10 @@ def predictions_csv(result: dict[str, Any]) -> str:
 
 def certificate(result: dict[str, Any]) -> str:
     """What ``export`` wrote, and how well it agrees with the model."""
-    agree = f"{result['agreement']:.2%} of labels agree on {result['images']:,} images"
+    agree = (
+        f"{result['agreement']:.2%} of labels agree on {result['images']:,} images, {result['sets_agree']:.2%} of "
+        f"prediction sets, {result['rejections_agree']:.2%} of rejections"
+    )
     return f"wrote {result['onnx']}\n{agree}, probabilities within {result['largest_difference']:.1e}"
 
 
@@ -214,5 +215,8 @@ def exploration(result: dict[str, Any]) -> str:
     checked = "not checked: there is no Chromium here to compare its predictions with torch's"
     if result["certified"]:
         same = f"the same label for {result['agree']:,} of {result['images']:,} validation images"
+        if result["sets_agree"] is not None:
+            same += f", the same set for {result['sets_agree']:,}"
+        same += f", the same rejections for {result['rejections_agree']:,}"
         checked = f"checked in {result['browser']}: {same}, probabilities within {result['max_difference']:.1e}"
     return f"wrote {result['explore']} ({result['bytes'] / 1e6:.2f} MB; open it in any browser)\n{checked}"

@@ -268,7 +268,8 @@ def _():
     accuracy            98.61 % (96.78 % to 99.40 %)
     balanced accuracy   98.62 %
     pixel similarity    89.97 %
-    reject below        88.44 %
+    class in its set    98.88 %, with 1.00 labels in a set
+    rejected            0.56 %
     trained in          0.4 s
     report              runs/digits-conv-1/report.html
     run                 runs/digits-conv-1
@@ -279,7 +280,7 @@ def _():
     the validation set. The table is that of the `Learner`. In parentheses behind the accuracy is its confidence
     interval, which lesson 12 explained: with 359 images, a few lucky ones make a point of difference. *Balanced
     accuracy* is the mean of the classes' own accuracies, which lesson 3 compared with the accuracy over all. *Pixel
-    similarity* is our baseline from the same lesson. Only `reject below` is new; we come to it at the end.
+    similarity* is our baseline from the same lesson. Only the two lines after it are new; we come to them at the end.
 
     **Where do 15 epochs, 128 and 0.01 come from?** From a recipe: a function of the number of training images, found
     by many trials. The fewer the images, the more epochs, from 3 to 60; the batch is about a twelfth of the images,
@@ -315,16 +316,16 @@ def _():
 
     ```text
     $ underhood predict runs/digits-conv-1 new
-    3  1.0000  new/1004.png
-    7  1.0000  new/995.png
-    1  0.2861  new/empty.png  (rejected)
-    7  0.5893  new/seven.png  (rejected)
-    1  0.9998  new/shirt.png
+    3  0.9998  new/1004.png
+    7  0.9999  new/995.png
+    1  0.2524  new/empty.png  (rejected: blank)
+    7  0.5296  new/seven.png  (rejected: distance)
+    5  0.6874  new/shirt.png  (rejected: distance)
     ```
 
     The first two files are digits from the data. The last three are an empty sheet, a 7 that was drawn on a sheet,
-    and a shirt. Please look at the last line once more. After a word about photographs, the rest of this lesson is
-    about these three.
+    and a shirt. Please look at the last two lines once more: how can it know? After a word about photographs, the rest
+    of this lesson is about these three.
 
     `underhood report runs/digits-conv-1` writes the report anew, and `underhood serve runs/digits-conv-1` prints an
     address: open it in your browser, and you have a page on which you can draw a digit or drop an image, and see what
@@ -716,16 +717,29 @@ def _(confidence, labels, letter_confidence, predicted, threshold):
 def _(letter_confidence, usual):
     mo.md(f"""
     Rejection helps twice: the answers that are left are right more often, and a part of the nonsense is refused. But
-    it is no cure, because many letters are as "probable" as a digit. `underhood train` sets the threshold so that 1 %
-    of the validation images fall below it, which is the line `reject below` in the transcript. For our model that is
-    {usual:.3f}, and {100 * (letter_confidence < usual).float().mean():.0f} % of the letters are rejected. `predict`
-    then writes "(rejected)" behind an answer; a blank image is always rejected, whatever the model says. And the
+    it is no cure, because many letters are as "probable" as a digit. With the threshold below which 1 % of our
+    validation digits lie, {usual:.3f}, only {100 * (letter_confidence < usual).float().mean():.0f} % of the letters
+    are rejected.
+
+    **A better question** is not how probable the answer is, but whether the image is like anything that the model was
+    trained on. The last layer's input, the features, is a list of numbers; two images that look alike to the network
+    have lists that point in nearly the same direction. So one can compare the features of a new image with those of
+    the training images, and reject it if all of them are far away. `underhood train` does that: it measures how far
+    the validation images are from the training images, and rejects what is further away than almost all of them (so
+    that 1 % of good images are rejected; this is the line `rejected` in the transcript). `predict` then writes
+    "(rejected: distance)" behind an answer, as you saw with the shirt; a blank image is always rejected. And the
     report counts how many letters, how much noise and how many pieces of clothing get through, so that you know
     before your users do.
 
-    What else can be done? One can show such images to the model during training, with a class of their own, if one
-    knows what to expect. One can ask whether the features of an image are near those of any training image. And above
-    all one can use the model where a wrong answer costs little, or where a person looks at the doubtful ones.
+    **And between "a 7" and "no digit"** there is a third honest answer: "a 4 or a 9". The line `class in its set` is
+    about it. For each image, `underhood` gives the *set* of all digits that are probable enough, and chooses how
+    probable that is on validation images: so that the set holds the right digit 95 times in 100. A clear 7 has a set
+    of one; a careless 4 has two. Here the model is so good that nearly all sets have one label. On clothes, where
+    shirts and coats look alike, a quarter of them have more.
+
+    What else can be done? One can show images of other things to the model during training, with a class of their
+    own, if one knows what to expect. And above all one can use the model where a wrong answer costs little, or where
+    a person looks at the doubtful ones.
 
     ## What you can do now, and where to go
 
@@ -768,7 +782,8 @@ def _(letter_confidence, usual):
       much better than a network from scratch; with digits it does not.
     - Images have to be prepared in use exactly as in training.
     - A classifier answers whatever it is shown, and often with confidence. A threshold rejects a part of what it
-      cannot know.
+      cannot know; the distance to the training images in feature space rejects more.
+    - A set of labels can say honestly how sure the model is: it holds the right one as often as was promised.
 
     **New words:** confusion matrix, recall, precision, pretrained, transfer learning, backbone (body), head, frozen,
     features, out of distribution, threshold, reject.

@@ -325,6 +325,9 @@ def _():
     **precision**: The fraction of the images predicted as a class that really are of it. [Lesson
     16](?file=16_ten_digits.py). *fastai: `Precision`.*
 
+    **prediction set**: The labels that an image may have: all that are probable enough, so that the set holds the
+    right one as often as stated (the coverage). [Lesson 16](?file=16_ten_digits.py).
+
     **preparation**: How an image file of any size and colour becomes an array of pixels of one shape. [Lesson
     16](?file=16_ten_digits.py). *PyTorch: transform; fastai: item transform (`Resize`).*
 
@@ -342,8 +345,8 @@ def _():
 
     **recorder**: The losses, learning rates and metrics that a Learner has measured. *fastai: `learn.recorder`.*
 
-    **rejected**: Not predicted as any class, because the highest probability is below the threshold; shown to
-    learners as "not sure". [Lesson 16](?file=16_ten_digits.py).
+    **rejected**: Not predicted as any class, because the image is unlike the training images, blank, or has no
+    probable class; shown to learners as "none of these". [Lesson 16](?file=16_ten_digits.py).
 
     **ReLU**: The layer that replaces negative numbers by 0. [Lesson 11](?file=11_nonlinearity.py). *PyTorch and
     fastai: `nn.ReLU`.*
