@@ -90,22 +90,22 @@ def test_a_changed_copy_of_a_photograph_is_found(
 
 
 def test_digits_that_look_alike_are_not_accused(mnist: Dataset) -> None:
-    some = mnist.train.take(np.arange(1000))
-    assert len(find_near_duplicates(some).pairs) <= 1
+    some = mnist.train.take(np.arange(600))
+    assert len(find_near_duplicates([some]).pairs) <= 1
 
 
 def test_copies_among_digits_are_found(mnist: Dataset) -> None:
     pixels = mnist.train.pixels[:400]
     copies = [np.asarray(CHANGES[kind][0](Image.fromarray(one[0])))[None]
               for one in pixels[:120] for kind in ("brighter", "mirrored", "turned", "recompressed")]  # fmt: skip
-    found = find_near_duplicates(images_of(np.concatenate([pixels, np.stack(copies)])))
+    found = find_near_duplicates([images_of(np.concatenate([pixels, np.stack(copies)]))])
     of = np.concatenate([np.arange(400), np.repeat(np.arange(120), 4)])
     first, second = of[found.pairs].T
     linked = {(a, b) for a, b in np.sort(found.pairs, axis=1).tolist()}
     direct = [(i, 400 + 4 * i + k) in linked for i in range(120) for k in range(4)]
     assert (first == second).mean() >= 0.99
     assert np.mean(direct) >= 0.6  # others are linked through another copy
-    groups = near_duplicate_groups(images_of(np.concatenate([pixels, np.stack(copies)])), found)
+    groups = near_duplicate_groups([images_of(np.concatenate([pixels, np.stack(copies)]))], found)
     assert np.mean(groups[400:] == groups[np.repeat(np.arange(120), 4)]) >= 0.9
 
 
@@ -113,10 +113,10 @@ def test_exact_copies_are_not_near_duplicates_but_belong_to_their_group(photogra
     pixels = np.stack([np.asarray(image.resize((32, 32))).transpose(2, 0, 1) for image in photographs[:30]])
     mirrored = pixels[:1, :, :, ::-1]
     images = images_of(np.concatenate([pixels, pixels[:1], mirrored, pixels[1:2]]))
-    found = find_near_duplicates(images)
+    found = find_near_duplicates([images])
     assert found.pairs.shape == (1, 2)
     assert found.kinds == ["mirrored"]
-    groups = near_duplicate_groups(images, found)
+    groups = near_duplicate_groups([images], found)
     assert groups[0] == groups[30] == groups[31]
     assert groups[1] == groups[32] != groups[0]
     assert len(set(groups.tolist())) == 30
@@ -140,14 +140,14 @@ def test_exact_copies_are_not_near_duplicates_but_belong_to_their_group(photogra
     ids=["one", "1 x 1", "blank", "four of noise", "noise", "none"],
 )  # fmt: skip
 def test_odd_data_has_no_near_duplicates(pixels: np.ndarray) -> None:
-    found = find_near_duplicates(images_of(pixels))
+    found = find_near_duplicates([images_of(pixels)])
     assert found.pairs.shape == (0, 2)
     assert near_duplicate_entries({"train": images_of(pixels)}, found) == []
 
 
 def test_two_of_four_images_are_near_duplicates(photographs: list[Image.Image]) -> None:
     pixels = np.stack([np.asarray(image) for image in (*photographs[:3], ImageOps.mirror(photographs[0]))])
-    found = find_near_duplicates(images_of(pixels.transpose(0, 3, 1, 2)))
+    found = find_near_duplicates([images_of(pixels.transpose(0, 3, 1, 2))])
     assert np.sort(found.pairs).tolist() == [[0, 3]]
 
 
@@ -175,7 +175,7 @@ def test_padding_is_not_compared(photographs: list[Image.Image], tmp_path: Path)
         shaped.save(tmp_path / "ab"[i % 2] / f"{i}.png")
         cropped(shaped).save(tmp_path / "ab"[i % 2] / f"{i}-copy.png")
     parts = read_parts(tmp_path)
-    found = find_near_duplicates(parts.images["train"], content_shares(parts))
+    found = find_near_duplicates([parts.images["train"]], content_shares(parts))
     names = [{Path(parts.images["train"].names[row]).stem.partition("-")[0] for row in pair} for pair in found.pairs]
     assert len(names) >= 0.8 * len(photographs)
     assert np.mean([len(one) == 1 for one in names]) >= 0.95
@@ -189,8 +189,8 @@ def test_a_pair_is_found_whatever_the_order(photographs: list[Image.Image]) -> N
     def pairs(found: NearDuplicates, rows: np.ndarray) -> set[tuple[int, ...]]:
         return {tuple(sorted(rows[pair].tolist())) for pair in found.pairs}
 
-    forward = pairs(find_near_duplicates(images), np.arange(len(images)))
-    shuffled = pairs(find_near_duplicates(images.take(order)), order)
+    forward = pairs(find_near_duplicates([images]), np.arange(len(images)))
+    shuffled = pairs(find_near_duplicates([images.take(order)]), order)
     assert len(forward & shuffled) >= 19
     assert len(forward ^ shuffled) <= 1
 
@@ -200,4 +200,4 @@ def cropped_back(image: Image.Image) -> Image.Image:
 
 
 def test_the_digits_of_scikit_learn_are_too_small_to_compare() -> None:
-    assert len(find_near_duplicates(read("digits").train).pairs) == 0
+    assert len(find_near_duplicates([read("digits").train]).pairs) == 0

@@ -22,7 +22,7 @@ from underhood.runs.calibration import Calibration
 COVERAGE = 0.95
 BY_DISTANCE = 0.9  # of the images that are to be rejected; the rest by their probability
 MARGIN = 1e-4  # relative, between a limit and the image that it comes from: torch and ONNX differ by rounding
-ROUNDING = 1e-6  # of a distance, 1 − a cosine in single precision: where all are 0, MARGIN alone would be nothing
+ROUNDING = 1e-5  # of a distance, 1 − a cosine in single precision: where all are 0, MARGIN alone would be nothing
 LIKELY_TEMPERATURES = 0.5  # standard deviation of the temperature's logarithm, before any image is seen
 REASONS = ("", "blank", "distance", "confidence")
 
@@ -70,7 +70,7 @@ def rejection_reasons(
     """
     values = pixels.reshape(len(pixels), -1)
     blank = values.min(axis=1) == values.max(axis=1)
-    far = np.zeros(len(pixels), bool) if distances is None else distances > calibration.distance_limit
+    far = np.zeros(len(pixels), bool) if distances is None else ~(distances <= calibration.distance_limit)
     improbable = probabilities.max(axis=1) < calibration.threshold
     number = np.select([blank, far, improbable], [1, 2, 3], 0)
     return [REASONS[i] for i in number.tolist()]

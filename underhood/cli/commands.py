@@ -10,6 +10,7 @@ from underhood.cli import pages  # noqa: F401 (adds its commands)
 from underhood.cli.app import app, finish, terminal
 from underhood.cli.options import (
     DATA_HELP,
+    FIELDS,
     Data,
     Host,
     Json,
@@ -136,6 +137,7 @@ def check(
     labels: Annotated[
         bool, typer.Option("--labels", help="Also train five models, and list label issues: labels that may be wrong.")
     ] = False,
+    group_by: Annotated[str | None, typer.Option(help=FIELDS["group_by"].metadata["help"])] = None,
     no_cache: NoCache = False,
     verify_cache: VerifyCache = False,
     as_json: Json = False,
@@ -144,7 +146,7 @@ def check(
     from underhood.display.check_tables import check_report
     from underhood.jobs.check import check as job
 
-    reading = {"cache": not no_cache, "verify_cache": verify_cache}
+    reading: dict[str, Any] = {"group_by": group_by, "cache": not no_cache, "verify_cache": verify_cache}
     result = job(data, leaks=leaks, labels=labels, reporter=terminal(as_json), **reading)
     finish(result, as_json, check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
 

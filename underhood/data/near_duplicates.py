@@ -5,7 +5,7 @@ confirmed if both images then agree far better than unrelated ones do.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from underhood.core.images import Images
 from underhood.data.alignment import IDENTITY, PAIRS, SMALLEST, agreement, align, detail, grey, scale_and_turn
 from underhood.data.neighbours import RANK, Pairs, propose, relative_distances
 from underhood.data.parts import Parts
-from underhood.data.split import group_copies, image_hashes, join, link_equal, unite
+from underhood.data.split import group_copies, image_hashes, link_equal, unite
 
 SAME = 0.7  # the similarity from which on two images are near-duplicates
 LEAST = 0.5  # the similarity of near-duplicates, at least
@@ -38,18 +38,18 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    images: Images,
+    parts: Sequence[Images],
     content: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NearDuplicates:
-    """The near-duplicates among images, each pair once.
+    """The near-duplicates among the images of all parts, each pair once. Rows count from the first part's first image.
 
     content: float [n, 2], the part of the width and of the height that is not padding; all of both by default
     progress: called with the numbers of comparisons done and in total
 
     Blank images and those below SMALLEST pixels a side have none.
     """
-    rows, small, aspect = _comparable(images, content)
+    rows, small, aspect = _comparable(parts, content)
     if len(rows) < 2:
         return NearDuplicates(np.zeros((0, 2), np.int64), np.zeros(0), [])
     pairs = propose(small, progress)
@@ -60,16 +60,19 @@ def find_near_duplicates(
     return NearDuplicates(rows[found], score(agreed[kept]), kinds)
 
 
-def _comparable(images: Images, content: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _comparable(parts: Sequence[Images], content: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows of different images that are not blank, int64 [m], grey [m, s, s], and their width over height [m]."""
-    height, width = images.pixels.shape[2:]
+    height, width = parts[0].pixels.shape[2:]
     if min(height, width) < SMALLEST:
         return np.zeros(0, np.int64), np.zeros((0, 1, 1), np.float32), np.zeros(0)
-    rows = np.sort(np.unique(group_copies(image_hashes(images)), return_index=True)[1])
-    small = grey(images.pixels[rows], None if content is None else content[rows])
-    shares = np.ones((len(rows), 2)) if content is None else content[rows]
+    hashes = np.concatenate([image_hashes(images) for images in parts])
+    rows = np.sort(np.unique(group_copies(hashes), return_index=True)[1])
+    ends = np.cumsum([len(images) for images in parts])
+    shares = np.ones((len(hashes), 2)) if content is None else content
+    whole = np.split(shares, ends[:-1])
+    small = np.concatenate([grey(images.pixels, some) for images, some in zip(parts, whole, strict=True)])[rows]
     seen = small.std(axis=(1, 2)) >= BLANK
-    aspect = shares[:, 0] * width / (shares[:, 1] * height)
+    aspect = shares[rows, 0] * width / (shares[rows, 1] * height)
     return rows[seen], small[seen], aspect[seen]
 
 
@@ -92,7 +95,7 @@ def _look_alike(small: np.ndarray, pairs: Pairs, aspect: np.ndarray) -> float:
         return 0.0
     most = 0.9 if len(small) > 2 * RANK else 0.5  # of few images, some that should be unrelated are copies
     typical = float(np.quantile(score(_align(small, chance, aspect)[1]), most))
-    return float(np.clip((typical - 0.35) / 0.3, 0, 1))
+    return float(np.clip((typical - 0.3) / 0.15, 0, 1))
 
 
 def _confirmed(
@@ -165,14 +168,15 @@ def content_shares(parts: Parts) -> np.ndarray | None:
     return np.asarray(np.maximum(1, np.round(parts.sizes * scale)) / target)
 
 
-def near_duplicate_groups(images: Images, found: NearDuplicates) -> np.ndarray:
+def near_duplicate_groups(parts: Sequence[Images], found: NearDuplicates) -> np.ndarray:
     """The group of each image, int64 [n]: exact copies and near-duplicates share one, directly or through others.
 
-    images: those in which the near-duplicates were found
+    parts: those in which the near-duplicates were found
     """
-    copied, other = link_equal(image_hashes(images))
+    hashes = np.concatenate([image_hashes(images) for images in parts])
+    copied, other = link_equal(hashes)
     pairs = found.pairs.T  # [2, m]
-    return unite(len(images), np.concatenate([copied, pairs[0]]), np.concatenate([other, pairs[1]]))
+    return unite(len(hashes), np.concatenate([copied, pairs[0]]), np.concatenate([other, pairs[1]]))
 
 
 def near_duplicate_entries(parts: dict[str, Images], found: NearDuplicates) -> list[dict[str, Any]]:
@@ -183,8 +187,8 @@ def near_duplicate_entries(parts: dict[str, Images], found: NearDuplicates) -> l
 
     parts: the images in which the near-duplicates were found, part by part
     """
-    images = join(list(parts.values()))
-    groups = near_duplicate_groups(images, found)
+    names = [name for images in parts.values() for name in images.names]
+    groups = near_duplicate_groups(list(parts.values()), found)
     part = np.repeat(np.arange(len(parts)), [len(images) for images in parts.values()])
     of_pairs: dict[int, list[int]] = {}
     for number, group in enumerate(groups[found.pairs[:, 0]].tolist()):
@@ -194,7 +198,7 @@ def near_duplicate_entries(parts: dict[str, Images], found: NearDuplicates) -> l
         members[int(groups[row])].append(row)
     entries = [
         {
-            "paths": [images.names[row] for row in rows],
+            "paths": [names[row] for row in rows],
             "similarity": round(float(found.similarity[of_pairs[group]].min()), 4),
             "kind": Counter(found.kinds[number] for number in of_pairs[group]).most_common(1)[0][0],
             "splits": list(dict.fromkeys(list(parts)[part[row]] for row in rows)),

@@ -13,7 +13,7 @@ from underhood.data.alignment import IDENTITY, PAIRS, blurred, warp, window
 from underhood.data.hashes import MIRROR, hash_pairs
 
 BLOCKS = 64  # of images: the nearest of each block is found, so about as many neighbours of an image are known
-RANK = 32  # of the neighbour that shows how near unrelated images are: beyond a burst of frames
+RANK, LEAST_RANK = 32, 12  # of the neighbour that shows how near unrelated images are: beyond a burst of frames
 NEAREST = 4  # neighbours of an image that are proposed, at most
 QUERIES = 1024  # images at a time
 DIMENSIONS, FEWER_DIMENSIONS = 48, 32  # of the descriptors; the fewer for many images
@@ -75,10 +75,10 @@ def propose(images: np.ndarray, progress: Callable[[int, int], None] | None = No
     for number, (change, blur) in enumerate(tried):
         queries = describe(images, change, blur) @ axes if number else targets
         for start, rows, distances in nearest(queries, targets, order):
-            some, last = slice(start, start + len(rows)), _rank(rows)
+            some, last = slice(start, start + len(rows)), _rank(rows.shape[1], count)
             if not number:
                 unrelated[some], chance[some] = rows[:, last], np.sqrt(distances[:, last])
-            found.append(_near(start, rows, np.sqrt(distances), chance[some], change, _effort(count)[1]))
+            found.append(_near(start, rows, np.sqrt(distances), chance[some], change, count))
             if progress:
                 progress(number * count + min(start + QUERIES, count), len(tried) * count)
     image, neighbour, change = hash_pairs(images)
@@ -89,13 +89,14 @@ def propose(images: np.ndarray, progress: Callable[[int, int], None] | None = No
 
 
 def _near(
-    start: int, rows: np.ndarray, distances: np.ndarray, chance: np.ndarray, change: np.ndarray, gate: float
+    start: int, rows: np.ndarray, distances: np.ndarray, chance: np.ndarray, change: np.ndarray, count: int
 ) -> Pairs:
     """The neighbours of images from ``start`` on that are near enough to be proposed.
 
-    rows, distances: of neighbours, int64 and float [q, b]; chance: the distance of one unrelated to the image, [q]
+    rows, distances: of neighbours, int64 and float [q, b]; chance: the distance of one unrelated to the image, [q];
+    count: of all images
     """
-    last = _rank(rows)
+    last, (_, gate) = _rank(rows.shape[1], count), _effort(count)
     nearest, usual = distances[:, :NEAREST], np.maximum(distances[:, last], 1e-6)
     near = (nearest < gate * usual[:, None]) | (last < NEAREST)  # so few images: all are compared
     near &= rows[:, :NEAREST] != np.arange(start, start + len(rows))[:, None]
@@ -104,9 +105,9 @@ def _near(
     return Pairs(i + start, rows[i, j], rows[i, last], changes, least, nearest[i, j] / least, nearest[i, j] / usual[i])
 
 
-def _rank(rows: np.ndarray) -> int:
-    """RANK, or less where fewer neighbours are known, rows [q, b]: the last may be the image itself."""
-    return max(0, min(RANK, rows.shape[1] - 2))
+def _rank(known: int, count: int) -> int:
+    """The rank of a neighbour that is related by chance only, from 0; fewer may be ``known``, the image itself last."""
+    return max(0, min(RANK, max(LEAST_RANK, count // 100), known - 2))
 
 
 def relative_distances(images: np.ndarray, pairs: Pairs, transforms: np.ndarray) -> np.ndarray:

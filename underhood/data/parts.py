@@ -13,7 +13,7 @@ from underhood.data.decode import Progress, decode_files
 from underhood.data.idx import find_idx, read_idx_folder
 from underhood.data.listing import TABLES, Listing, list_folder, list_table
 from underhood.data.named import DEFAULT_FITS, NAMES, DownloadBar, read_named
-from underhood.data.split import hash_images, sample
+from underhood.data.split import across_parts, hash_images, sample
 from underhood.preparation import MAX_PREPARED, Preparation, get_fit, refit
 from underhood.preparation.files import expanduser
 
@@ -162,3 +162,12 @@ def _add_groups(
         ends = np.cumsum([len(part) for part in parts.images.values()])[:-1]
         parts.groups = dict(zip(parts.images, np.split(found.numbers, ends), strict=True))
         parts.grouped = found.source
+
+
+def crossing_groups(parts: Parts) -> list[str]:
+    """A line of warning for each two parts that have images of the same group."""
+    lines = []
+    for (one, other), count in across_parts(parts.groups).items():
+        few = "1 group is" if count == 1 else f"{count:,} groups are"
+        lines.append(f"{few} in {one} and {other}: the figures on {other} are too good ({parts.grouped})")
+    return lines

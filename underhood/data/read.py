@@ -10,8 +10,8 @@ from underhood.core.images import Dataset, Images
 from underhood.data.cache import take_images
 from underhood.data.decode import Progress
 from underhood.data.named import DownloadBar
-from underhood.data.parts import Parts, ReadOptions, read_parts, require_classes
-from underhood.data.split import across_parts, describe_copies, find_copies, hold_out
+from underhood.data.parts import Parts, ReadOptions, crossing_groups, read_parts, require_classes
+from underhood.data.split import describe_copies, find_copies, hold_out
 from underhood.preparation import Preparation
 
 FIFTH = 0.2  # the fraction held out by default if the data has no validation part
@@ -138,9 +138,7 @@ Held = tuple[Dataset, dict[str, np.ndarray]]  # a data set, and the groups of it
 
 def _given_parts(parts: Parts, images: dict[str, Images], notes: list[str], warnings: list[str]) -> Held:
     """The data's own validation part, and its test part if there are both."""
-    for (one, other), count in across_parts(parts.groups).items():
-        few = "1 group is" if count == 1 else f"{count:,} groups are"
-        warnings.append(f"{few} in {one} and {other}: the figures on {other} are too good ({parts.grouped})")
+    warnings += crossing_groups(parts)
     if "valid" not in images:
         notes.append("validated on its test part")
         groups = {name: parts.groups[part] for name, part in (("train", "train"), ("valid", "test")) if parts.groups}

@@ -21,11 +21,13 @@ def check_report(result: dict[str, Any], most: int = 20) -> str:
         *(f"unreadable: {path} {reason}" for path, reason in result["reasons"].items()),
         *_copies(result),
         *_near_duplicates(result["near_duplicates"], most),
+        *(f"shortcut: {one['sentence']}" for one in result["shortcuts"]),
         *_label_issues(result.get("suspects", ()), most),
         *leak_lines(result.get("leak")),
     ]
     found = sum(len(result[kind]) for kind in ("unreadable", "conflicts", "leaks", "duplicates"))
     found += sum(len(entry["splits"]) == 1 for entry in result["near_duplicates"])  # the others are among the leaks
+    found += len(result["shortcuts"])
     issues = f", {len(result['suspects']):,} label issues" if "suspects" in result else ""
     return "\n".join([*lines, (f"{found:,} findings" if found else "no problems found") + issues])
 

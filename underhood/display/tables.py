@@ -43,7 +43,8 @@ def summary(result: dict[str, Any]) -> str:
         lines.append(f"cross-validated     {_cross_validated(validated)}")
     lines.append(f"pixel similarity    {percent(result['baseline_accuracy'])}")
     if result["set_coverage"] is not None:
-        lines.append(f"class in its set    {percent(result['set_coverage'])}, with {result['set_size']:.2f} labels in a set")
+        labels = f"{result['set_size']:.2f} labels in a set"
+        lines.append(f"class in its set    {percent(result['set_coverage'])}, with {labels}")
         lines.append(f"rejected            {percent(result['rejected'])}")
     lines.append(f"trained in          {result['seconds']:.1f} s")
     if "report" in result:

@@ -15,11 +15,12 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from underhood.analysis.shortcuts import Shortcut, find_shortcuts
 from underhood.core.errors import DivergedError, RunError
 from underhood.data import cache as decoded
 from underhood.data.cache import take_images
 from underhood.data.near_duplicates import content_shares, find_near_duplicates, near_duplicate_entries
-from underhood.data.parts import Parts, ReadOptions, read_parts, require_classes
+from underhood.data.parts import Parts, ReadOptions, crossing_groups, read_parts, require_classes
 from underhood.data.split import find_copies, folds, join
 from underhood.runs.folder import LabelIssue, read_label_issues, write_label_issues
 from underhood.training import Reporter
@@ -44,6 +45,7 @@ class CheckResult(TypedDict):
     leaks: list[dict[str, Any]]  # one image, or near-duplicates, in two parts
     duplicates: list[dict[str, Any]]  # one image twice in a class
     near_duplicates: list[dict[str, Any]]  # changed copies of an image
+    shortcuts: list[Shortcut]  # what tells the classes apart and should not
     notes: list[str]
     leak: NotRequired[dict[str, Any]]
     suspects: NotRequired[list[LabelIssue]]
@@ -54,6 +56,7 @@ def check(
     *,
     leaks: bool = False,
     labels: bool = False,
+    group_by: str | None = None,
     cache: bool = True,
     verify_cache: bool = False,
     reporter: Reporter | None = None,
@@ -62,21 +65,23 @@ def check(
 
     leaks: also train one or two models, to measure the accuracy with and without leaks
     labels: also train five models, and list label issues
+    group_by: a regular expression; images with the same match in their names are a group, see ``read``
 
     Returns data, images (how many are readable), classes (name → count), parts (name → count), sizes
     ("width x height" → count), prepared (what an image becomes), unreadable (paths), reasons (path → reason),
     conflicts, leaks and duplicates (one entry per image, with its ``paths``), near_duplicates (one entry per image and
     its changed copies, with ``paths``, ``similarity``, ``kind`` and ``splits``; those in several parts are among the
-    leaks, too), notes; with ``leaks`` also ``leak``, the result of ``measure_leak``; with ``labels`` also ``suspects``,
+    leaks, too), shortcuts (what tells the classes apart and should not, see ``find_shortcuts``), notes; with ``leaks`` also ``leak``, the result of ``measure_leak``; with ``labels`` also ``suspects``,
     the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
     progress, bar = reporter.read_progress(), reporter.download
-    parts = read_parts(data, ReadOptions(cache=cache, verify_cache=verify_cache, progress=progress, bar=bar))
+    options = ReadOptions(cache=cache, verify_cache=verify_cache, progress=progress, bar=bar, group_by=group_by)
+    parts = read_parts(data, options)
     if not parts.unreadable:
         require_classes(parts)
     near = find_near_duplicates(
-        join(list(parts.images.values())), content_shares(parts), partial(reporter.progress, "looking for copies")
+        list(parts.images.values()), content_shares(parts), partial(reporter.progress, "looking for copies")
     )
     result = _findings(parts, str(data), near_duplicate_entries(parts.images, near))
     if leaks:
@@ -107,7 +112,8 @@ def _findings(parts: Parts, data: str, near_duplicates: list[dict[str, Any]]) ->
         "leaks": copies["leaks"] + across,
         "duplicates": copies["duplicates"],
         "near_duplicates": near_duplicates,
-        "notes": parts.notes + parts.warnings,
+        "shortcuts": find_shortcuts(parts),
+        "notes": parts.notes + parts.warnings + crossing_groups(parts),
     }
 
 

@@ -18,6 +18,7 @@ from underhood.core.schedule import SCHEDULES
 from underhood.data.files import data_url, printable, read_csv
 from underhood.display import figures
 from underhood.reporting.answer_sections import answer_sections
+from underhood.reporting.leak_sections import leak_sections
 from underhood.reporting.learning_sections import learning_sections
 from underhood.reporting.model_sections import MAX_FLOAT, card, model_sections
 from underhood.runs import atomic_write, read_json
@@ -25,6 +26,7 @@ from underhood.runs.checkpoint import Run, load_run
 from underhood.runs.folder import read_config, read_label_issues
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training.candidates import read_candidates
+from underhood.training.folds import folds_section
 from underhood.training.learning_curve import read_curve
 
 STRIP_LENGTH, MISTAKES, PAIRS, IMAGES_PER_PAIR = 12, 24, 6, 6  # how many are shown, at most
@@ -64,6 +66,8 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         "subtitle": f"{folder}, underhood {environment.get('underhood')}, torch {environment.get('torch')}",
         **_verdict(it, float(baseline.mean())),
         "warnings": _lines(recorded, "warnings"),
+        "folds": folds_section(folder),
+        **leak_sections(it, dataset, config["data"]),
         **_training_data(folder, dataset, similarity, _lines(recorded, "notes")),
         "candidates": _candidates(folder),
         "published": _published(run),

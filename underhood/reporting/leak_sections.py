@@ -28,8 +28,8 @@ def leak_sections(it: Interpretation, dataset: Dataset, data: str) -> dict[str, 
         return {"leak": {"text": text, "command": command, "figures": [], "pairs": [], "leaked": ""}}
     images = join([dataset.train, dataset.valid])
     split = Split(np.arange(len(dataset.train)), np.arange(len(dataset.train), count), own=True)
-    found = find_near_duplicates(images)
-    groups = near_duplicate_groups(images, found)
+    found = find_near_duplicates([images])
+    groups = near_duplicate_groups([images], found)
     unclean = leaked(groups, split.train, split.valid)
     if not unclean.any():
         return {"leak": None}

@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +82,12 @@ def load_run(folder: Path) -> Run:
         if version > FORMAT:
             raise RunError(f"{path} has format {version}, this underhood reads up to {FORMAT}: {UPDATE}")
         try:
-            return _build(folder, file, header)
+            run = _build(folder, file, header)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError, UnderhoodError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RunError(f"{path} does not hold what its metadata says ({reason})") from None
+    calibration = load_calibration(folder, run.threshold, len(run.classes), last_inputs(run.model))
+    return replace(run, calibration=calibration)
 
 
 def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
@@ -113,9 +115,8 @@ def _build(folder: Path, file: "safe_open", header: dict[str, Any]) -> Run:
     in_layout = {n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in tensors.items()}
     model.load_state_dict(in_layout, assign=True)
     threshold = check_threshold(header.get("threshold", 0.0))
-    calibration = load_calibration(folder, threshold, len(classes), last_inputs(model))
     record = check_record(header.get("pretrained"))
-    return Run(folder, model.eval(), architecture, classes, preparation, threshold, record, calibration)
+    return Run(folder, model.eval(), architecture, classes, preparation, threshold, record)
 
 
 def last_inputs(model: "nn.Module") -> int:

@@ -96,7 +96,7 @@ def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict
     many validation images), pairs (the paths of a validation and a training image each) and how, in one sentence.
     """
     images = join(list(parts.images.values()))
-    split, groups = default_split(parts, images), join_groups(parts, near_duplicate_groups(images, near))
+    split, groups = default_split(parts, images), join_groups(parts, near_duplicate_groups([images], near))
     unclean = leaked(groups, split.train, split.valid)
     crossing = crossing_pairs(near.pairs, split)
     result: dict[str, Any] = {
