@@ -14,6 +14,7 @@ WITHOUT_SHAPE = ("linear", "net")  # the models for which an image is a row of n
 
 
 def has_images(X: Any) -> bool:
+    """Whether X holds images, [n, h, w] or [n, c, h, w], and not rows."""
     return len(getattr(X, "shape", ())) in (3, 4)
 
 

@@ -87,7 +87,7 @@ def _packed(state: Mapping[str, Tensor], names: Sequence[str], dtype: type) -> d
 
 
 def packed(values: np.ndarray, dtype: type) -> dict[str, str]:
-    """Numbers, float32, little-endian, as base64, with the type that they are stored as."""
+    """Numbers, float32 of any shape [...], little-endian, as base64, with the type that they are stored as."""
     if np.abs(values).max() > np.finfo(dtype).max:  # too large for 16 bits
         dtype = np.float32
     content = values.astype(np.dtype(dtype).newbyteorder("<")).tobytes()

@@ -71,8 +71,9 @@ def check(
     ("width x height" → count), prepared (what an image becomes), unreadable (paths), reasons (path → reason),
     conflicts, leaks and duplicates (one entry per image, with its ``paths``), near_duplicates (one entry per image and
     its changed copies, with ``paths``, ``similarity``, ``kind`` and ``splits``; those in several parts are among the
-    leaks, too), shortcuts (what tells the classes apart and should not, see ``find_shortcuts``), notes; with ``leaks`` also ``leak``, the result of ``measure_leak``; with ``labels`` also ``suspects``,
-    the result of ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
+    leaks, too), shortcuts (what tells the classes apart and should not, see ``find_shortcuts``), notes; with ``leaks``
+    also ``leak``, the result of ``measure_leak``; with ``labels`` also ``suspects``, the result of
+    ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
     progress, bar = reporter.read_progress(), reporter.download
