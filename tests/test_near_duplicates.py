@@ -175,7 +175,7 @@ def test_padding_is_not_compared(photographs: list[Image.Image], tmp_path: Path)
         shaped.save(tmp_path / "ab"[i % 2] / f"{i}.png")
         cropped(shaped).save(tmp_path / "ab"[i % 2] / f"{i}-copy.png")
     parts = read_parts(tmp_path)
-    found = find_near_duplicates([parts.images["train"]], content_shares(parts))
+    found = find_near_duplicates([parts.images["train"]], content_shares(parts.preparation, parts.sizes))
     names = [{Path(parts.images["train"].names[row]).stem.partition("-")[0] for row in pair} for pair in found.pairs]
     assert len(names) >= 0.8 * len(photographs)
     assert np.mean([len(one) == 1 for one in names]) >= 0.95

@@ -14,8 +14,8 @@ import numpy as np
 from underhood.core.images import Images
 from underhood.data.alignment import IDENTITY, PAIRS, SMALLEST, agreement, align, detail, grey, scale_and_turn
 from underhood.data.neighbours import RANK, Pairs, propose, relative_distances
-from underhood.data.parts import Parts
 from underhood.data.split import group_copies, image_hashes, link_equal, unite
+from underhood.preparation import Preparation
 
 SAME = 0.7  # the similarity from which on two images are near-duplicates
 LEAST = 0.5  # the similarity of near-duplicates, at least
@@ -159,13 +159,16 @@ def describe_change(first: np.ndarray, second: np.ndarray, transform: np.ndarray
     return "recompressed or resized" if np.abs(first - second).mean() > 1 else "same"
 
 
-def content_shares(parts: Parts) -> np.ndarray | None:
-    """The part of the width and of the height of each image that is not padding: float [n, 2]; None if all of it is."""
-    if parts.preparation.fit != "pad":
+def content_shares(preparation: Preparation, sizes: np.ndarray) -> np.ndarray | None:
+    """The part of the width and of the height of each image that is not padding: float [n, 2]; None if all of it is.
+
+    sizes: int [n, 2], width and height of the images as stored
+    """
+    if preparation.fit != "pad":
         return None
-    target = np.array([parts.preparation.width, parts.preparation.height])
-    scale = (target / parts.sizes).min(axis=1, keepdims=True)
-    return np.asarray(np.maximum(1, np.round(parts.sizes * scale)) / target)
+    target = np.array([preparation.width, preparation.height])
+    scale = (target / sizes).min(axis=1, keepdims=True)
+    return np.asarray(np.maximum(1, np.round(sizes * scale)) / target)
 
 
 def near_duplicate_groups(parts: Sequence[Images], found: NearDuplicates) -> np.ndarray:

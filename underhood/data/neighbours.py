@@ -101,7 +101,7 @@ def _near(
     near = (nearest < gate * usual[:, None]) | (last < NEAREST)  # so few images: all are compared
     near &= rows[:, :NEAREST] != np.arange(start, start + len(rows))[:, None]
     i, j = np.nonzero(near)
-    changes, least = np.repeat(change[None], len(i), axis=0), np.minimum(chance, usual)[i]
+    changes, least = np.repeat(change[None], len(i), axis=0), np.maximum(np.minimum(chance, usual), 1e-6)[i]
     return Pairs(i + start, rows[i, j], rows[i, last], changes, least, nearest[i, j] / least, nearest[i, j] / usual[i])
 
 

@@ -81,9 +81,9 @@ def check(
     parts = read_parts(data, options)
     if not parts.unreadable:
         require_classes(parts)
-    near = find_near_duplicates(
-        list(parts.images.values()), content_shares(parts), partial(reporter.progress, "looking for copies")
-    )
+    looking = partial(reporter.progress, "looking for copies")
+    content = content_shares(parts.preparation, parts.sizes)
+    near = find_near_duplicates(list(parts.images.values()), content, looking)
     result = _findings(parts, str(data), near_duplicate_entries(parts.images, near))
     if leaks:
         result["leak"] = measure_leak(parts, near, reporter)
