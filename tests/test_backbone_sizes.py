@@ -26,7 +26,7 @@ from underhood.jobs.export import ExportResult
 from underhood.preparation import Preparation
 from underhood.pretrained import create_model
 from underhood.runs.checkpoint import Run, load_run, save_weights
-from underhood.serving.server import served_probabilities
+from underhood.serving.server import served_answers
 
 pytestmark = pytest.mark.slow  # an export takes seconds
 
@@ -93,7 +93,8 @@ def test_the_certificate_and_onnx_runtime_agree_with_torch(sized: Sized) -> None
     assert 0 < sized.certificate["largest_difference"] < 1e-4  # 0 would be that of a network that says nothing
     pixels = sized.images.pixels
     with torch.inference_mode():
-        expected = sized.run.model(torch.from_numpy(pixels)).softmax(dim=1).numpy()
+        logits = sized.run.model(torch.from_numpy(pixels)) / sized.run.calibration.temperature
+        expected = logits.softmax(dim=1).numpy()
     assert np.ptp(expected[:, 0]) > 0.05  # the images differ
     exported = Predictor.load(sized.certificate["onnx"])
     for count in (1, 3, len(pixels)):
@@ -119,7 +120,7 @@ def test_a_server_with_and_without_torch_gives_the_same_probabilities(sized: Siz
     with_torch, without = (Predictor.load(path) for path in (sized.run.path, sized.certificate["onnx"]))
     expected = with_torch.probabilities(pixels)
     for predictor in (with_torch, without):
-        np.testing.assert_allclose(served_probabilities(predictor, pixels), expected, atol=1e-4)
+        np.testing.assert_allclose(served_answers(predictor, pixels).probabilities, expected, atol=1e-4)
 
 
 def test_the_exported_file_needs_no_torch(sized: Sized, photographs: Path) -> None:
