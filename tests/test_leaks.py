@@ -89,7 +89,7 @@ def test_the_groups_of_the_data_count_as_leaks_too(small_folder: Path, tmp_path:
     leak = measure_leak(leaky, NONE, Reporter())
     assert leak["leaked"] == 10
     assert leak["pairs"] == []
-    assert leak["how"].startswith("Two models: only 0 of 10")
+    assert leak["how"].startswith("Two models: 0 of 10")
     assert join_groups(leaky, np.array([*range(19), 0])).tolist()[-1] == join_groups(leaky, np.arange(20))[0]
 
 

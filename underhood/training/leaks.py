@@ -122,7 +122,7 @@ def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict
     train, valid = hold_out(some, len(split.valid) / len(rows), 0, groups[rows])
     result["leak_free"] = accuracy(_right(parts, some, train, valid), groups[rows][valid]) if len(valid) else None
     result["how"] = (
-        f"Two models: only {int((~unclean).sum()):,} of {len(split.valid):,} validation images are leak-free, too few "
+        f"Two models: {int((~unclean).sum()):,} of {len(split.valid):,} validation images are leak-free, too few "
         "to measure on, so a second model was trained on a split that keeps near-duplicates and groups together."
     )
     return result
