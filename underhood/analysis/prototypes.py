@@ -13,7 +13,7 @@ PER_CLASS = 200  # prototypes, at most
 MOST_PROTOTYPES = 4000
 RANK = 64  # of the subspace, at most
 SPANNED_BY = 1000  # images, at most, whose features span the subspace
-MOST_IMAGES = 20_000  # whose features are computed, and fewer where they have many:
+MOST_IMAGES = 10_000  # whose features are computed, and fewer where they have many:
 MOST_NUMBERS = 50_000_000
 
 
