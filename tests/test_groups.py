@@ -261,6 +261,20 @@ def test_numbered_frames_that_are_near_duplicates_are_groups(tmp_path: Path) -> 
     assert any("16 groups from sequences" in note for note in loaded.notes)
 
 
+def test_images_that_share_a_corner_are_no_near_duplicates() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
+    pixels[1, :, :16, :16] = pixels[0, :, :16, :16]
+    assert not bursts.near_duplicates(bursts.shrink(pixels), pixels, np.array([0]), np.array([1])).any()
+
+
+def test_small_images_show_the_whole_of_an_image() -> None:
+    whole = np.arange(256).reshape(16, 16).astype(np.uint8)
+    same = np.kron(whole, np.ones((3, 3), np.uint8))
+    for factor in (48, 40, 24):
+        pixels = np.asarray(Image.fromarray(same).resize((factor, factor), Image.Resampling.BOX))[None, None]
+        assert bursts.shrink(pixels)[0] @ bursts.shrink(whole[None, None])[0] > 0.95
+
+
 def test_numbered_file_names_alone_are_no_group(tmp_path: Path, mnist: Dataset) -> None:
     """In MNIST, a writer's digits follow each other, and look alike: they are no near-duplicates."""
     for label in range(10):

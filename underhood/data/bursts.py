@@ -203,16 +203,35 @@ def near_duplicates(
 def shrink(pixels: np.ndarray) -> np.ndarray:
     """Small grey images of mean 0 and norm 1, float32 [n, values]; zeros for blank ones. pixels: uint8 [n, c, h, w]"""
     side = min(16, *pixels.shape[2:])
-    down, right = (max(1, length // 16) for length in pixels.shape[2:])
-    blocks = np.zeros((len(pixels), side, side), np.int32)  # sums: faster than the mean of one large array
-    for channel in range(pixels.shape[1]):
-        for y in range(down):
-            for x in range(right):
-                blocks += pixels[:, channel, y::down, x::right][:, :side, :side]
-    flat = blocks.reshape(len(pixels), -1).astype(np.float32) / (pixels.shape[1] * down * right)
+    small = _block_means(pixels, side) if not np.any(np.mod(pixels.shape[2:], side)) else _area_means(pixels, side)
+    flat = small.reshape(len(pixels), -1)
     flat -= flat.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.where(norm > 1, flat / np.maximum(norm, 1), 0).astype(np.float32)
+
+
+def _block_means(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Grey images, float32 [n, side, side], of uint8 [n, c, h, w] whose height and width are multiples of ``side``."""
+    channels, height, width = pixels.shape[1:]
+    down, right = height // side, width // side
+    blocks = np.zeros((len(pixels), side, side), np.int32)  # sums: faster than the mean of one large array
+    for channel in range(channels):
+        for y in range(down):
+            for x in range(right):
+                blocks += pixels[:, channel, y::down, x::right]
+    return blocks.astype(np.float32) / (channels * down * right)
+
+
+def _area_means(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Grey images, float32 [n, side, side], of uint8 [n, c, h, w] of any size, by the areas that pixels share."""
+    from underhood.data.alignment import _area
+
+    rows, columns = (_area(length, length, side) for length in pixels.shape[2:])
+    small = np.empty((len(pixels), side, side), np.float32)
+    for start in range(0, len(pixels), 512):
+        some = slice(start, start + 512)
+        small[some] = rows @ pixels[some].mean(axis=1, dtype=np.float32) @ columns.T
+    return small
 
 
 def _correlation(small: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
