@@ -30,6 +30,7 @@ from underhood.analysis.calibration import (
     set_limits,
     softmax,
 )
+from underhood.analysis.predictions import read_sets, set_text
 from underhood.analysis.prototypes import fit_prototypes
 from underhood.estimators import ImageClassifier
 from underhood.runs.calibration import Calibration
@@ -419,3 +420,20 @@ def test_fewer_images_than_needed_give_sets_of_all_classes(parts: list[np.ndarra
     model = ImageClassifier("linear", epochs=1, random_state=0).fit(train, y_train)
     assert model.calibrate(held_out[:18], y_held_out[:18]).predict_set(test).all()
     assert not model.calibrate(held_out[:19], y_held_out[:19]).predict_set(test).all()
+
+
+def test_a_group_of_images_is_in_one_half() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 40, 300)
+    half = calibration_half(groups % 3, groups)
+    assert all(len(set(half[groups == group].tolist())) == 1 for group in range(40))
+    assert 0.3 < half.mean() < 0.7
+
+
+def test_a_set_in_a_table_is_read_back_whatever_the_names() -> None:
+    classes = ("cat", "cat|dog", "a", "a|b", "x\\", "|", "\\|y", "n\nl", "é")
+    for chosen in ([0, 1], [1], [3, 2], [4, 5, 6], [7, 8], list(range(9))):
+        text = set_text([classes[i] for i in chosen])
+        assert np.flatnonzero(read_sets([text], classes)[0]).tolist() == sorted(chosen)
+    with pytest.raises(ValueError, match="no class"):
+        read_sets(["bird"], classes)

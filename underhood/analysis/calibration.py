@@ -76,11 +76,15 @@ def rejection_reasons(
     return [REASONS[i] for i in number.tolist()]
 
 
-def calibration_half(labels: np.ndarray) -> np.ndarray:
+def calibration_half(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Mask of the validation images that a calibration is fitted on: bool [n]. Half of each class, drawn at random.
 
-    labels: int [n]. Of an odd number of images, the larger part.
+    labels: int [n]. Of an odd number of images, the larger part. groups: of the images, int [n]: half of the groups of
+    each class then, since images of a group are alike; a group counts to the class of its first image
     """
+    if groups is not None:
+        _, first, which = np.unique(groups, return_index=True, return_inverse=True)
+        return calibration_half(labels[first])[which]
     place = np.random.default_rng(0).permutation(len(labels))
     order = np.lexsort((place, labels))  # class by class, each in random order
     sizes = np.bincount(labels)

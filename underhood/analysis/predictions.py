@@ -1,5 +1,6 @@
 """``predictions.csv``: what a run says of each validation image."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,26 +48,20 @@ def labels_of(one: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ..
 
 
 def set_text(labels: list[str]) -> str:
-    """A set of labels in one cell of a table: ``cat|dog``."""
-    return "|".join(labels)
+    """A set of labels in one cell of a table: ``cat|dog``. A ``|`` or backslash in a name has a backslash before it."""
+    return "|".join(re.sub(r"([|\\])", r"\\\1", label) for label in labels)
 
 
 def read_sets(texts: list[str], classes: tuple[str, ...]) -> np.ndarray:
-    """The sets that ``set_text`` wrote: bool [n, classes]. Raises ValueError for a label that is no class.
-
-    A class name may have a ``|`` in it: what is between two of them is put together until it is a name.
-    """
+    """The sets that ``set_text`` wrote: bool [n, classes]. Raises ValueError for a label that is no class."""
     index = {name: i for i, name in enumerate(classes)}
     sets = np.zeros((len(texts), len(classes)), bool)
     for row, text in enumerate(texts):
-        start = ""
-        for piece in text.split("|") if text else ():
-            start = f"{start}|{piece}" if start else piece
-            if start in index:
-                sets[row, index[start]] = True
-                start = ""
-        if start:
-            raise ValueError(f"set has {start[:40]!r}, which is no class")
+        for piece in re.findall(r"(?:[^|\\]|\\.)+", text, re.DOTALL):
+            label = re.sub(r"\\(.)", r"\1", piece, flags=re.DOTALL)
+            if label not in index:
+                raise ValueError(f"set has {label[:40]!r}, which is no class")
+            sets[row, index[label]] = True
     return sets
 
 

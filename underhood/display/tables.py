@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from underhood.analysis.predictions import set_text
 from underhood.data.files import csv_text, printable, short_list
 
 
@@ -127,7 +128,7 @@ def predictions_csv(result: dict[str, Any]) -> str:
     """The rows of ``predict`` as CSV with a header: path, label, score, rejected, set (``cat|dog``), reason."""
     header = ["path", "label", "score", "rejected"]
     rows = (
-        [*(row[name] for name in header), "|".join(row["set"] or ()), row["reason"] or ""]
+        [*(row[name] for name in header), set_text(row["set"] or []), row["reason"] or ""]
         for row in result["predictions"]
     )
     return csv_text([*header, "set", "reason"], rows).rstrip("\n")

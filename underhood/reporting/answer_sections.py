@@ -28,7 +28,9 @@ def answer_sections(run: Run, it: Interpretation, images: Images) -> dict[str, A
     Raises RunError where the run's ``ood.csv`` is damaged.
     """
     said = it.answers
-    rows = ~said.calibrates if said and (~said.calibrates).any() else np.ones(len(it), bool)
+    if said and said.calibrates.all():  # no image is left to measure on, as with one image of each class
+        said = None
+    rows = ~said.calibrates if said else np.ones(len(it), bool)
     other = it.take(rows)  # which the calibration was not fitted on
     rejected, accuracy = other.rejection()
     shown = figures.spread(len(other), 300)
@@ -79,7 +81,7 @@ def _threshold(run: Run, it: Interpretation) -> str:
 
 def _sets(run: Run, it: Interpretation, said: RecordedAnswers, images: Images) -> dict[str, Any]:
     """Coverage and size of the prediction sets on the other half, by class, and images that may be one of several."""
-    rows = ~said.calibrates if (~said.calibrates).any() else said.calibrates
+    rows = ~said.calibrates
     labels, sets = it.labels[rows], said.sets[rows]
     held, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
     low, high = wilson_interval(int(held.sum()), len(held))

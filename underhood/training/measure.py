@@ -18,6 +18,7 @@ from underhood.analysis.calibration import (
 )
 from underhood.analysis.predictions import write_predictions
 from underhood.analysis.prototypes import fit_prototypes, training_rows
+from underhood.data.read import LoadedData
 from underhood.runs.calibration import Calibration, save_calibration
 from underhood.runs.checkpoint import last_inputs, save_class_means, save_weights
 from underhood.scratch.similarity import PixelSimilarity
@@ -58,7 +59,7 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
 
     loaded, learn, network = setup.loaded, setup.learn, setup.network
     dataset, labels = loaded.dataset, loaded.dataset.valid.labels
-    half = calibration_half(labels)
+    half = calibration_half(labels, loaded.groups.get("valid"))
     calibration, logits, distances = calibrate(setup, config, half)
     uncalibrated, probabilities = softmax(logits, 1.0), softmax(logits, calibration.temperature)
     analysis.require_probabilities(probabilities)
@@ -136,12 +137,10 @@ def _measured(said: Answers, uncalibrated: np.ndarray, labels: np.ndarray, rows:
     return measure_answers(Answers(said.probabilities[rows], sets, reasons), uncalibrated[rows], labels[rows])
 
 
-def why_sets_are_large(labels: np.ndarray, coverage: float, classes: int) -> str:
-    """Why prediction sets hold many classes, where images are too few; empty where they are not.
-
-    labels: of the validation images, int [n], of which half calibrate
-    """
-    needed, labels = images_needed(coverage), labels[calibration_half(labels)]
+def why_sets_are_large(loaded: LoadedData, coverage: float) -> str:
+    """Why prediction sets hold many classes, where the images that calibrate are too few; empty where they are not."""
+    labels, classes = loaded.dataset.valid.labels, len(loaded.dataset.classes)
+    needed, labels = images_needed(coverage), labels[calibration_half(labels, loaded.groups.get("valid"))]
     counts = np.bincount(labels, minlength=classes)
     if len(labels) < needed:
         return f"prediction sets hold every class: {len(labels)} images calibrate, {coverage:.0%} needs {needed}"

@@ -58,9 +58,7 @@ def fit_and_measure(
     if folder is None:
         return None
     result = measure(folder, setup, config)
-    if note := why_sets_are_large(
-        setup.loaded.dataset.valid.labels, config.coverage, len(setup.loaded.dataset.classes)
-    ):
+    if note := why_sets_are_large(setup.loaded, config.coverage):
         log.log(note)
     result["data"], result["seconds"] = str(config.data), round(seconds, 3)
     log.write(f"accuracy {result['valid_accuracy']:.4f}, balanced {result['balanced_accuracy']:.4f}")
