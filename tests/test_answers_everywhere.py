@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -234,3 +235,19 @@ def test_a_file_cut_short_or_in_a_newer_format_is_one_line(copied: Path) -> None
     save_file(load_file(path), path, {"underhood": json.dumps(header | {"format": 99})})
     with pytest.raises(RunError, match="has format 99"):
         Predictor.load(copied)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize("what", ["pipe", "folder", "broken link"])
+def test_a_calibration_that_is_no_regular_file_is_never_waited_for(what: str, copied: Path) -> None:
+    path = copied / CALIBRATION_FILE
+    path.unlink()
+    if what == "broken link":
+        path.symlink_to("missing")
+    else:
+        {"pipe": os.mkfifo, "folder": os.mkdir}[what](path)
+    program = "import sys; from pathlib import Path; from underhood.runs.checkpoint import load_run as read; "
+    program += "read(Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", program, str(copied)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"{path} is no regular file: restore it, or train again" in done.stderr

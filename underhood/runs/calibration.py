@@ -89,10 +89,13 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 def load_calibration(folder: Path, threshold: float, classes: int, features: int) -> Calibration:
     """A run's calibration; one that changes nothing where the run has none, as older runs.
 
-    threshold: of the model; classes, features: how many the network has. Raises RunError where the file is damaged.
+    threshold: of the model; classes, features: how many the network has. Raises RunError where the file is damaged or
+    no regular file.
     """
     path = folder / CALIBRATION_FILE
-    if not path.exists():
+    if not path.is_file():
+        if path.exists() or path.is_symlink():
+            raise RunError(f"{path} is no regular file: restore it, or train again")
         return Calibration(threshold=threshold)
     with open_tensors(path, "numpy") as file:
         metadata = file.metadata() or {}
@@ -108,7 +111,7 @@ def load_calibration(folder: Path, threshold: float, classes: int, features: int
             return parse_calibration(header, threshold, classes, arrays.get("projection"), arrays.get("prototypes"))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(f"{path} is damaged ({reason}): train again, or remove it to do without sets") from None
+            raise RunError(f"{path} is damaged ({reason}): train again") from None
 
 
 def _check_shapes(shapes: dict[str, tuple[int, ...]], features: int) -> None:
