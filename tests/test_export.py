@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from conftest import Outcome, picture
 
 import underhood.jobs.export as exporting
 from underhood import Predictor, RunError, UnderhoodError, export, read, train
+from underhood.runs.calibration import Calibration
 from underhood.runs.checkpoint import Run
 from underhood.serving.onnx import make_session
 
@@ -91,6 +93,29 @@ def test_a_corrupted_mean_is_found_and_no_file_is_left(run: Path, monkeypatch: p
     assert not list(run.glob("*onnx*"))
     assert not list(run.glob(".*onnx*"))
     assert not (run / "parity.json").exists()
+
+
+def said_alike(run: Path, limits: tuple[float, float], far: float, shift: float) -> exporting.Certificate:
+    """The certificate where a model's numbers differ by a shift: of two classes, at a distance of 0.5."""
+    loaded = Predictor.load(run)
+    pixels = read("digits", limit=300).valid.pixels[:3]
+    calibration = Calibration(limits=limits, coverage=0.9, distance_limit=far)
+
+    def predictor(by: float) -> Predictor:
+        rows = np.tile(np.array([[0.7 - by, 0.3 + by]], np.float32), (3, 1)), np.full(3, 0.5 + by, np.float32)
+        return replace(loaded, classes=("a", "b"), probabilities=lambda pixels: rows[0][: len(pixels)],
+                       outputs=lambda pixels: (rows[0][: len(pixels)], rows[1][: len(pixels)]),
+                       calibration=calibration)  # fmt: skip
+
+    return exporting._compare(predictor(0), predictor(shift), pixels)
+
+
+def test_a_number_at_its_limit_is_no_difference_and_one_beyond_it_is(run: Path) -> None:
+    for shift in (2e-6, -2e-6):
+        at_limit = said_alike(run, (0.1, 0.3 + shift / 2), 0.5 + shift / 2, shift)
+        assert (at_limit["agreement"], at_limit["sets_agree"], at_limit["rejections_agree"]) == (1, 1, 1)
+    beyond = said_alike(run, (0.1, 0.3005), 0.5005, 0.001)
+    assert (beyond["agreement"], beyond["sets_agree"], beyond["rejections_agree"]) == (1, 0, 0)
 
 
 def test_an_export_that_fails_keeps_the_certified_file_before_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from underhood.analysis.calibration import Answers
 from underhood.core.errors import RunError, UnderhoodError
+from underhood.explorer.answers import NUMBERS, Expected, same_reasons, same_sets
 from underhood.jobs.evaluate import evaluation_images
 from underhood.preparation.files import expanduser
 from underhood.runs import sha256, write_json
+from underhood.runs.calibration import Calibration
 from underhood.runs.checkpoint import load_run
 from underhood.runs.folder import read_config
 from underhood.serving import Predictor
@@ -27,8 +30,8 @@ class Certificate(TypedDict):
 
     largest_difference: float  # of a probability
     agreement: float  # fraction of equal labels
-    sets_agree: float  # fraction of equal prediction sets; 1 without sets
-    rejections_agree: float  # fraction of images that are rejected for the same reason, or not rejected
+    sets_agree: float  # fraction of equal prediction sets; 1 without sets. Where a number is at its limit, both count
+    rejections_agree: float  # fraction of images that are rejected for the same reason, or not rejected; likewise
     images: int
 
 
@@ -48,7 +51,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
     the label), sets_agree (in the prediction set), rejections_agree (in whether and why they are rejected), images (how
     many), and the SHA-256 of both files, model_sha256 and weights_sha256. Raises RunError where a probability differs
     by more than 1e-4 or one of the fractions is below 1, and then leaves neither file; UnderhoodError where onnx is not
-    installed or the file cannot be written.
+    installed or the file cannot be written. Where a number is at its limit, sets and rejections agree either way.
     """
     loaded = load_run(expanduser(run))
     _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
@@ -84,14 +87,19 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
 
 
 def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> Certificate:
-    """The certificate: how far an exported model's answers, also over HTTP, are from the original's."""
-    said = original.answers(pixels)
+    """The certificate: how far an exported model's answers, also over HTTP, are from the original's.
+
+    Where a probability or a distance is at its limit, rounding decides, and both answers count.
+    """
+    outputs = original.outputs(pixels) if original.outputs else (original.probabilities(pixels), None)
+    said = replace(original, outputs=lambda _: outputs).answers(pixels)  # computed once
+    expected = Expected(original.calibration or Calibration(threshold=original.threshold), pixels, said, outputs[1])
     others = [exported.answers(pixels), served_answers(exported, pixels)]
     return {
         "largest_difference": max(float(np.abs(said.probabilities - one.probabilities).max()) for one in others),
         "agreement": float(np.mean([_labels(said) == _labels(one) for one in others])),
-        "sets_agree": float(np.mean([_same_sets(said, one) for one in others])),
-        "rejections_agree": float(np.mean([np.array(said.reasons) == np.array(one.reasons) for one in others])),
+        "sets_agree": float(np.mean([_same_sets(expected, one) for one in others])),
+        "rejections_agree": float(np.mean([_same_reasons(expected, one) for one in others])),
         "images": len(pixels),
     }
 
@@ -100,8 +108,12 @@ def _labels(said: Answers) -> np.ndarray:
     return said.probabilities.argmax(axis=1)
 
 
-def _same_sets(said: Answers, other: Answers) -> np.ndarray:
+def _same_sets(expected: Expected, other: Answers) -> np.ndarray:
     """Whether each image has the same prediction set in both: bool [n]. Where there are no sets, they are the same."""
-    if said.sets is None or other.sets is None:
-        return np.full(len(said.reasons), said.sets is other.sets)
-    return (said.sets == other.sets).all(axis=1)
+    if expected.said.sets is None or other.sets is None:
+        return np.full(len(other.reasons), expected.said.sets is other.sets)
+    return same_sets(other.sets, expected, np.zeros_like(other.sets))
+
+
+def _same_reasons(expected: Expected, other: Answers) -> np.ndarray:
+    return same_reasons(np.array([NUMBERS[reason] for reason in other.reasons]), expected)
