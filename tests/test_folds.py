@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from PIL import Image
 
 from underhood import ladder, rerun, resume, train
 from underhood.analysis import wilson_interval
+from underhood.core.images import Images
+from underhood.data.parts import Parts, ReadOptions, read_parts
+from underhood.jobs import check
 from underhood.training import Reporter, folds as module
 from underhood.training.config import TrainConfig
 from underhood.training.folds import clustered_interval, folds_section, read_folds
@@ -140,6 +144,23 @@ def test_more_folds_than_groups_are_fewer_with_a_warning(patients: Path, tmp_pat
 def test_a_class_of_one_group_is_trained_on_and_not_tested(patients: Path, tmp_path: Path) -> None:
     result: Any = train(patients, out=tmp_path / "run", folds=3, group_by=r"(ill)|p(\d+)_", **QUICK)
     assert result["folds"]["classes"] == ["ill"]
+
+
+def test_label_issues_are_found_by_models_that_know_no_image_of_the_group(
+    patients: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = []
+
+    def predict(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
+        tested.extend(held_out.names)
+        known, new = ({re.findall(r"p(\d+)_", name)[0] for name in images.names} for images in (train, held_out))
+        assert not known & new
+        return np.full((len(held_out), 2), 0.5, np.float32)
+
+    monkeypatch.setattr(check, "predict_held_out", predict)
+    parts = read_parts(patients, ReadOptions(group_by=r"p(\d+)_"))
+    assert check.find_label_issues(parts, Reporter()) == []
+    assert len(tested) == len(set(tested)) == 72
 
 
 def test_folds_of_a_run_that_starts_from_another_are_refused() -> None:

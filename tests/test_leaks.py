@@ -93,6 +93,21 @@ def test_the_groups_of_the_data_count_as_leaks_too(small_folder: Path, tmp_path:
     assert join_groups(leaky, np.array([*range(19), 0])).tolist()[-1] == join_groups(leaky, np.arange(20))[0]
 
 
+@pytest.mark.parametrize("option", ["--leaks", "--labels"])
+def test_where_a_class_has_no_readable_image_nothing_is_trained(
+    option: str, underhood: Command, tmp_path: Path
+) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        write(tmp_path / "data", Image.new("L", (8, 8)), name)
+    (tmp_path / "data/b/1.png").write_bytes(b"")
+    ran = underhood("check", tmp_path / "data", option, "--json")
+    assert not {"leak", "suspects"} & ran.json.keys()
+    assert any("no model is trained: " in note and "'b' has no readable" in note for note in ran.json["notes"])
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"")
+    assert underhood("check", tmp_path / "data", option).out.count("no model is trained: ") == 1
+
+
 @pytest.mark.parametrize(
     ("labels", "clean", "expected"),
     [

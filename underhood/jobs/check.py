@@ -16,7 +16,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from underhood.analysis.shortcuts import Shortcut, find_shortcuts
-from underhood.core.errors import DivergedError, RunError
+from underhood.core.errors import DataError, DivergedError, RunError
 from underhood.data import cache as decoded
 from underhood.data.cache import take_images
 from underhood.data.near_duplicates import content_shares, find_near_duplicates, near_duplicate_entries
@@ -73,7 +73,8 @@ def check(
     its changed copies, with ``paths``, ``similarity``, ``kind`` and ``splits``; those in several parts are among the
     leaks, too), shortcuts (what tells the classes apart and should not, see ``find_shortcuts``), notes; with ``leaks``
     also ``leak``, the result of ``measure_leak``; with ``labels`` also ``suspects``, the result of
-    ``find_label_issues``, which later runs on this data keep. Raises UnderhoodError.
+    ``find_label_issues``, which later runs on this data keep. Where a class has no readable image, nothing is trained:
+    both are left out, and a note says why. Raises UnderhoodError.
     """
     reporter = reporter or Reporter()
     progress, bar = reporter.read_progress(), reporter.download
@@ -85,12 +86,24 @@ def check(
     content = content_shares(parts.preparation, parts.sizes)
     near = find_near_duplicates(list(parts.images.values()), content, looking)
     result = _findings(parts, str(data), near_duplicate_entries(parts.images, near))
+    if (leaks or labels) and not _can_train(parts, result["notes"]):
+        return result
     if leaks:
         result["leak"] = measure_leak(parts, near, reporter)
     if labels:
         result["suspects"] = find_label_issues(parts, reporter)
         cache_label_issues(TrainConfig(data).as_dict()["data"], result["suspects"])
     return result
+
+
+def _can_train(parts: Parts, notes: list[str]) -> bool:
+    """Whether each class has an image to train on. Adds a note where one has none."""
+    try:
+        require_classes(parts)
+    except DataError as error:
+        notes.append(f"no model is trained: {error}")
+        return False
+    return True
 
 
 def _findings(parts: Parts, data: str, near_duplicates: list[dict[str, Any]]) -> CheckResult:
@@ -122,11 +135,12 @@ def find_label_issues(parts: Parts, reporter: Reporter) -> list[LabelIssue]:
     """The images for which another class is more probable than their label, the largest difference first.
 
     After confident learning (Northcutt, Jiang and Chuang, 2021), in its simplest form. Cross-validation: each image is
-    judged by a model of effort ``fast`` that was trained on the other four folds; exact copies share a fold. Classes
-    with a single image are not judged. Raises DivergedError, which names the fold.
+    judged by a model of effort ``fast`` that was trained on the other four folds; exact copies and groups share a
+    fold. Classes with a single image or group are not judged. Raises DivergedError, which names the fold.
     """
     images = join(list(parts.images.values()))
-    fold = folds(images, FOLDS, seed=0)
+    groups = np.concatenate(list(parts.groups.values())) if parts.groups else None
+    fold = folds(images, FOLDS, 0, groups)
     probabilities = np.zeros((len(images), len(images.classes)), np.float32)
     for number in range(FOLDS):
         held_out = fold == number
