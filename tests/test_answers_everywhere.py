@@ -21,9 +21,11 @@ from safetensors.numpy import load_file, save_file
 
 from underhood import Predictor, RunError, evaluate, export, predict, read, train
 from underhood.core.images import Images
+from underhood.jobs.serve import _load
 from underhood.runs.calibration import CALIBRATION_FILE
 from underhood.runs.checkpoint import load_run
 from underhood.serving.server import served_answers
+from underhood.training import Reporter
 
 Command = Callable[..., Outcome]
 Row = tuple[str, list[str] | None, bool, str | None]  # label, set, rejected, reason
@@ -150,6 +152,8 @@ def test_an_older_run_without_a_calibration_has_no_sets_and_no_distances(copied:
     assert predictor.answers(np.zeros_like(images.pixels[:1])).reasons == ["blank"]
     result = export(copied)
     assert (result["sets_agree"], result["rejections_agree"]) == (1.0, 1.0)
+    assert result["calibration_sha256"] is None
+    assert "load_onnx" in _load(copied, Reporter()).probabilities.__qualname__
     model = onnx.load(copied / "model.onnx")
     header = json.loads(model.metadata_props[0].value)
     assert ([one.name for one in model.graph.output], header["format"]) == (["probabilities"], 1)
@@ -158,6 +162,29 @@ def test_an_older_run_without_a_calibration_has_no_sets_and_no_distances(copied:
     for one in (exported.answers(images.pixels), served_answers(exported, images.pixels)):
         assert one.sets is None
         assert one.reasons == said.reasons
+
+
+def test_serve_refuses_a_model_of_another_calibration(copied: Path) -> None:
+    path, parity = copied / CALIBRATION_FILE, copied / "parity.json"
+    assert "load_onnx" in _load(copied, Reporter()).probabilities.__qualname__
+    with safe_open(path, "numpy") as file:
+        header = json.loads(file.metadata()["underhood"])
+    before, other = path.read_bytes(), json.dumps(header | {"temperature": header["temperature"] * 2})
+    save_file(load_file(path), path, {"underhood": other})
+    refusal = rf"model\.onnx was exported with another calibration: underhood export {copied}, or remove model\.onnx"
+    with pytest.raises(RunError, match=refusal):
+        _load(copied, Reporter())
+    path.unlink()
+    with pytest.raises(RunError, match=refusal):
+        _load(copied, Reporter())
+    path.write_bytes(before)
+    certificate = json.loads(parity.read_text())
+    parity.write_text(json.dumps(certificate | {"calibration_sha256": None}))
+    with pytest.raises(RunError, match=refusal):
+        _load(copied, Reporter())
+    del certificate["calibration_sha256"]  # written by an earlier version
+    parity.write_text(json.dumps(certificate))
+    assert "load_onnx" in _load(copied, Reporter()).probabilities.__qualname__
 
 
 CHANGES: list[dict[str, Any]] = [

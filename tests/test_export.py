@@ -15,7 +15,7 @@ from conftest import Outcome, picture
 
 import underhood.jobs.export as exporting
 from underhood import Predictor, RunError, UnderhoodError, export, read, train
-from underhood.runs.calibration import Calibration
+from underhood.runs.calibration import CALIBRATION_FILE, Calibration
 from underhood.runs.checkpoint import Run
 from underhood.serving.onnx import make_session
 
@@ -35,9 +35,10 @@ def test_each_model_predicts_the_same_in_onnx_runtime(model: str, tmp_path: Path
     train("digits", model=model, epochs=1, limit=300, out=out, report=False)
     result = export(out)
     keys = {"onnx", "largest_difference", "agreement", "sets_agree", "rejections_agree", "images"}
-    assert set(result) == keys | {"model_sha256", "weights_sha256"}
+    assert set(result) == keys | {"model_sha256", "weights_sha256", "calibration_sha256"}
     assert result["model_sha256"] == hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest()
     assert result["weights_sha256"] == hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+    assert result["calibration_sha256"] == hashlib.sha256((out / CALIBRATION_FILE).read_bytes()).hexdigest()
     assert result["largest_difference"] <= 1e-4
     assert (result["agreement"], result["images"]) == (1.0, 60)
     assert (result["sets_agree"], result["rejections_agree"]) == (1.0, 1.0)

@@ -14,7 +14,7 @@ from underhood.explorer.answers import NUMBERS, Expected, same_reasons, same_set
 from underhood.jobs.evaluate import evaluation_images
 from underhood.preparation.files import expanduser
 from underhood.runs import sha256, write_json
-from underhood.runs.calibration import Calibration
+from underhood.runs.calibration import Calibration, calibration_sha256
 from underhood.runs.checkpoint import load_run
 from underhood.runs.folder import read_config
 from underhood.serving import Predictor
@@ -41,6 +41,7 @@ class ExportResult(Certificate):
     onnx: str  # path
     model_sha256: str  # of model.onnx: the certificate is for this file
     weights_sha256: str  # of weights.safetensors
+    calibration_sha256: str | None  # of calibration.safetensors; None where the run has none
 
 
 def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult:
@@ -49,9 +50,10 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
     The run's model, the exported one, and a server of the exported one over HTTP all predict the validation images.
     Returns onnx (the path), largest_difference (of a probability), the fractions of images that agree: agreement (in
     the label), sets_agree (in the prediction set), rejections_agree (in whether and why they are rejected), images (how
-    many), and the SHA-256 of both files, model_sha256 and weights_sha256. Raises RunError where a probability differs
-    by more than 1e-4 or one of the fractions is below 1, and then leaves neither file; UnderhoodError where onnx is not
-    installed or the file cannot be written. Where a number is at its limit, sets and rejections agree either way.
+    many), and the SHA-256 of the files: model_sha256, weights_sha256, calibration_sha256 (None without a calibration).
+    Where a number is at its limit, sets and rejections agree either way. Raises RunError where a probability differs by
+    more than 1e-4 or one of the fractions is below 1, and then leaves neither file; UnderhoodError where onnx is not
+    installed or the file cannot be written.
     """
     loaded = load_run(expanduser(run))
     _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
@@ -75,6 +77,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
         result: ExportResult = {
             "onnx": str(path), **certificate,
             "model_sha256": sha256(part), "weights_sha256": sha256(loaded.path / "weights.safetensors"),
+            "calibration_sha256": calibration_sha256(loaded.path),
         }  # fmt: skip
         part.replace(path)
         write_json(loaded.path / "parity.json", result)

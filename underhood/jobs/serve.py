@@ -11,6 +11,7 @@ from underhood.core.errors import RunError
 from underhood.data.decode import available_cpus
 from underhood.preparation.files import expanduser
 from underhood.runs import read_json, sha256
+from underhood.runs.calibration import calibration_sha256
 from underhood.serving import Predictor
 from underhood.training import Reporter
 
@@ -56,7 +57,7 @@ def serve(
 def _load(run: str | Path, reporter: Reporter) -> Predictor:
     """The run's predictor. Where it has a certified ``model.onnx``, that computes the probabilities: it is faster.
 
-    Raises RunError where model.onnx or the weights are not the files that ``parity.json`` certifies.
+    Raises RunError where model.onnx, the weights or the calibration are not the files that ``parity.json`` certifies.
     """
     threads = max(1, available_cpus() - 1)  # one core reads requests and writes responses
     predictor = Predictor.load(run, threads)
@@ -73,6 +74,11 @@ def _load(run: str | Path, reporter: Reporter) -> Predictor:
         return predictor
     if certificate["weights_sha256"] != sha256(folder / "weights.safetensors"):
         raise RunError(f"{exported} was exported from other weights: underhood export {run}, or remove model.onnx")
+    here = calibration_sha256(folder)
+    if certificate.get("calibration_sha256", here) != here:  # older certificates have no such key
+        raise RunError(
+            f"{exported} was exported with another calibration: underhood export {run}, or remove model.onnx"
+        )
     model = load_onnx(exported, str(certificate["model_sha256"]), threads)
     return replace(predictor, probabilities=model.probabilities, outputs=model.outputs)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from underhood.core.errors import RunError
-from underhood.runs import atomic_write, open_tensors, parse_json
+from underhood.runs import atomic_write, open_tensors, parse_json, sha256
 
 CALIBRATION_FILE = "calibration.safetensors"
 FORMAT = 1
@@ -112,6 +112,12 @@ def load_calibration(folder: Path, threshold: float, classes: int, features: int
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
             raise RunError(f"{path} is damaged ({reason}): train again") from None
+
+
+def calibration_sha256(folder: Path) -> str | None:
+    """The SHA-256 of a run's ``calibration.safetensors``; None where it has none. Raises OSError."""
+    path = folder / CALIBRATION_FILE
+    return sha256(path) if path.is_file() else None
 
 
 def _check_shapes(shapes: dict[str, tuple[int, ...]], features: int) -> None:
