@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from underhood import evaluate, report, rerun, train
+from underhood import check, evaluate, report, rerun, train
 from underhood.core.errors import DataError
 from underhood.core.images import Dataset, Images
 from underhood.data import bursts, groups as module
@@ -112,7 +112,9 @@ def test_folders_below_the_class_folder_are_groups(tmp_path: Path) -> None:
     loaded = load_data(tmp_path)
     patients = parts_of(loaded, lambda name: name.split("/")[1])
     assert all(len(parts) == 1 for patient, parts in patients.items() if patient.startswith("p"))
-    assert any("held out (20% of each class, seed 0) in whole groups: 8 groups from folders" in n for n in loaded.notes)
+    share = len(loaded.dataset.valid) / 67
+    held = f"held out ({share:.0%} of the images, seed 0) in whole groups: 8 groups from folders"
+    assert any(held in note for note in loaded.notes)
     assert loaded.groups.keys() == {"train", "valid"}
     assert not set(loaded.groups["train"]) & set(loaded.groups["valid"])
 
@@ -150,8 +152,35 @@ def test_an_empty_cell_is_a_group_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_column_with_one_group_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the column group has only one group, 'x'.*two or more"):
+    with pytest.raises(DataError, match=r"list.csv has only one group \(1 group from the column group\).*two or more"):
         load_data(table(tmp_path, ["x"] * 20))
+
+
+def test_a_column_with_one_group_is_a_note_where_nothing_is_held_out(tmp_path: Path) -> None:
+    note = "the column group has only one group, 'x': nothing can be held out"
+    checked = check(table(tmp_path, ["x"] * 20), leaks=True, labels=True)
+    assert note in checked["notes"]
+    assert checked["suspects"] == []
+    loaded = load_data(table(tmp_path, ["x"] * 20, ["train"] * 10 + ["valid"] * 10))
+    assert note in loaded.notes
+    assert any("1 group is in train and valid" in warning for warning in loaded.warnings)
+
+
+def test_the_fraction_that_whole_groups_hold_out_is_named(tmp_path: Path) -> None:
+    loaded = load_data(table(tmp_path, [str(i % 4) for i in range(40)]))
+    assert any("held out (50% of the images, seed 0) in whole groups" in note for note in loaded.notes)
+    assert any("50% of the images are held out, not 20%" in w and "--group-by" in w for w in loaded.warnings)
+    loaded = load_data(table(tmp_path, [str(i % 20) for i in range(40)]))
+    assert not any("are held out" in warning for warning in loaded.warnings)
+
+
+def test_an_expression_is_shown_as_it_was_written(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{c}/cow{i // 2}.{i % 2}.png": 10 * i + ord(c) for c in "ab" for i in range(20)})
+    fill(tmp_path, {"a/pig.png": 1000})
+    notes = load_data(tmp_path, group_by=r"cow(\d+)\.").notes
+    assert r"1 image is not matched by --group-by 'cow(\d+)\.': each is a group of its own" in notes
+    with pytest.raises(DataError, match=r"--group-by 'x\\d' matches no file name"):
+        load_data(tmp_path, group_by=r"x\d")
 
 
 def test_groups_in_two_parts_are_named(tmp_path: Path) -> None:
@@ -185,7 +214,7 @@ def test_files_that_do_not_match_are_groups_of_their_own(tmp_path: Path) -> None
     [
         ("cow(", "is no regular expression.*write"),
         ("sheep", "matches no file name, such as 'a/"),
-        ("cow", "has only one group, 'cow'.*two or more"),
+        ("cow", "has only one group .1 group from --group-by 'cow'.*two or more"),
         ("(a+)+$", "takes longer than .* s on the file names.*repetition"),
     ],
 )

@@ -23,6 +23,7 @@ from underhood.data.bursts import find_bursts, find_sequences
 from underhood.data.split import Links, link_equal, unite
 
 EACH_ALONE = ".+"  # a pattern that makes each image a group of its own, as in runs from before there were groups
+UNMATCHED, EMPTY = ("is not matched by", "are not matched by"), ("has an empty cell in", "have an empty cell in")
 MATCHING = 5.0  # seconds for a regular expression on all file names
 
 # Python cannot interrupt a match, and a thread cannot have an alarm: so another process matches, which can be ended.
@@ -58,21 +59,27 @@ class Groups:
 
 
 def find_groups(files: Files, group_by: str | None = None) -> Groups:
-    """The groups of these images. Raises DataError where named groups are of no use."""
+    """The groups of these images. Raises DataError where an expression is of no use."""
     if group_by is not None:
-        return _named(match_names(group_by, files.names), f"--group-by {group_by!r}", "matched")
+        return _named(match_names(group_by, files.names), f"--group-by {quoted(group_by)}", UNMATCHED)
     if files.column is not None:
-        return _named([text or None for text in files.column], "the column group", "in one")
+        return _named([text or None for text in files.column], "the column group", EMPTY)
     return _from_files(files)
+
+
+def quoted(pattern: str) -> str:
+    """A regular expression in quotes on one line, without a second backslash for each."""
+    return repr(pattern).replace("\\\\", "\\")
 
 
 def check_pattern(pattern: str | None) -> None:
     """Raise DataError unless this is a regular expression, or None."""
+    pattern = pattern or ""
     try:
-        re.compile(pattern or "")
+        re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         fix = r"write a group's part of the path, such as 'patient_(\d+)'"
-        raise DataError(f"--group-by {pattern!r} is no regular expression ({error}): {fix}") from None
+        raise DataError(f"--group-by {quoted(pattern)} is no regular expression ({error}): {fix}") from None
 
 
 def match_names(pattern: str, names: Sequence[str]) -> list[str | None]:
@@ -89,30 +96,32 @@ def match_names(pattern: str, names: Sequence[str]) -> list[str | None]:
         found: list[str | None] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         why = f"takes longer than {MATCHING:g} s on the file names"
-        raise DataError(f"--group-by {pattern!r} {why}: write it without a repetition in a repetition") from None
+        raise DataError(f"--group-by {quoted(pattern)} {why}: write it without a repetition in a repetition") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"--group-by {pattern!r} could not be matched ({error}): try a simpler one") from None
+        raise DataError(f"--group-by {quoted(pattern)} could not be matched ({error}): try a simpler one") from None
     if not any(found):
-        raise DataError(f"--group-by {pattern!r} matches no file name, such as {names[0]!r}: correct it or omit it")
+        what = f"--group-by {quoted(pattern)} matches no file name"
+        raise DataError(f"{what}, such as {names[0]!r}: correct it or omit it")
     return found
 
 
-def _named(texts: list[str | None], source: str, what: str) -> Groups:
-    """Groups with these names; None: an image that is a group of its own."""
+def _named(texts: list[str | None], source: str, what: tuple[str, str]) -> Groups:
+    """Groups with these names; None: an image that is a group of its own. what: how a note says so, of one or more."""
     named = [text for text in texts if text is not None]
     kinds = {text: number for number, text in enumerate(dict.fromkeys(named))}
     alone = len(texts) - len(named)
+    notes = []
     if len(kinds) + alone < 2 and len(texts) > 1:
-        only = f"has only one group, {next(iter(kinds))!r}"
-        raise DataError(f"{source} {only}: a group is held out as a whole, so name two or more, or omit it")
-    notes = [f"{alone:,} images are not {what} by {source}: each is a group of its own"] if alone and kinds else []
-    if alone and what == "in one":
-        notes = [f"{alone:,} images have an empty cell in {source}: each is a group of its own"]
+        notes = [f"{source} has only one group, {next(iter(kinds))!r}: nothing can be held out"]
+    if alone:
+        one, many = what
+        few = f"1 image {one}" if alone == 1 else f"{alone:,} images {many}"
+        notes = [f"{few} {source}: each is a group of its own"]
     if len(kinds) == len(named):  # every group is a single image
         return Groups(notes=notes)
     own = iter(range(len(kinds), len(texts) + len(kinds)))
     numbers = np.array([next(own) if text is None else kinds[text] for text in texts], np.int64)
-    return Groups(numbers, f"{len(kinds):,} groups from {source}", notes)
+    return Groups(numbers, f"{len(kinds):,} group{'s' * (len(kinds) > 1)} from {source}", notes)
 
 
 def _from_files(files: Files) -> Groups:
@@ -128,7 +137,8 @@ def _from_files(files: Files) -> Groups:
     for source, links in sources.items():
         if len(links[0]):
             members = np.bincount(unite(count, *links))
-            lines.append(f"{int((members > 1).sum()):,} groups from {source}")
+            several = int((members > 1).sum())
+            lines.append(f"{several:,} group{'s' * (several > 1)} from {source}")
     if not lines:
         return Groups()
     numbers = unite(count, *(np.concatenate(ends) for ends in zip(*sources.values(), strict=True)))

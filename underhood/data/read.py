@@ -15,6 +15,7 @@ from underhood.data.split import describe_copies, find_copies, hold_out
 from underhood.preparation import Preparation
 
 FIFTH = 0.2  # the fraction held out by default if the data has no validation part
+FAR = 1.5  # times more or less held out than was wanted, in whole groups: a warning says so
 FEW = 8  # images: a warning names classes with fewer
 
 
@@ -152,10 +153,18 @@ def _given_parts(parts: Parts, images: dict[str, Images], notes: list[str], warn
 def _hold_out(parts: Parts, fraction: float, seed: int, notes: list[str], warnings: list[str]) -> Held:
     """This fraction of each class as validation images."""
     images, group = parts.images["train"], parts.groups.get("train")
+    if group is not None and len(group) > 1 and (group == group[0]).all():
+        fix = "a group is held out as a whole, so name two or more, or omit it"
+        raise DataError(f"{parts.where} has only one group ({parts.grouped}): {fix}")
     train_rows, valid_rows = hold_out(images, fraction, seed, group)
     train, valid = take_images(images, train_rows), take_images(images, valid_rows)
-    whole = "" if group is None else f" in whole groups: {parts.grouped}"
-    notes.append(f"validated on {len(valid):,} images held out ({fraction:.0%} of each class, seed {seed}){whole}")
+    share, of, whole = fraction, "each class", ""
+    if group is not None:
+        share, of, whole = len(valid) / len(images), "the images", f" in whole groups: {parts.grouped}"
+    notes.append(f"validated on {len(valid):,} images held out ({share:.0%} of {of}, seed {seed}){whole}")
+    if len(valid) and not fraction / FAR <= share <= fraction * FAR:
+        fix = "name more and smaller groups with --group-by, or give the data a validation part of its own"
+        warnings.append(f"{share:.0%} of the images are held out, not {fraction:.0%}, as groups are large: {fix}")
     without = [name for name, count in valid.counts().items() if count == 0]
     if without:
         warnings.append(f"no image of {', '.join(map(repr, without))} could be held out for validation")
