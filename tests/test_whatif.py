@@ -14,7 +14,7 @@ from conftest import Outcome, fill, picture
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from underhood import rerun, resume, train
+from underhood import predict, rerun, resume, train
 from underhood.core.augment import Augmentation
 from underhood.core.errors import UnderhoodError, UnknownNameError
 from underhood.core.images import Dataset, Images
@@ -27,10 +27,10 @@ from underhood.jobs.whatif import whatif
 from underhood.runs.checkpoint import load_run
 from underhood.runs.interventions import Intervention, read_interventions
 from underhood.training import Reporter
-from underhood.training.causes import CAUSE, THOROUGH, USUAL, Effect, Question, Search, describe, noise_interval
+from underhood.training.causes import CAUSE, THOROUGH, USUAL, Effect, Question, Search, ask, describe, noise_interval
 from underhood.training.interventions import ChangedLoader, _change_batches
 from underhood.training.regularisers import Regularisers
-from underhood.training.whatif import merged
+from underhood.training.whatif import Retraining, find_image, load_original, merged
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 64, "limit": 256, "report": False, "snapshots": False}
 SAME = ("weights.safetensors", "metrics.csv", "predictions.csv", "steps.csv", "layers.csv", "interventions.csv")
@@ -290,6 +290,16 @@ def test_images_are_found_by_their_names_and_as_files(
         whatif(two_classes, without=[str(small_folder / held_out)])
     with pytest.raises(UnderhoodError, match=r"is no training image of .*: did you mean dark/"):
         whatif(two_classes, without=["dark/12.png"])
+
+
+def test_the_probability_of_the_answer_is_what_predict_says(two_classes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.png"
+    picture(3, 40, 30, colour=True).save(path)
+    assert load_run(two_classes).calibration.temperature != 1
+    original = load_original(two_classes, Reporter())
+    question = ask(Retraining(original, Reporter()), find_image(original, str(path)))
+    (said,) = predict(two_classes, path)["predictions"]
+    assert said["score"] == pytest.approx(question.probability, abs=1e-6)
 
 
 def test_any_image_can_be_explained_and_its_probability_followed(two_classes: Path, tmp_path: Path) -> None:

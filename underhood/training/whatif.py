@@ -116,13 +116,16 @@ class Retraining:
     def probabilities(self, model: "nn.Module", inputs: "np.ndarray | Tensor | None" = None) -> np.ndarray:
         """The probabilities of each class, float32 [n, classes], for inputs [n, …]; by default the validation images.
 
-        They are computed with the run's number of threads. Raises UnderhoodError where the model predicts NaN.
+        They are at the run's temperature, as ``predict`` states them, for each model, and computed with the run's
+        number of threads. Raises UnderhoodError where the model predicts NaN.
         """
+        from underhood.analysis.calibration import softmax
         from underhood.analysis.inference import predict_proba
 
         with cpu_threads(self.setup, self.original.config.threads):
             found = predict_proba(model, self._inputs("valid") if inputs is None else inputs)
-        return found.numpy()
+        with np.errstate(divide="ignore"):  # the logits, up to a constant; of 0 they are −∞, which stays 0
+            return softmax(np.log(found.numpy()), self.original.run.calibration.temperature)
 
     def inputs_of(self, pixels: np.ndarray) -> "np.ndarray | Tensor":
         """What the models here take, [n, …], for pixels, uint8 [n, c, h, w]."""
