@@ -28,7 +28,7 @@ function setOf(probabilities, limits, best) {
 
 function reasonOf({ threshold, distance_limit: limit }, pixels, probability, distance) {
   if (isBlank(pixels)) return "blank";
-  if (distance !== null && limit !== null && distance > limit) return "distance";
+  if (distance !== null && limit !== null && !(distance <= limit)) return "distance";  // NaN included
   return probability < threshold ? "confidence" : "";
 }
 

@@ -66,7 +66,7 @@ class Certificate(TypedDict):
     certified: bool
     images: int
     agree: int  # images with the same label; where torch's two best are within 1e-4, either counts
-    sets_agree: int | None  # images with the same set of labels; None where the run has no sets
+    sets_agree: int | None  # images with the same set of labels; None where the run has no sets, or none were compared
     rejections_agree: int  # images that are rejected for the same reason, or not at all in both
     max_difference: float | None  # of a probability; None where it was not compared
     browser: str | None  # such as Chromium 156
@@ -92,7 +92,7 @@ def find_browser() -> str | None:
 
 def uncertified(images: int) -> Certificate:
     """What stands in a page that no browser has opened."""
-    return {"certified": False, "images": images, "agree": 0, "sets_agree": 0, "rejections_agree": 0,
+    return {"certified": False, "images": images, "agree": 0, "sets_agree": None, "rejections_agree": 0,
             "max_difference": None, "browser": None}  # fmt: skip
 
 
