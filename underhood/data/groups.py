@@ -60,6 +60,8 @@ class Groups:
 
 def find_groups(files: Files, group_by: str | None = None) -> Groups:
     """The groups of these images. Raises DataError where an expression is of no use."""
+    if group_by == EACH_ALONE:
+        return Groups()
     if group_by is not None:
         return _named(match_names(group_by, files.names), f"--group-by {quoted(group_by)}", UNMATCHED)
     if files.column is not None:

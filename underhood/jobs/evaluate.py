@@ -103,10 +103,11 @@ def evaluation_images(
     part = next(name for name in ("valid", "test", "train") if name in parts.images)
     images = parts.images[part]
     if part == "train" and len(images):  # the run's own images, moved elsewhere? then its validation images
-        _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0), parts.groups.get("train"))
-        held = take_images(images, rows)
-        if digest(held) == _validated_on(run):
-            return "valid", _match_classes(held, run)
+        for groups in [*parts.groups.values(), None]:  # an earlier run's are in no groups, whatever is found now
+            _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0), groups)
+            held = take_images(images, rows)
+            if digest(held) == _validated_on(run):
+                return "valid", _match_classes(held, run)
     return ("all" if part == "train" else part), _match_classes(images, run)
 
 
@@ -119,8 +120,8 @@ def _read_other(data: str | Path, options: ReadOptions, config: dict[str, Any]) 
 
 
 def _pattern(run: Run, config: dict[str, Any]) -> str | None:
-    """The option ``group_by`` of a run. Raises RunError where it is no text."""
-    pattern = config.get("group_by")
+    """The option ``group_by`` of a run, see ``stored_config``. Raises RunError where it is no text."""
+    pattern = config.get("group_by", EACH_ALONE)
     if pattern is None or isinstance(pattern, str):
         return pattern
     raise RunError(f"{run.path / 'config.json'} is damaged: group_by is {pattern!r}")
@@ -134,18 +135,13 @@ def _own_validation_images(
         raise RunError(
             f"{run.path} was trained on {own}, which is no longer there: restore it, or evaluate on other DATA"
         )
-    pattern, same = _pattern(run, config), False
-    for group_by in (pattern, EACH_ALONE):
-        loaded = load_data(
-            own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
-            limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
-            cache=cache, verify_cache=verify_cache, progress=reporter.read_progress(), bar=reporter.download,
-            group_by=group_by,
-        )  # fmt: skip
-        same = digest(loaded.dataset.valid) == _validated_on(run)
-        if same or pattern is not None or not loaded.groups:
-            break
-    if not same:
+    loaded = load_data(
+        own, preparation=run.preparation, valid=config.get("valid"), seed=config.get("seed", 0),
+        limit=config.get("limit"), skip_bad=skip_bad or config.get("skip_bad", False),
+        cache=cache, verify_cache=verify_cache, progress=reporter.read_progress(), bar=reporter.download,
+        group_by=_pattern(run, config),
+    )  # fmt: skip
+    if digest(loaded.dataset.valid) != _validated_on(run):
         raise RunError(
             f"{own} has changed since {run.path} was trained, so that other images would be held out: "
             "evaluate on images that the run has not seen, or train again"

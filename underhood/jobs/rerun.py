@@ -64,7 +64,9 @@ def rerun(
     again = Path(result["run"])
     same = all((original / name).read_bytes() == (again / name).read_bytes() for name in RESULTS)
     differs = [_difference("data", "pictures", None, line) for line in changes(original, again)]
-    differs += _environments(original, again) + _settings(stored, read_config(again)) + _figures(original, again)
+    differs += _environments(original, again)
+    differs += _settings({"group_by": config.group_by} | stored, read_config(again))
+    differs += _figures(original, again)
     return {"run": str(again), "original": str(original), "same": same, "differs": differs}
 
 

@@ -27,9 +27,12 @@ OPEN = ("model", "epochs", "batch_size", "lr", "weight_decay")  # that a recipe 
 
 
 def stored_config(folder: Path, config: dict[str, Any]) -> TrainConfig:
-    """The options that a run was started with. config: its ``config.json``. Raises RunError where it is damaged."""
+    """The options that a run was started with. config: its ``config.json``. Raises RunError where it is damaged.
+
+    A run from before there were groups does not say how its images are grouped: each alone.
+    """
     try:
-        return TrainConfig.from_dict(config)
+        return TrainConfig.from_dict({"group_by": EACH_ALONE} | config)
     except (TypeError, ValueError, UnderhoodError) as error:
         raise RunError(f"{folder / 'config.json'} is damaged ({error})") from None
 
@@ -65,15 +68,12 @@ def load_finished(folder: Path, reporter: Reporter) -> "tuple[Run, TrainConfig, 
         raise RunError(f"{folder} is not finished, it has no {missing[0]}: underhood train --resume {folder}")
     if str(config.data) not in NAMES and not Path(config.data).exists():
         raise RunError(f"{folder} was trained on {config.data}, which is no longer there: restore it")
-    for group_by in (config.group_by, EACH_ALONE):
-        data = load_data(
-            config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
-            skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
-            progress=reporter.read_progress(), bar=reporter.download, group_by=group_by,
-        )  # fmt: skip
-        changed = changes(folder, data)
-        if not (changed and data.groups) or config.group_by is not None:
-            break
+    data = load_data(
+        config.data, preparation=run.preparation, valid=config.valid, seed=config.seed, limit=config.limit,
+        skip_bad=config.skip_bad, cache=config.cache, verify_cache=config.verify_cache,
+        progress=reporter.read_progress(), bar=reporter.download, group_by=config.group_by,
+    )  # fmt: skip
+    changed = changes(folder, data)
     if changed:
         what = f"the images of {folder} have changed since ({short_list(changed)})"
         raise RunError(f"{what}: restore them, or train again with underhood rerun {folder}")
@@ -95,7 +95,7 @@ def _recorded_count(folder: Path) -> int:
 def require_same_request(folder: Path, request: TrainConfig) -> None:
     """Raise RunError unless a run was started with this request."""
     config = read_config(folder)
-    stored = stored_config(folder, config).as_dict() | config
+    stored = stored_config(folder, config).as_dict() | {"group_by": None} | config
     asked = request.as_dict()
     if (folder / "data.json").exists():  # what the request leaves open is chosen from the number of images
         count = _recorded_count(folder)
