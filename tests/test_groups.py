@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from underhood import check, evaluate, report, rerun, train
+from underhood import check, evaluate, report, rerun, resume, train
 from underhood.core.errors import DataError
 from underhood.core.images import Dataset, Images
 from underhood.data import bursts, groups as module
@@ -355,16 +355,49 @@ def test_commands_on_a_run_hold_out_the_same_groups(tmp_path: Path) -> None:
     assert report(run)["bytes"] > 1000
 
 
-def test_a_run_from_before_there_were_groups_is_measured_on_its_own_split(tmp_path: Path) -> None:
+def without_group_by(run: Path) -> None:
+    """Make a run one from before there were groups."""
+    config = json.loads((run / "config.json").read_text())
+    del config["group_by"]
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def test_a_run_from_before_there_were_groups_keeps_its_own_split(tmp_path: Path) -> None:
     fill(
         tmp_path / "d",
         {f"{c}/p{p}/{i}.png": 100 * p + 10 * i + ord(c) for c in "ab" for p in range(6) for i in range(4)},
     )
     run = tmp_path / "run"
     train(tmp_path / "d", model="linear", epochs=1, group_by=".+", report=False, out=run)
-    config = json.loads((run / "config.json").read_text())
-    del config["group_by"]
-    (run / "config.json").write_text(json.dumps(config))
+    without_group_by(run)
     assert load_data(tmp_path / "d").groups
     assert evaluate(run)["images"] == 10
+    moved = evaluate(run, shutil.copytree(tmp_path / "d", tmp_path / "moved"))
+    assert (moved["part"], moved["images"]) == ("valid", 10)
     assert report(run)["bytes"] > 1000
+    again = rerun(run, out=tmp_path / "again")
+    assert again is not None
+    assert again["same"]
+    assert not [one for one in again["differs"] if one["what"] in ("data", "setting")]
+
+
+def test_a_broken_run_from_before_there_were_groups_goes_on(tmp_path: Path) -> None:
+    fill(
+        tmp_path / "d",
+        {f"{c}/p{p}/{i}.png": 100 * p + 10 * i + ord(c) for c in "ab" for p in range(6) for i in range(4)},
+    )
+
+    checks = iter(range(100))
+
+    def stop(_: object) -> None:
+        if next(checks) == 2:  # after a saved state, as a SIGKILL would
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patched.setattr("underhood.training.run.StopFlag.check", stop)
+        train(tmp_path / "d", model="linear", epochs=6, group_by=".+", report=False, out=run)
+    assert (run / "state.safetensors").exists()
+    without_group_by(run)
+    assert resume(run) is not None
+    assert evaluate(run)["images"] == 10
