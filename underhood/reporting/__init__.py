@@ -67,7 +67,7 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         **_verdict(it, float(baseline.mean())),
         "warnings": _lines(recorded, "warnings"),
         "folds": folds_section(folder),
-        **leak_sections(it, dataset, config["data"]),
+        **leak_sections(it, dataset, config["data"], config.get("group_by")),
         **_training_data(folder, dataset, similarity, _lines(recorded, "notes")),
         "candidates": _candidates(folder),
         "published": _published(run),

@@ -1,5 +1,6 @@
 """The section of the report on leaks: the accuracy as split and leak-free, and the near-duplicates across the split."""
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ MAX_SEARCHED = 1_500  # images: the search takes a second or two; ``underhood ch
 PAIRS = 12  # that are shown, at most
 
 
-def leak_sections(it: Interpretation, dataset: Dataset, data: str) -> dict[str, Any]:
+def leak_sections(it: Interpretation, dataset: Dataset, data: str, group_by: str | None = None) -> dict[str, Any]:
     """The content of this section, for the template: ``leak`` is None where no validation image has a near-duplicate.
 
-    it: the predictions of the validation images; data: the run's data, as ``underhood check`` takes it
+    it: the predictions of the validation images; data, group_by: the run's, as ``underhood check`` takes them
     """
-    command = f"underhood check --leaks {data}"
+    command = check_command(data, group_by)
     count = len(dataset.train) + len(dataset.valid)
     if count > MAX_SEARCHED:
         text = f"The report looks for near-duplicates among at most {MAX_SEARCHED:,} images; there are {count:,}. Use"
@@ -38,7 +39,8 @@ def leak_sections(it: Interpretation, dataset: Dataset, data: str) -> dict[str, 
         figures.append(("leak-free", accuracy(it.right[~unclean], groups[split.valid][~unclean])))
         text = "Leak-free are the validation images without a near-duplicate among the training images. More:"
     else:
-        text = "Too few validation images are leak-free to measure an accuracy on them. To train on another split, use"
+        text = "Too few validation images are leak-free to measure an accuracy on them. "
+        text += "To measure it on another split, use"
     pairs = crossing_pairs(found.pairs, split)[:PAIRS].tolist()
     return {
         "leak": {
@@ -55,3 +57,13 @@ def leak_sections(it: Interpretation, dataset: Dataset, data: str) -> dict[str, 
             ],
         }
     }
+
+
+def check_command(data: str, group_by: str | None) -> str:
+    """The command that measures a leak, for a shell.
+
+    >>> check_command("my photos", r"(.*)_")
+    "underhood check --leaks 'my photos' --group-by '(.*)_'"
+    """
+    command = ["underhood", "check", "--leaks", str(data)]
+    return shlex.join(command if group_by is None else [*command, "--group-by", str(group_by)])
