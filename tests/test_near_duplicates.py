@@ -175,10 +175,26 @@ def test_padding_is_not_compared(photographs: list[Image.Image], tmp_path: Path)
         shaped.save(tmp_path / "ab"[i % 2] / f"{i}.png")
         cropped(shaped).save(tmp_path / "ab"[i % 2] / f"{i}-copy.png")
     parts = read_parts(tmp_path)
-    found = find_near_duplicates([parts.images["train"]], content_shares(parts.preparation, parts.sizes))
+    images = [parts.images["train"]]
+    found = find_near_duplicates(images, content_shares(parts.preparation, parts.sizes, images))
     names = [{Path(parts.images["train"].names[row]).stem.partition("-")[0] for row in pair} for pair in found.pairs]
     assert len(names) >= 0.8 * len(photographs)
     assert np.mean([len(one) == 1 for one in names]) >= 0.95
+
+
+def test_padding_of_photographs_that_exif_turns_is_not_compared(photographs: list[Image.Image], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for i, image in enumerate(photographs[:20]):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        wide, turned = image.resize((90, 30)), i % 4 > 1
+        wide.save(tmp_path / "ab"[i % 2] / f"{i:02}.jpg", quality=95, **({"exif": exif} if turned else {}))
+    parts = read_parts(tmp_path)
+    images = parts.images["train"]
+    shares = content_shares(parts.preparation, parts.sizes, [images])
+    assert shares is not None
+    for share, name in zip(shares, images.names, strict=True):
+        assert (share[0] < share[1]) == (int(Path(name).stem) % 4 > 1)
 
 
 def test_a_pair_is_found_whatever_the_order(photographs: list[Image.Image]) -> None:

@@ -159,16 +159,35 @@ def describe_change(first: np.ndarray, second: np.ndarray, transform: np.ndarray
     return "recompressed or resized" if np.abs(first - second).mean() > 1 else "same"
 
 
-def content_shares(preparation: Preparation, sizes: np.ndarray) -> np.ndarray | None:
+def content_shares(preparation: Preparation, sizes: np.ndarray, parts: Sequence[Images]) -> np.ndarray | None:
     """The part of the width and of the height of each image that is not padding: float [n, 2]; None if all of it is.
 
     sizes: int [n, 2], width and height of the images as stored
+    parts: the same images, prepared; where the padding is tells which were turned, as EXIF may say
     """
     if preparation.fit != "pad":
         return None
     target = np.array([preparation.width, preparation.height])
-    scale = (target / sizes).min(axis=1, keepdims=True)
-    return np.asarray(np.maximum(1, np.round(sizes * scale)) / target)
+    stored, turned = (_fitted(one, target) for one in (sizes, sizes[:, ::-1]))
+    ends = np.cumsum([len(images) for images in parts])[:-1]
+    as_stored, as_turned = (
+        np.concatenate([_padded(part.pixels, some) for part, some in zip(parts, np.split(inner, ends), strict=True)])
+        for inner in (stored, turned)
+    )
+    return np.asarray(np.where((~as_stored & as_turned)[:, None], turned, stored) / target)
+
+
+def _fitted(sizes: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Width and height of images that are made as large as the target allows: float [n, 2]."""
+    return np.asarray(np.maximum(1, np.round(sizes * (target / sizes).min(axis=1, keepdims=True))))
+
+
+def _padded(pixels: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Whether the edges beyond the inner width and height, [n, 2], can be padding, of one colour: bool [n]."""
+    columns, rows = pixels[..., [0, -1]], pixels[:, :, [0, -1]]
+    height, width = pixels.shape[2:]
+    plain = [(edges == edges[:, :, :1, :1]).all(axis=(1, 2, 3)) for edges in (columns, rows)]
+    return np.asarray((plain[0] | (inner[:, 0] > width - 2)) & (plain[1] | (inner[:, 1] > height - 2)))
 
 
 def near_duplicate_groups(parts: Sequence[Images], found: NearDuplicates) -> np.ndarray:

@@ -83,8 +83,8 @@ def check(
     if not parts.unreadable:
         require_classes(parts)
     looking = partial(reporter.progress, "looking for copies")
-    content = content_shares(parts.preparation, parts.sizes)
-    near = find_near_duplicates(list(parts.images.values()), content, looking)
+    images = list(parts.images.values())
+    near = find_near_duplicates(images, content_shares(parts.preparation, parts.sizes, images), looking)
     result = _findings(parts, str(data), near_duplicate_entries(parts.images, near))
     if (leaks or labels) and not _can_train(parts, result["notes"]):
         return result
