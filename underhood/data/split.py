@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -188,15 +189,34 @@ def _groups(images: Images) -> tuple[np.ndarray, np.ndarray]:
     return group, np.bincount(once, minlength=int(group.max()) + 1) > 1
 
 
-def _united(images: Images, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Groups and copies as groups: that of each image, int64 [n], images per class [groups, classes], and whether an
-    image in it has two labels, bool [groups]."""
+@dataclass(frozen=True)
+class _Counts:
+    """How many images of each class each group has. An array would have room for each group with each class."""
+
+    starts: np.ndarray  # int64 [groups + 1], of each group in the two below
+    labels: np.ndarray  # int64 [m]
+    numbers: np.ndarray  # int64 [m]
+    classes: int
+
+    def of(self, group: int) -> np.ndarray:
+        """Images per class of a group, int64 [classes]."""
+        mine = slice(self.starts[group], self.starts[group + 1])
+        row = np.zeros(self.classes, np.int64)
+        row[self.labels[mine]] = self.numbers[mine]
+        return row
+
+
+def _united(images: Images, groups: np.ndarray) -> tuple[np.ndarray, _Counts, np.ndarray]:
+    """Groups and copies as groups: that of each image, int64 [n], their images, and whether an image in it has two
+    labels, bool [groups]."""
     copies, ambiguous = _groups(images)
     pairs = zip(link_equal(copies), link_equal(groups), strict=True)
-    group = unite(len(images), *(np.concatenate(ends) for ends in pairs))
-    counts = np.zeros((int(group.max()) + 1, len(images.classes)), np.int64)
-    np.add.at(counts, (group, images.labels), 1)
-    return group, counts, np.bincount(group, ambiguous[copies], len(counts)) > 0
+    group, classes = unite(len(images), *(np.concatenate(ends) for ends in pairs)), len(images.classes)
+    both, numbers = np.unique(group * classes + images.labels, return_counts=True)
+    count = int(group.max()) + 1
+    starts = np.searchsorted(both, np.arange(count + 1) * classes)
+    counts = _Counts(starts, both % classes, numbers, classes)
+    return group, counts, np.bincount(group, ambiguous[copies], count) > 0
 
 
 def _hold_out_groups(
@@ -204,25 +224,28 @@ def _hold_out_groups(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """``hold_out`` in whole groups."""
     group, counts, ambiguous = _united(images, groups)
-    total = counts.sum(axis=0)
+    sizes, total = np.bincount(group), np.bincount(images.labels, minlength=len(images.classes))
     wanted, held = fraction * total, np.zeros_like(total)
-    is_held = np.zeros(len(counts), bool)
+    is_held = np.zeros(len(sizes), bool)
 
     def spared(one: int) -> bool:  # whether each class keeps an image for training
-        return not ambiguous[one] and bool((held + counts[one] < total)[counts[one] > 0].all())
+        mine = counts.of(one)
+        return not ambiguous[one] and bool((held + mine < total)[mine > 0].all())
 
     weight = 1 / np.maximum(total, 1)
-    shuffled = np.random.default_rng(seed).permutation(len(counts))
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
     for one in shuffled.tolist():
-        nearer = np.abs(held + counts[one] - wanted) - np.abs(held - wanted)
+        mine = counts.of(one)
+        nearer = np.abs(held + mine - wanted) - np.abs(held - wanted)
         if nearer @ weight < 0 and spared(one):
-            is_held[one], held = True, held + counts[one]
+            is_held[one], held = True, held + mine
     for label in np.flatnonzero((held == 0) & (total > 0)).tolist():
         if not held[label]:
-            able = [one for one in shuffled.tolist() if counts[one, label] and not is_held[one] and spared(one)]
+            having = np.isin(shuffled, group[images.labels == label])
+            able = [one for one in shuffled[having].tolist() if not is_held[one] and spared(one)]
             if able:
-                smallest = min(able, key=lambda one: int(counts[one].sum()))
-                is_held[smallest], held = True, held + counts[smallest]
+                smallest = min(able, key=lambda one: int(sizes[one]))
+                is_held[smallest], held = True, held + counts.of(smallest)
     is_valid = is_held[group]
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 
@@ -230,21 +253,22 @@ def _hold_out_groups(
 def _folds_of_groups(images: Images, count: int, seed: int, groups: np.ndarray) -> np.ndarray:
     """``folds`` in whole groups: the largest first, each into the fold that has the least of its classes."""
     group, counts, ambiguous = _united(images, groups)
-    total = counts.sum(axis=0)
-    place = np.random.default_rng(seed).permutation(len(counts))
+    sizes, total = np.bincount(group), np.bincount(images.labels, minlength=len(images.classes))
+    place = np.random.default_rng(seed).permutation(len(sizes))
     load = np.zeros((count + 1, len(total)), np.int64)  # images per fold and class; the last row: in no fold
-    load[count] = counts[ambiguous].sum(axis=0)
-    left = counts[~ambiguous].sum(axis=0)  # of groups without a fold so far
-    fold = np.full(len(counts), -1)
-    for one in sorted(np.flatnonzero(~ambiguous).tolist(), key=lambda one: (-int(counts[one].sum()), place[one])):
-        mine = counts[one] > 0
-        left = left - counts[one]
+    load[count] = np.bincount(images.labels[ambiguous[group]], minlength=len(total))
+    left = total - load[count]  # of groups without a fold so far
+    fold = np.full(len(sizes), -1)
+    for one in sorted(np.flatnonzero(~ambiguous).tolist(), key=lambda one: (-int(sizes[one]), place[one])):
+        row = counts.of(one)
+        mine = row > 0
+        left = left - row
         elsewhere = load.sum(axis=0) - load[:count] + left  # [folds, classes]: to train on
         allowed = (elsewhere[:, mine] > 0).all(axis=1)
-        cost = (load[:count, mine] * counts[one, mine] / total[mine]).sum(axis=1) + 1e-6 * load[:count].sum(axis=1)
+        cost = (load[:count, mine] * row[mine] / total[mine]).sum(axis=1) + 1e-6 * load[:count].sum(axis=1)
         chosen = int(np.argmin(np.where(allowed, cost, np.inf))) if allowed.any() else count
         fold[one] = chosen if chosen < count else -1
-        load[chosen] += counts[one]
+        load[chosen] += row
     return fold[group]
 
 
