@@ -1,5 +1,6 @@
 """What a trained model is worth: measured on the validation images, and written to the run folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -23,6 +24,7 @@ from underhood.runs.calibration import Calibration, save_calibration
 from underhood.runs.checkpoint import last_inputs, save_class_means, save_weights
 from underhood.scratch.similarity import PixelSimilarity
 from underhood.training.config import TrainConfig
+from underhood.training.distributed import SINGLE_PROCESS
 from underhood.training.setup import Setup, count_parameters
 
 
@@ -123,8 +125,8 @@ def _features(setup: Setup, config: TrainConfig, rows: np.ndarray) -> np.ndarray
     from underhood.training.tune import features_of
 
     train = setup.loaded.dataset.train
-    if setup.recipe.tune == "head":  # they are computed already
-        return features_of(setup, train, config)[0].numpy()[rows]
+    if setup.recipe.tune == "head":  # they are computed already; only the main process measures, so nothing is shared
+        return features_of(replace(setup, processes=SINGLE_PROCESS), train, config)[0].numpy()[rows]
     return features(setup.network, train.pixels[rows], setup.learn.device).numpy()
 
 
