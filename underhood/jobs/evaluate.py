@@ -102,13 +102,23 @@ def evaluation_images(
         reporter.warn(line)
     part = next(name for name in ("valid", "test", "train") if name in parts.images)
     images = parts.images[part]
-    if part == "train" and len(images):  # the run's own images, moved elsewhere? then its validation images
-        for groups in [*parts.groups.values(), None]:  # an earlier run's are in no groups, whatever is found now
-            _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0), groups)
-            held = take_images(images, rows)
-            if digest(held) == _validated_on(run):
-                return "valid", _match_classes(held, run)
+    held = _held_out(run, config, parts) if part == "train" else None
+    if held is not None:  # the run's own images, moved elsewhere
+        return "valid", _match_classes(held, run)
     return ("all" if part == "train" else part), _match_classes(images, run)
+
+
+def _held_out(run: Run, config: dict[str, Any], parts: Parts) -> Images | None:
+    """The run's validation images, where these images are the run's own; None where they are others."""
+    images = parts.images["train"]
+    if not len(images):
+        return None
+    for groups in [*parts.groups.values(), None]:  # an earlier run's are in no groups, whatever is found now
+        _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0), groups)
+        held = take_images(images, rows)
+        if digest(held) == _validated_on(run):
+            return held
+    return None
 
 
 def _read_other(data: str | Path, options: ReadOptions, config: dict[str, Any]) -> Parts:
