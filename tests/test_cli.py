@@ -162,7 +162,10 @@ def test_check_of_sound_data_finds_nothing(underhood: Command, small_folder: Pat
     assert done.code == 0
     assert done.json["images"] == 20
     assert not any(done.json[kind] for kind in ("unreadable", "conflicts", "duplicates", "leaks"))
-    assert underhood("check", small_folder).out.splitlines()[-1] == "no problems found"
+    out = underhood("check", small_folder).out
+    assert "shortcut: mean brightness" in out, "which is what the classes are"
+    assert out.splitlines()[-1] == "1 finding"
+    assert underhood("check", "digits").out.splitlines()[-1] == "no problems found"
     fill(small_folder, {"dark/x.png": 5, "light/x.png": 5})
     done = underhood("check", small_folder)
     assert done.code == 1

@@ -98,10 +98,10 @@ def test_reject_is_stored_in_the_run(tmp_path: Path, underhood: Command) -> None
     result = underhood("train", "--model", "linear", "--epochs", 1, "--reject", 0.2, "--out", "run", "--json").json
     assert result["threshold"] == Predictor.load("run").threshold
     rows = list(csv.DictReader(io.StringIO(Path("run/predictions.csv").read_text())))
-    half = [row for row in rows if row["calibrates"] == "1"]  # the limits are theirs: a quarter by probability
+    half = [row for row in rows if row["calibrates"] == "1"]  # the limits are theirs: a tenth by probability
     below = sum(float(row["probability"]) < result["threshold"] - 1e-6 for row in half)
-    assert below == round(0.25 * 0.2 * len(half))
+    assert below == round(0.1 * 0.2 * len(half))
     far = sum(row["reason"] == "distance" for row in half)
-    assert 0.75 * 0.2 * len(half) - 2 < far <= 0.75 * 0.2 * len(half)
+    assert 0.9 * 0.2 * len(half) - 2 < far <= 0.9 * 0.2 * len(half)
     assert "class in its set    " in underhood("train", "--model", "linear", "--epochs", 1, "--out", "two").out
     assert underhood("train", "--reject", 1.5).code == 2

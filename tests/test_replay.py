@@ -65,7 +65,7 @@ def test_replay_at_the_last_step_is_the_runs_own_network(run: Path, digits: Data
     watched = spread_over_classes(digits.valid.labels, 24)
     last = shown.frame(len(snapshots) - 1, 3, watched)
     own = {
-        row[0]: float(row[3])
+        row[0]: float(row[5])  # before the temperature, which is found after the training
         for row in (line.split(",") for line in (run / "predictions.csv").read_text().splitlines()[1:])
     }
     for index, probabilities in zip(watched, last["probabilities"], strict=True):

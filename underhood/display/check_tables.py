@@ -29,7 +29,7 @@ def check_report(result: dict[str, Any], most: int = 20) -> str:
     found += sum(len(entry["splits"]) == 1 for entry in result["near_duplicates"])  # the others are among the leaks
     found += len(result["shortcuts"])
     issues = f", {len(result['suspects']):,} label issues" if "suspects" in result else ""
-    return "\n".join([*lines, (f"{found:,} findings" if found else "no problems found") + issues])
+    return "\n".join([*lines, (f"{found:,} finding{'s' * (found > 1)}" if found else "no problems found") + issues])
 
 
 def leak_lines(leak: dict[str, Any] | None) -> Iterator[str]:
