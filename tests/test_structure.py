@@ -79,10 +79,10 @@ def test_the_learner_has_at_most_7_arguments() -> None:
     assert len(init.args.args) <= 7  # self included
 
 
-def test_the_package_has_at_most_152_modules_of_at_most_300_lines() -> None:
+def test_the_package_has_at_most_153_modules_of_at_most_300_lines() -> None:
     """Of them nine watch a training (live/, with replay), four write explore.html, and eight keep what they need:
     snapshots, interventions, what was learned when, what a model is worth, training again with something changed."""
-    assert len(MODULES) <= 152
+    assert len(MODULES) <= 153
     assert [str(file) for file in MODULES if len(file.read_text().splitlines()) > 300] == []
 
 

@@ -1,9 +1,8 @@
 """A run's network as a ``Predictor`` needs it, with torch."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,34 +13,18 @@ from underhood.analysis.attributions import integrated_gradients
 from underhood.analysis.calibration import feature_distances, softmax
 from underhood.analysis.inference import logits_and_distances
 from underhood.core.errors import RunError, UnderhoodError
-from underhood.preparation import Preparation
 from underhood.runs.calibration import Calibration
 from underhood.runs.checkpoint import load_class_means, load_run, read_metrics
+from underhood.serving.loaded import LoadedModel
 
 if TYPE_CHECKING:
-    from underhood.analysis.attributions import Attributions
+    pass
 
 SMALL_BATCH = 16  # images
 
 
-class NetworkModel(NamedTuple):
-    """What a run folder holds, in the order of ``Predictor``'s fields after ``source``."""
-
-    classes: tuple[str, ...]
-    preparation: Preparation
-    threshold: float
-    probabilities: Callable[[np.ndarray], np.ndarray]  # uint8 [n, c, h, w] → float32 [n, classes]
-    name: str
-    model: str
-    metrics: dict[str, float]
-    class_means: np.ndarray | None  # uint8 [classes, c, h, w]
-    attributions: "Callable[[np.ndarray, int], Attributions]"
-    calibration: Calibration
-    outputs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-
-
 class CalibratedNetwork(nn.Module):
-    """A ``Network`` and its calibration as one module, to export: what ``NetworkModel.outputs`` computes, in torch."""
+    """A ``Network`` and its calibration as one module, to export: what ``LoadedModel.outputs`` computes, in torch."""
 
     projection: Tensor
     prototypes: Tensor
@@ -66,7 +49,7 @@ class CalibratedNetwork(nn.Module):
         return probabilities, 1 - nearest / length
 
 
-def load_network(path: Path) -> NetworkModel:
+def load_network(path: Path) -> LoadedModel:
     """Load a run folder. Raises RunError."""
     run = load_run(path)
     network: Any = run.model
@@ -92,7 +75,7 @@ def load_network(path: Path) -> NetworkModel:
     def probabilities(pixels: np.ndarray) -> np.ndarray:
         return outputs(pixels)[0]
 
-    return NetworkModel(
+    return LoadedModel(
         run.classes, run.preparation, run.threshold, probabilities, path.resolve().name, run.architecture.model,
         read_metrics(path), load_class_means(path, run), partial(integrated_gradients, network), calibration, outputs,
     )  # fmt: skip

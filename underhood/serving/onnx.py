@@ -13,10 +13,9 @@ import math
 import os
 import threading
 import zlib
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,11 +27,11 @@ from underhood.runs import parse_json
 from underhood.runs.calibration import Calibration, parse_calibration
 from underhood.runs.checkpoint import check_classes, check_threshold
 from underhood.serving.graph import DISTANCES, INPUT, Checked, check_graph
+from underhood.serving.loaded import LoadedModel
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-    from underhood.analysis.attributions import Attributions
     from underhood.runs.checkpoint import Run
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: it would send data to its maker
@@ -43,22 +42,6 @@ MAX_METADATA = 10_000_000  # characters
 MAX_CLASS_MEANS = 200_000  # bytes: larger class means are left out of the file
 SLOW = 50_000_000  # numbers to compute: about a tenth of a second
 STOP_TIMEOUT = 10  # seconds for the operator that is running when a signal arrives
-
-
-class OnnxModel(NamedTuple):
-    """What a ``.onnx`` file holds, in the order of ``Predictor``'s fields after ``source``."""
-
-    classes: tuple[str, ...]
-    preparation: Preparation
-    threshold: float
-    probabilities: Callable[[np.ndarray], np.ndarray]  # uint8 [n, c, h, w] → float32 [n, classes]
-    name: str
-    model: str
-    metrics: dict[str, float]
-    class_means: np.ndarray | None  # uint8 [classes, c, h, w]
-    attributions: "Callable[[np.ndarray, int], Attributions] | None"  # always None: they need torch
-    calibration: Calibration
-    outputs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]  # probabilities, distances float32 [n]
 
 
 def write_onnx(run: "Run", path: Path) -> None:
@@ -124,7 +107,7 @@ def _graph_of(run: "Run") -> Any:
     return program.model_proto
 
 
-def load_onnx(path: Path, sha256: str | None = None, threads: int = 0) -> OnnxModel:
+def load_onnx(path: Path, sha256: str | None = None, threads: int = 0) -> LoadedModel:
     """Load an exported file, without torch. It may come from somebody else: ``check_graph`` checks it before it runs.
 
     sha256: of the file, in hexadecimal, where it is known; threads: to compute with, by default one per core
@@ -163,11 +146,11 @@ def load_onnx(path: Path, sha256: str | None = None, threads: int = 0) -> OnnxMo
                 raise RunError(f"{path} cannot be run ({_first_line(error)}): export it again") from None
         return require_probabilities(results, path), distances
 
-    return OnnxModel(**fields, probabilities=lambda pixels: outputs(pixels)[0], attributions=None, outputs=outputs)
+    return LoadedModel(**fields, probabilities=lambda pixels: outputs(pixels)[0], attributions=None, outputs=outputs)
 
 
 def _description(path: Path, checked: Checked) -> dict[str, Any]:
-    """The fields of an ``OnnxModel`` but its functions, from the file's metadata, which must fit the model."""
+    """The fields of an ``LoadedModel`` but its functions, from the file's metadata, which must fit the model."""
     if len(checked.metadata["underhood"]) > MAX_METADATA:
         raise ValueError("its metadata is too long")
     header = parse_json(checked.metadata["underhood"])
