@@ -1,0 +1,55 @@
+"""What the doctor examines: a training loop that can be run again with one thing changed, and the images."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from underhood.diagnosis.trace import Trace
+from underhood.diagnosis.watch import Change
+
+if TYPE_CHECKING:
+    from underhood.data.parts import Parts
+    from underhood.runs.checkpoint import Run
+
+Loop = Callable[[Change], Trace]  # trains from the start, watched and changed, and gives what was seen
+
+
+@dataclass
+class Case:
+    """What is examined. A check that needs what a case does not have returns None.
+
+    loop: trains from the same start each time; parts: the labelled images; run: a trained model with its record
+    subject: what is examined, in the user's words; seconds: for all experiments together
+    """
+
+    subject: str
+    kind: str  # "run", "data", "model" or "script"
+    loop: Loop | None = None
+    parts: "Parts | None" = None
+    run: "Run | None" = None
+    history: list[dict[str, Any]] = field(default_factory=list)  # of a run: the rows of history.csv
+    options: dict[str, Any] = field(default_factory=dict)  # of a run: its config.json
+    seconds: float = 60.0
+    began: float = field(default_factory=time.perf_counter)
+    _traces: dict[Change, Trace] = field(default_factory=dict)
+
+    @cached_property
+    def trace(self) -> Trace | None:
+        """What was seen of the loop as it is; None without one, and where it never called ``backward``."""
+        if self.loop is None:
+            return None
+        return self.loop(Change(evaluate=True, seconds=self.seconds / 3))
+
+    def again(self, steps: int = 100, **changed: Any) -> Trace:
+        """What is seen of the loop with one thing changed: see ``Change``. Each is run once."""
+        assert self.loop is not None
+        change = Change(steps=steps, seconds=max(2.0, min(self.seconds / 8, self.left())), **changed)
+        if change not in self._traces:
+            self._traces[change] = self.loop(change)
+        return self._traces[change]
+
+    def left(self) -> float:
+        """Seconds that are left of the budget."""
+        return self.seconds - (time.perf_counter() - self.began)

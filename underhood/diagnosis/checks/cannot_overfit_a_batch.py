@@ -1,0 +1,37 @@
+"""Can the model learn a single batch by heart?"""
+
+import math
+
+from underhood.diagnosis import Finding, fine, found
+from underhood.diagnosis.case import Case
+
+SUSPICION = "the model cannot even learn one batch by heart"
+SECONDS = 4.0
+AFTER = ("no-step", "zero-grad", "broadcast", "double-softmax", "wrong-loss", "no-gradient", "frozen-parameters",
+         "input-scale", "learning-rate", "nan", "dead-units", "train-eval")  # fmt: skip
+STEPS, LEARNED, STUCK = 150, 0.2, 0.75  # of the loss at the start
+
+
+def examine(case: Case) -> Finding | None:
+    """Train on the first batch again and again, at the learning rate, at ten times and at a tenth of it."""
+    trace = case.trace
+    if trace is None or len(trace.steps) < 2:
+        return None
+    left: dict[float, float] = {}
+    for factor in (1.0, 10.0, 0.1):
+        one = case.again(steps=STEPS, repeat=True, updates=factor)
+        if len(one.steps) < 2 or not math.isfinite(one.first_loss):
+            continue
+        left[factor] = one.last_loss / one.first_loss if one.first_loss else math.inf
+        if left[factor] < LEARNED or case.left() < 2:
+            break
+    if not left:
+        return None
+    best = min(left, key=lambda factor: left[factor])
+    rate = {1.0: "", 10.0: ", at ten times the learning rate", 0.1: ", at a tenth of the learning rate"}[best]
+    numbers = f"after {STEPS} steps on one batch, {left[best]:.0%} of the loss at the start is left{rate}"
+    if left[best] > STUCK:
+        return found(
+            numbers, "look for the cause among the other checks: more images or epochs will not help this model"
+        )
+    return fine(numbers)

@@ -1,0 +1,44 @@
+"""Are the pixels of a size that the first layer can work with?"""
+
+import math
+
+import numpy as np
+
+from underhood.diagnosis import Finding, fine, found, suspicious
+from underhood.diagnosis.case import Case
+from underhood.diagnosis.trace import Trace
+
+SUSPICION = "pixels reach the first layer in another range than it expects"
+SECONDS, AFTER = 2.0, ()
+LARGE, SMALL = 20.0, 0.04  # root mean square of what the first layer gets; 0 to 1 gives 0.1 to 0.7
+CLEARLY = 0.8  # of the loss
+
+
+def examine(case: Case) -> Finding | None:
+    """Measure what the first layer gets, and train again with mean 0 and deviation 1 there."""
+    trace = case.trace
+    passes = [one for one in trace.training if not math.isnan(one.mean)] if trace else []
+    if trace is None or not passes or passes[0].normalised:
+        return None
+    mean, deviation = (float(np.mean([getattr(one, name) for one in passes])) for name in ("mean", "std"))
+    low, high = min(one.low for one in passes), max(one.high for one in passes)
+    size = math.hypot(mean, deviation)
+    numbers = (
+        f"the first layer gets numbers from {low:.3g} to {high:.3g}, with mean {mean:.3g} and deviation {deviation:.3g}"
+    )
+    if SMALL <= size <= LARGE:
+        return fine(numbers)
+    changed = case.again(steps=min(100, len(trace.steps)), standardise=True)
+    now, then = _loss_after(trace, len(changed.steps)), changed.last_loss
+    what = (
+        f"{numbers}; after {len(changed.steps)} steps the loss is {now:.3g}, and {then:.3g} with mean 0 and deviation 1"
+    )
+    fix = "divide the pixels by 255, or subtract the mean and divide by the deviation of the training images"
+    if size < SMALL:
+        fix = "divide by 255 once only, or subtract the mean and divide by the deviation of the training images"
+    return found(what, fix) if then < CLEARLY * now else suspicious(what, fix)
+
+
+def _loss_after(trace: Trace, steps: int) -> float:
+    losses = trace.losses[max(0, steps - max(5, steps // 5)) : steps]
+    return float(losses.mean()) if len(losses) and np.isfinite(losses).all() else math.inf

@@ -1,0 +1,138 @@
+"""What was seen of a training: its steps, forward passes and parameters. Only data: ``watch.py`` collects it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+START = 3  # steps whose mean loss is the loss at the start
+
+
+@dataclass
+class StepSeen:
+    """A call of ``backward``, and what happened until the next one."""
+
+    loss: float
+    gradient: float  # the largest of any parameter, in size; NaN where one is not finite
+    left: bool  # whether gradients of an earlier step were still there, after the parameters had moved
+    moved: bool = False  # whether a parameter has another value at the next ``backward``
+
+
+@dataclass
+class Pass:
+    """A forward pass: a batch that went through the model.
+
+    step: how many calls of ``backward`` there were before; rows: a number for each image, equal for equal images,
+    int64 [n]; mean, std, low, high: of the numbers that the first layer gets; colours: of each image the mean of each
+    channel there, float64 [n, c], None for inputs without channels; modes: whether layers of dropout and batch
+    normalisation were in training mode, one for each kind of layer
+    """
+
+    step: int
+    trains: bool  # whether ``backward`` followed
+    rows: np.ndarray
+    mean: float
+    std: float
+    low: float
+    high: float
+    colours: np.ndarray | None
+    modes: dict[str, bool]
+    gradients: bool  # whether torch was recording for ``backward``
+    normalised: bool = False  # whether the first layer is batch normalisation
+    answers: tuple[np.ndarray, np.ndarray] | None = None  # what was predicted and what is right, int [n] each
+
+
+@dataclass
+class ParameterSeen:
+    """A parameter of the model, or a tensor that ``backward`` reached."""
+
+    name: str
+    parameter: Tensor
+    in_model: bool = False
+    in_optimizer: bool = False
+    used: bool = False  # its module was called
+    reached: bool = False  # by ``backward``
+    gradient: float = 0.0  # the largest that it ever got, in size
+    moved: bool = False  # whether its value ever changed
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return self.parameter.numel()
+
+
+@dataclass
+class LossSeen:
+    """What the last call of a loss of torch got in training. name: of the function in ``torch.nn.functional``.
+
+    outputs, targets: its arguments, detached; before: what computed the outputs, as autograd names it without
+    ``Backward``, such as ``Softmax``
+    """
+
+    name: str
+    outputs: Tensor
+    targets: Tensor
+    options: dict[str, Any]
+    before: str = ""
+
+
+@dataclass
+class Units:
+    """The outputs of one activation function. active: which units were ever above 0 in the last steps, bool [units]."""
+
+    name: str
+    active: np.ndarray
+    saturated: float = 0.0  # of a sigmoid or tanh: the fraction of its outputs at its ends
+
+
+@dataclass
+class Trace:
+    """What was seen of a training, in the order in which it happened."""
+
+    steps: list[StepSeen] = field(default_factory=list)
+    passes: list[Pass] = field(default_factory=list)
+    parameters: dict[int, ParameterSeen] = field(default_factory=dict)  # by id
+    batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # (inputs, targets) of the first ones
+    targets: list[np.ndarray] = field(default_factory=list)  # of each step, int [n]
+    loss: LossSeen | None = None
+    graph: list[str] = field(default_factory=list)  # squashing functions that directly follow one another, in pairs
+    broadcasts: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = field(default_factory=dict)
+    units: list[Units] = field(default_factory=list)  # of the last steps
+    first_units: list[Units] = field(default_factory=list)  # of the first step
+    model: nn.Module | None = None  # as it was before the first step
+    lr: float | None = None  # of torch's optimizer
+    optimizer_steps: int = 0
+    empty_steps: int = 0  # calls of ``optimizer.step`` when all gradients were 0 or None
+    forward_only_dropout: bool = False  # ``F.dropout`` was active though the model was in evaluation mode
+    error: str = ""  # of a script that stopped: one line
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of each step: float64 [steps]."""
+        return np.array([step.loss for step in self.steps])
+
+    @property
+    def first_loss(self) -> float:
+        """The mean loss at the start; NaN without steps."""
+        return float(self.losses[:START].mean()) if self.steps else math.nan
+
+    @property
+    def last_loss(self) -> float:
+        """The mean loss of the last fifth of the steps; infinite where one is not a number or infinite."""
+        losses = self.losses[-max(5, len(self.steps) // 5) :]
+        return float(losses.mean()) if len(losses) and np.isfinite(losses).all() else math.inf
+
+    @property
+    def training(self) -> Iterator[Pass]:
+        """The forward passes that ``backward`` followed."""
+        return (one for one in self.passes if one.trains)
+
+    @property
+    def evaluation(self) -> Iterator[Pass]:
+        """The others."""
+        return (one for one in self.passes if not one.trains)

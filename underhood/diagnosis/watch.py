@@ -1,0 +1,354 @@
+"""Watches a training loop from outside, whoever wrote it, and may change one thing in it.
+
+``Watch`` is a context: within it, each function of torch that is called passes through ``__torch_function__``, and
+``backward``, ``optimizer.step`` and the modules' forward passes through hooks. Nothing about the loop has to be known,
+so loops with an optimizer, by hand, in a framework or in a script are all watched in the same way.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from underhood.core.loader import DataLoader
+from underhood.diagnosis import graph, measure
+from underhood.diagnosis.trace import LossSeen, Pass, StepSeen, Trace
+
+LOSSES = {
+    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss",
+    "smooth_l1_loss", "huber_loss", "kl_div", "multi_margin_loss", "soft_margin_loss", "gaussian_nll_loss",
+}  # fmt: skip
+LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm", "bmm", "__matmul__", "batch_norm", "mul"}
+COMPARISONS = {"eq", "__eq__", "ne", "__ne__"}
+KEPT_BATCHES, CLOSELY = 40, 60  # batches that are kept; steps of which everything is looked at
+WINDOW = 10  # steps over which a unit that is never active counts as dead
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is changed in a loop while it is watched, and when it is stopped.
+
+    updates: factor of each step of the parameters, as a learning rate is; standardise: inputs of the first layer have
+    mean 0 and deviation 1; repeat: loaders give their first batch for ever; unfreeze: frozen parameters are trained;
+    steps: at most; seconds: at most; evaluate: after these steps, go on until images were evaluated
+    """
+
+    updates: float = 1.0
+    standardise: bool = False
+    repeat: bool = False
+    steps: int = 300
+    seconds: float = 60.0
+    evaluate: bool = False
+    seed: int = 0
+
+
+class Enough(BaseException):
+    """Stops a loop that is watched: no ``except Exception`` of the loop catches it."""
+
+
+class Watch(TorchFunctionMode):
+    """Collects a ``Trace`` of whatever trains within it. change: see ``Change``"""
+
+    def __init__(self, change: Change | None = None):
+        super().__init__()
+        self.change, self.trace = change or Change(), Trace()
+        self._pass: Pass | None = None
+        self._depth, self._top, self._fresh = 0, None, False
+        self._first_parameter: int | None = None
+        self._before: dict[int, Tensor] = {}  # the parameters at the last ``backward``
+        self._updated = False  # whether they may have changed since
+        self._units: dict[int, Any] = {}  # of this window of steps, of the one before, and of the first step
+        self._last_units: dict[int, Any] = {}
+        self._first_units: dict[int, Any] = {}
+        self._unit = 0  # how many activation functions there were in this pass
+        self._scale: tuple[Tensor, Tensor] | None = None
+        self._inputs: Tensor | None = None
+        self._began = time.perf_counter()
+
+    # -- every function of torch
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called in place of each function of torch. Looks at its arguments and its result."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in LAYERS and len(args) > 1:
+            args = self._before_layer(name, args)
+        result = func(*args, **kwargs)
+        if name in measure.ELEMENTWISE or name in LOSSES:
+            self._look_at_shapes(name, args)
+        if name in LOSSES:
+            self._look_at_loss(name, args, kwargs)
+        elif name in COMPARISONS:
+            self._look_at_answers(args)
+        elif (kind := measure.activation(name, args, kwargs)) and isinstance(result, Tensor):
+            self._look_at_units(kind, result)
+        elif name.startswith("dropout") and kwargs.get("training", len(args) < 3 or args[2]) and self._evaluates():
+            self.trace.forward_only_dropout = True
+        self._look_for_targets(args)
+        return result
+
+    def _before_layer(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, weights = args[0], [one for one in args[1:3] if isinstance(one, Tensor)]
+        if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point() or not self._is_first(x, weights):
+            return args
+        self._fresh = False
+        if self._updated and torch.is_grad_enabled():
+            self._scale_updates()
+        if self.change.standardise:
+            if self._scale is None:
+                self._scale = x.detach().mean(), x.detach().std().clamp_min(1e-8)
+            x = (x - self._scale[0]) / self._scale[1]
+            args = (x, *args[1:])
+        self._start_pass(name, x.detach())
+        return args
+
+    def _is_first(self, x: Tensor, weights: list[Tensor]) -> bool:
+        """Whether this is the first layer of a forward pass."""
+        if self._top is not None:
+            return self._fresh and any(isinstance(one, nn.Parameter) for one in weights)
+        own = [one for one in weights if one.is_leaf and one.requires_grad and not isinstance(one, nn.Parameter)]
+        if not own or x.requires_grad or (x.is_leaf and id(x) in self.trace.parameters):
+            return False
+        if torch.is_grad_enabled():
+            self._first_parameter = id(own[0])
+        return id(own[0]) == self._first_parameter
+
+    def _start_pass(self, name: str, x: Tensor) -> None:
+        trace, closely = self.trace, len(self.trace.passes) < 4 * CLOSELY
+        modes = measure.modes(self._top) if self._top is not None else {}
+        self._pass = measure.forward_pass(x, len(trace.steps), modes, closely, name == "batch_norm")
+        trace.passes.append(self._pass)
+        self._inputs, self._unit = x, 0
+
+    def _evaluates(self) -> bool:
+        return self._top is not None and not self._top.training
+
+    def _look_at_shapes(self, name: str, args: tuple[Any, ...]) -> None:
+        shapes = measure.accidental(args, len(self._pass.rows)) if self._pass else None
+        if shapes and len(self.trace.broadcasts) < 9:
+            self.trace.broadcasts.setdefault(name, (*shapes, torch.is_grad_enabled()))
+
+    def _look_at_loss(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        outputs, targets = (args + tuple(kwargs.get(key) for key in ("input", "target")[len(args) :]))[:2]
+        if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or not outputs.requires_grad:
+            return
+        self._take_targets(targets)
+        options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
+        before = graph.name(outputs.grad_fn) if outputs.grad_fn is not None else ""
+        self.trace.loss = LossSeen(name, outputs.detach(), targets.detach(), options, before)
+
+    def _look_at_answers(self, args: tuple[Any, ...]) -> None:
+        if self._pass is not None and self._pass.answers is None:
+            self._pass.answers = measure.answers(args, len(self._pass.rows))
+
+    def _look_at_units(self, kind: str, result: Tensor) -> None:
+        if self._pass is None or not self._pass.gradients or result.ndim < 2:
+            return
+        measure.add_units(self._units, self._unit, kind, result.detach())
+        if not self.trace.steps:
+            measure.add_units(self._first_units, self._unit, kind, result.detach())
+        self._unit += 1
+
+    def _look_for_targets(self, args: tuple[Any, ...]) -> None:
+        if self._pass is None or not self._pass.gradients or len(self.trace.targets) > len(self.trace.steps):
+            return
+        for one in measure.tensors(args):
+            if one is not self._inputs and measure.is_target(one, len(self._pass.rows)):
+                self._take_targets(one)
+                return
+
+    def _take_targets(self, targets: Tensor) -> None:
+        trace = self.trace
+        if len(trace.targets) > len(trace.steps) or self._pass is None or len(targets) != len(self._pass.rows):
+            return
+        while len(trace.targets) < len(trace.steps):  # of steps without any
+            trace.targets.append(np.zeros(0, int))
+        numbers = targets.detach().argmax(1) if targets.ndim == 2 and targets.shape[1] > 1 else targets.detach()
+        trace.targets.append(numbers.reshape(-1).cpu().double().round().numpy().astype(int))
+        if len(trace.batches) < KEPT_BATCHES and self._inputs is not None:
+            trace.batches.append((self._inputs.cpu(), targets.detach().cpu()))
+
+    # -- backward
+
+    def before_backward(self, losses: Iterable[Any]) -> None:
+        """Look at the parameters and their gradients before ``backward`` adds to them. Raises Enough."""
+        self._close_step()
+        self._stop_if_enough()
+        tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+        if len(self.trace.steps) < 3 or len(self.trace.steps) % 25 == 0:
+            for leaf in graph.leaves(tensors, self.trace.graph):
+                measure.parameter(self.trace.parameters, leaf).reached = True
+        left = any(
+            seen.moved and seen.parameter.grad is not None and bool(seen.parameter.grad.any())
+            for seen in self.trace.parameters.values()
+        ) if self._closely() else False  # fmt: skip
+        moved = bool(self.trace.steps) and self.trace.steps[-1].moved
+        if self._pass is not None and self._pass.gradients:
+            self._pass.trains = True
+        loss = float(tensors[0].detach().sum()) if tensors else float("nan")
+        self.trace.steps.append(StepSeen(loss, 0.0, left and moved))
+        if len(self.trace.steps) % WINDOW == 0:
+            self._last_units, self._units = self._units, {}
+
+    def after_backward(self) -> None:
+        """Look at the gradients."""
+        if not self._closely():
+            self._updated = self.change.updates != 1
+        if self._closely() or self.change.updates != 1:
+            self._before = {k: one.parameter.detach().clone() for k, one in self.trace.parameters.items()}
+            self._updated = True
+        if self._closely():
+            sizes = [measure.take_gradient(one) for one in self.trace.parameters.values()]
+            self.trace.steps[-1].gradient = max(sizes, default=0.0)
+        self._pass = None
+
+    def before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        """torch's optimizer is about to step."""
+        trace, groups = self.trace, optimizer.param_groups
+        trace.optimizer_steps += 1
+        trace.lr = float(groups[0]["lr"]) if trace.lr is None else trace.lr
+        if not self._closely():
+            return
+        with torch._C.DisableTorchFunction():
+            own = [parameter for group in groups for parameter in group["params"]]
+            trace.empty_steps += not any(one.grad is not None and bool(one.grad.any()) for one in own)
+            for one in own:
+                measure.parameter(trace.parameters, one).in_optimizer = True
+
+    def _closely(self) -> bool:
+        return len(self.trace.steps) <= CLOSELY
+
+    def _close_step(self) -> None:
+        """The step before is over: which parameters have moved?"""
+        if not self.trace.steps:
+            return
+        step, parameters = self.trace.steps[-1], self.trace.parameters
+        for key, before in self._before.items():
+            if not parameters[key].moved or not step.moved:
+                moved = not torch.equal(parameters[key].parameter.detach(), before)
+                parameters[key].moved |= moved
+                step.moved |= moved
+        if not self._before:
+            step.moved = True  # not looked at
+
+    def _scale_updates(self) -> None:
+        """Make the last step of the parameters larger or smaller."""
+        self._updated = False
+        if self.change.updates == 1:
+            return
+        with torch.no_grad():
+            for key, before in self._before.items():
+                parameter = self.trace.parameters[key].parameter.data
+                parameter.copy_(before + self.change.updates * (parameter - before))
+
+    def _stop_if_enough(self) -> None:
+        done, evaluated = len(self.trace.steps), not all(one.trains for one in self.trace.passes[:-1])
+        late = time.perf_counter() - self._began > self.change.seconds
+        if late or (done >= self.change.steps and (evaluated or not self.change.evaluate)):
+            raise Enough
+
+    # -- modules
+
+    def before_module(self, module: nn.Module, _: Any) -> None:
+        """A module is called."""
+        self._depth += 1
+        with torch._C.DisableTorchFunction():
+            self._look_at_module(module)
+
+    def _look_at_module(self, module: nn.Module) -> None:
+        if self._depth == 1 and any(True for _ in module.parameters()):
+            self._top, self._fresh = module, True
+            if self.trace.model is None:
+                self.trace.model = deepcopy_or_none(module)
+                for name, parameter in module.named_parameters():
+                    seen = measure.parameter(self.trace.parameters, parameter, name)
+                    seen.in_model = True
+        if self._top is not None:
+            for own in module.parameters(recurse=False):
+                if id(own) in self.trace.parameters:
+                    self.trace.parameters[id(own)].used = True
+
+    def after_module(self, *_: Any) -> None:
+        """A module has returned, or raised an error."""
+        self._depth -= 1
+        if self._depth == 0:
+            self._top = None
+
+    def finish(self) -> Trace:
+        """The trace, when the loop is over."""
+        self._close_step()
+        self.trace.seconds = time.perf_counter() - self._began
+        self.trace.units = measure.units(self._last_units or self._units)
+        self.trace.first_units = measure.units(self._first_units)
+        return self.trace
+
+
+def deepcopy_or_none(module: nn.Module) -> nn.Module | None:
+    """A copy of a module; None where it has parts that cannot be copied."""
+    try:
+        return deepcopy(module)
+    except Exception:  # of a foreign module, whatever it is: the checks that need a copy are left out
+        return None
+
+
+@contextmanager
+def watching(change: Change | None = None) -> Iterator[Watch]:
+    """Watch what trains within the ``with``; ``Watch.finish`` gives the trace afterwards. torch is as before then."""
+    watch = Watch(change)
+    backward, grad, iterate = torch.autograd.backward, torch.autograd.grad, torch.utils.data.DataLoader.__iter__
+    batches = DataLoader.batches
+    with ExitStack() as stack:
+        handles = [
+            hooks.register_module_forward_pre_hook(watch.before_module),
+            hooks.register_module_forward_hook(watch.after_module, always_call=True),
+            register_optimizer_step_pre_hook(watch.before_step),
+        ]
+        for handle in handles:
+            stack.callback(handle.remove)
+        stack.callback(setattr, torch.autograd, "backward", backward)
+        stack.callback(setattr, torch.autograd, "grad", grad)
+        torch.autograd.backward = _watched(backward, watch)  # type: ignore[assignment]
+        torch.autograd.grad = _watched(grad, watch)  # type: ignore[assignment]
+        if watch.change.repeat:
+            stack.callback(setattr, torch.utils.data.DataLoader, "__iter__", iterate)
+            stack.callback(setattr, DataLoader, "batches", batches)
+            torch.utils.data.DataLoader.__iter__ = _repeated(iterate)  # type: ignore[method-assign,assignment]
+            DataLoader.batches = _repeated(batches)  # type: ignore[method-assign]
+        with watch:
+            yield watch
+
+
+def _watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+    """``torch.autograd.backward`` or ``grad``, watched."""
+
+    def watched(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        losses = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        with torch._C.DisableTorchFunction():
+            watch.before_backward(losses)
+        result = function(tensors, *args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            watch.after_backward()
+        return result
+
+    return watched
+
+
+def _repeated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The batches of a loader, of which all are its first."""
+    firsts: dict[int, Any] = {}
+
+    def batches(loader: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        for batch in function(loader, *args, **kwargs):
+            yield firsts.setdefault(id(loader), batch)
+
+    return batches
