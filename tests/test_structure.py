@@ -103,6 +103,8 @@ def test_one_loop_trains() -> None:
     ]
     assert set(calls) - {"scratch/sgd.py", "scratch/backprop.py"} <= {
         "core/learner.py",
+        "diagnosis/loops.py",
+        "diagnosis/watch.py",
         "books/chapter4.py",
         "books/chapter4_training.py",
     }

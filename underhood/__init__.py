@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
     )
     from underhood.jobs.check import check as check
     from underhood.jobs.compare import compare as compare
+    from underhood.jobs.doctor import doctor as doctor
     from underhood.jobs.evaluate import evaluate as evaluate
     from underhood.jobs.explore import explore as explore
     from underhood.jobs.export import export as export
@@ -118,6 +119,7 @@ _HOME = {  # public name → module
     "clear_cache": "underhood.jobs.get",
     "compare": "underhood.jobs.compare",
     "cross_entropy": "underhood.core.losses",
+    "doctor": "underhood.jobs.doctor",
     "error_rate": "underhood.core.losses",
     "evaluate": "underhood.jobs.evaluate",
     "explore": "underhood.jobs.explore",

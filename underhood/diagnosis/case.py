@@ -11,6 +11,7 @@ from underhood.diagnosis.watch import Change
 
 if TYPE_CHECKING:
     from underhood.data.parts import Parts
+    from underhood.data.read import LoadedData
     from underhood.runs.checkpoint import Run
 
 Loop = Callable[[Change], Trace]  # trains from the start, watched and changed, and gives what was seen
@@ -20,7 +21,9 @@ Loop = Callable[[Change], Trace]  # trains from the start, watched and changed, 
 class Case:
     """What is examined. A check that needs what a case does not have returns None.
 
-    loop: trains from the same start each time; parts: the labelled images; run: a trained model with its record
+    loop: trains from the same start each time
+    parts: the labelled images as the data has them; loaded: the same, with validation images held out
+    run: a trained model; history, options: its record
     subject: what is examined, in the user's words; seconds: for all experiments together
     """
 
@@ -28,6 +31,7 @@ class Case:
     kind: str  # "run", "data", "model" or "script"
     loop: Loop | None = None
     parts: "Parts | None" = None
+    loaded: "LoadedData | None" = None
     run: "Run | None" = None
     history: list[dict[str, Any]] = field(default_factory=list)  # of a run: the rows of history.csv
     options: dict[str, Any] = field(default_factory=dict)  # of a run: its config.json

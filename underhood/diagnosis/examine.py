@@ -29,8 +29,10 @@ def load_checks() -> dict[str, Check]:
     return own | others  # type: ignore[return-value]  # modules
 
 
-def examine(case: Case, reporter: Reporter | None = None, names: Iterable[str] | None = None) -> list[FindingDict]:
-    """The findings about a case, the most serious first.
+def examine(
+    case: Case, reporter: Reporter | None = None, names: Iterable[str] | None = None
+) -> tuple[list[FindingDict], list[str]]:
+    """(findings, checks for which no time was left) about a case, the most serious finding first.
 
     names: of the checks; all by default. Those for which no time is left are not run. Within one verdict, the more
     specific cause comes first: a cause that is found explains the symptoms that come after it.
@@ -39,17 +41,19 @@ def examine(case: Case, reporter: Reporter | None = None, names: Iterable[str] |
     order = {name: number for number, name in enumerate(checks)}
     wanted = sorted(names or checks, key=lambda name: (checks[name].SECONDS, order[name]))
     findings: list[FindingDict] = []
+    left_out: list[str] = []
     for number, name in enumerate(wanted):
         reporter.progress("checks", number, len(wanted))
-        if case.left() < checks[name].SECONDS:
-            reporter.log(f"{name}: not examined, no time is left: --budget {2 * case.seconds:.0f}s")
+        if checks[name].SECONDS and case.left() < checks[name].SECONDS:
+            left_out.append(name)
             continue
         finding = _examine(case, name, checks[name])
         if finding is not None:
             findings.append(finding)
     reporter.progress("checks", len(wanted), len(wanted))
     findings = [_explained(one, checks[one["check"]], findings) for one in findings]
-    return sorted(findings, key=lambda one: (VERDICTS.index(one["verdict"]), order[one["check"]]))
+    findings.sort(key=lambda one: (VERDICTS.index(one["verdict"]), order[one["check"]]))
+    return findings, left_out
 
 
 def _examine(case: Case, name: str, check: Check) -> FindingDict | None:

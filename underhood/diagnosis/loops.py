@@ -46,16 +46,24 @@ def script_loop(script: Path, arguments: Sequence[str] = ()) -> Loop:
     return loop
 
 
-def model_loop(model: nn.Module, batches: Any, loss_func: Callable[..., Any], lr: float, valid: Any = None) -> Loop:
-    """A plain loop that trains copies of a model with SGD.
+def model_loop(
+    model: nn.Module,
+    batches: Any,
+    loss_func: Callable[..., Any],
+    lr: float,
+    valid: Any = None,
+    opt_func: Any = torch.optim.SGD,
+) -> Loop:
+    """A plain loop that trains copies of a model.
 
     batches, valid: iterables of (inputs, targets), a ``DataLoader`` for instance; loss_func: (outputs, targets) → []
+    opt_func: (parameters, lr=…) → optimizer
     """
     initial = deepcopy(model)
 
     def train(watch: Watch) -> None:
         network = deepcopy(initial).train()
-        optimizer = torch.optim.SGD([one for one in network.parameters() if one.requires_grad], lr=lr)
+        optimizer = opt_func([one for one in network.parameters() if one.requires_grad], lr=lr)
         device = next((one.device for one in network.parameters()), torch.device("cpu"))
         for x, y, *_ in islice(_epochs(batches), watch.change.steps):
             loss = loss_func(network(x.to(device)), y.to(device))
@@ -63,10 +71,7 @@ def model_loop(model: nn.Module, batches: Any, loss_func: Callable[..., Any], lr
             optimizer.step()
             optimizer.zero_grad()
         if valid is not None and watch.change.evaluate:
-            network.eval()
-            with torch.no_grad():
-                for x, y, *_ in islice(valid, EVALUATED):
-                    _ = network(x.to(device)).argmax(-1) == y.to(device)
+            _evaluate(network, valid, device)
 
     return _our_loop(train)
 
@@ -74,21 +79,30 @@ def model_loop(model: nn.Module, batches: Any, loss_func: Callable[..., Any], lr
 def setup_loop(make: Callable[[int], "Setup"]) -> Loop:
     """The loop of ``train``. make: from a seed to a learner with its model at the start"""
 
-    def train(watch: Watch) -> None:
-        from underhood.core.schedule import one_cycle
+    def loop(change: Change) -> Trace:
+        setup = make(change.seed)  # what it computes, such as a backbone's features, is no training
 
-        setup = make(watch.change.seed)
-        learn, recipe = setup.learn, setup.recipe
-        for step in learn.steps(recipe.epochs, recipe.lr, one_cycle):
-            if step.number >= watch.change.steps:
-                break
-        if watch.change.evaluate:
-            learn.model.eval()
-            with torch.no_grad():
-                for x, y in islice(learn.dls.valid, EVALUATED):
-                    _ = learn.model(x.to(learn.device)).argmax(1) == y.to(learn.device)
+        def train(watch: Watch) -> None:
+            from underhood.core.schedule import one_cycle
 
-    return _our_loop(train)
+            learn, recipe = setup.learn, setup.recipe
+            for step in learn.steps(recipe.epochs, recipe.lr, one_cycle):
+                if step.number >= watch.change.steps:
+                    break
+            if watch.change.evaluate:
+                _evaluate(learn.model, learn.dls.valid, learn.device)
+
+        return _our_loop(train)(change)
+
+    return loop
+
+
+def _evaluate(model: nn.Module, batches: Any, device: torch.device) -> None:
+    """Compare predictions with targets, as a validation does."""
+    model.eval()
+    with torch.no_grad():
+        for x, y, *_ in islice(batches, EVALUATED):
+            _ = model(x.to(device)).argmax(-1) == y.to(device)
 
 
 def _our_loop(train: Callable[[Watch], None]) -> Loop:
@@ -103,21 +117,20 @@ def _our_loop(train: Callable[[Watch], None]) -> Loop:
                 watch.trace.error = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         return watch.finish()
 
-    with_state = _with_random_state(loop)
-    return with_state
+    return _with_random_state(loop)
 
 
 def _with_random_state(loop: Loop) -> Loop:
     """A loop that leaves torch's, numpy's and Python's random numbers as they were."""
 
     def kept(change: Change) -> Trace:
-        states = random.getstate(), np.random.get_state()  # noqa: NPY002 (others' code uses it)
+        states = random.getstate(), np.random.get_state()
         with torch.random.fork_rng():
             try:
                 return loop(change)
             finally:
                 random.setstate(states[0])
-                np.random.set_state(states[1])  # noqa: NPY002
+                np.random.set_state(states[1])
 
     return kept
 
@@ -125,7 +138,7 @@ def _with_random_state(loop: Loop) -> Loop:
 def _seed(seed: int) -> None:
     """Make a loop that sets no seed of its own repeatable."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 

@@ -124,7 +124,8 @@ class Watch(TorchFunctionMode):
         return id(own[0]) == self._first_parameter
 
     def _start_pass(self, name: str, x: Tensor) -> None:
-        trace, closely = self.trace, len(self.trace.passes) < 4 * CLOSELY
+        trace, kind = self.trace, torch.is_grad_enabled()
+        closely = sum(one.gradients == kind for one in trace.passes) < 4 * CLOSELY
         modes = measure.modes(self._top) if self._top is not None else {}
         self._pass = measure.forward_pass(x, len(trace.steps), modes, closely, name == "batch_norm")
         trace.passes.append(self._pass)
