@@ -7,8 +7,8 @@
     checks/    one file for each suspicion
     examine.py runs the checks within a budget of time
 
-A check is a module with ``SUSPICION``, ``SECONDS`` and ``examine(case) → Finding | None``; docs/how-to/doctor.md says how
-to add one.
+A check is a module with ``SUSPICION``, ``SECONDS``, ``AFTER`` and ``examine(case) → Finding | None``;
+docs/how-to/doctor.md says how to add one.
 """
 
 from dataclasses import dataclass

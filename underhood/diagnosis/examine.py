@@ -26,7 +26,7 @@ def load_checks() -> dict[str, Check]:
     """All checks by name, those of other packages last."""
     own = {name: import_module(f"underhood.diagnosis.checks.{name.replace('-', '_')}") for name in CHECKS}
     others = {entry.name: entry.load() for entry in entry_points(group="underhood.checks")}
-    return own | others  # type: ignore[return-value]  # modules
+    return own | others
 
 
 def examine(

@@ -7,8 +7,8 @@ from torch import Tensor
 
 SQUASHING = ("Sigmoid", "Softmax", "LogSoftmax", "LogSigmoid", "BinaryCrossEntropyWithLogits")
 SHAPING = {
-    "View", "UnsafeView", "Squeeze", "Unsqueeze", "Reshape", "ReshapeAlias", "T", "Transpose", "Slice", "Select", "Index",
-    "ToCopy", "Clone", "Alias", "Permute", "Expand",
+    "View", "UnsafeView", "Squeeze", "Unsqueeze", "Reshape", "ReshapeAlias", "T", "Transpose", "Slice", "Select",
+    "Index", "ToCopy", "Clone", "Alias", "Permute", "Expand",
 }  # fmt: skip
 MOST_NODES = 20_000
 

@@ -44,8 +44,8 @@ def forward_pass(x: Tensor, step: int, modes: dict[str, bool], closely: bool, no
     low, high = values.aminmax()
     deviation = float(values.std()) if values.numel() > 1 else 0.0
     return Pass(
-        step, False, fingerprints(x), float(values.mean()), deviation, float(low), float(high), colours, modes, gradients,
-        normalised,
+        step, False, fingerprints(x), float(values.mean()), deviation, float(low), float(high), colours, modes,
+        gradients, normalised,
     )  # fmt: skip
 
 

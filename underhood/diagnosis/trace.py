@@ -118,8 +118,8 @@ class Trace:
 
     @property
     def first_loss(self) -> float:
-        """The mean loss at the start; NaN without steps."""
-        return float(self.losses[:START].mean()) if self.steps else math.nan
+        """The loss at the start, before a learning rate that is too high has made it larger; NaN without steps."""
+        return float(min(self.losses[0], self.losses[:START].mean())) if self.steps else math.nan
 
     @property
     def last_loss(self) -> float:

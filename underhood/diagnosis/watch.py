@@ -63,7 +63,8 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.change, self.trace = change or Change(), Trace()
         self._pass: Pass | None = None
-        self._depth, self._top, self._fresh = 0, None, False
+        self._depth, self._fresh = 0, False  # of modules that are being called; no layer was seen yet in the outermost
+        self._top: nn.Module | None = None  # the outermost module with parameters
         self._first_parameter: int | None = None
         self._before: dict[int, Tensor] = {}  # the parameters at the last ``backward``
         self._updated = False  # whether they may have changed since
@@ -126,7 +127,7 @@ class Watch(TorchFunctionMode):
     def _start_pass(self, name: str, x: Tensor) -> None:
         trace, kind = self.trace, torch.is_grad_enabled()
         closely = sum(one.gradients == kind for one in trace.passes) < 4 * CLOSELY
-        modes = measure.modes(self._top) if self._top is not None else {}
+        modes: dict[str, bool] = measure.modes(self._top) if self._top is not None else {}
         self._pass = measure.forward_pass(x, len(trace.steps), modes, closely, name == "batch_norm")
         trace.passes.append(self._pass)
         self._inputs, self._unit = x, 0
@@ -318,12 +319,12 @@ def watching(change: Change | None = None) -> Iterator[Watch]:
             stack.callback(handle.remove)
         stack.callback(setattr, torch.autograd, "backward", backward)
         stack.callback(setattr, torch.autograd, "grad", grad)
-        torch.autograd.backward = _watched(backward, watch)  # type: ignore[assignment]
-        torch.autograd.grad = _watched(grad, watch)  # type: ignore[assignment]
+        torch.autograd.backward = _watched(backward, watch)
+        torch.autograd.grad = _watched(grad, watch)
         if watch.change.repeat:
             stack.callback(setattr, torch.utils.data.DataLoader, "__iter__", iterate)
             stack.callback(setattr, DataLoader, "batches", batches)
-            torch.utils.data.DataLoader.__iter__ = _repeated(iterate)  # type: ignore[method-assign,assignment]
+            torch.utils.data.DataLoader.__iter__ = _repeated(iterate)  # type: ignore[method-assign]
             DataLoader.batches = _repeated(batches)  # type: ignore[method-assign]
         with watch:
             yield watch

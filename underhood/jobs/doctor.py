@@ -1,9 +1,8 @@
-"""``doctor``: why does it not learn? Suspicions about a run, data, a model with its batches or a script, each tested."""
+"""``doctor``: why does it not learn? Suspicions about a run, data, a model or a script, each tested."""
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -119,8 +118,9 @@ def _given(subject: Any, dataloader: Any, loss_func: Any, lr: float, valid: Any)
     if isinstance(subject, Learner):
         learn = subject
         batches, held_out = dataloader or learn.dls.train, valid or learn.dls.valid
-        rate = max(learn.recorder.lrs, default=lr)
-        loop = model_loop(learn.model, batches, loss_func or learn.loss_func, rate, held_out, learn.opt_func)
+        rates = learn.recorder.lrs  # of an earlier training; without one, as any other model, with SGD
+        how = (max(rates), held_out, learn.opt_func) if rates else (lr, held_out)
+        loop = model_loop(learn.model, batches, loss_func or learn.loss_func, *how)
         return Case(type(learn.model).__name__, "model", loop)
     if not isinstance(subject, nn.Module) or dataloader is None or loss_func is None:
         raise UnderhoodError("doctor takes a run, data, a script, a Learner, or (model, dataloader, loss_func)")
@@ -179,4 +179,4 @@ def _loop_on(loaded: LoadedData, recipe: "Recipe", config: "TrainConfig") -> "Lo
     def make(seed: int) -> "Setup":
         return make_learner(loaded, recipe, replace(config, seed=config.seed + seed))
 
-    return setup_loop(partial(make))
+    return setup_loop(make)

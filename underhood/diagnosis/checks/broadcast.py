@@ -18,7 +18,7 @@ def examine(case: Case) -> Finding | None:
     where = "in the loss" if in_loss else "where predictions are counted"
     n = first[0]
     return found(
-        f"{where}, `{name}` gets {list(first)} and {list(second)}, which become [{n}, {n}]: each of the {n} predictions "
-        "meets every target, whatever image it belongs to",
+        f"{where}, `{name}` gets {list(first)} and {list(second)}, which become [{n}, {n}]: each "
+        f"of the {n} predictions meets every target, whatever image it belongs to",
         "give both the same shape: targets.unsqueeze(1), or outputs.squeeze(1)",
     )

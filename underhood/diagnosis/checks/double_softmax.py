@@ -25,8 +25,8 @@ def examine(case: Case) -> Finding | None:
     if pairs:
         last, _, before = pairs[0].partition(" after ")
         return found(
-            f"on the way to the loss, {last.lower()} is applied to the result of {before.lower()}: a sigmoid of numbers "
-            "from 0 to 1 lies between 0.5 and 0.73, so that the loss cannot come near 0",
+            f"on the way to the loss, {last.lower()} is applied to the result of {before.lower()}: a sigmoid of "
+            "numbers from 0 to 1 lies between 0.5 and 0.73, so that the loss cannot come near 0",
             "remove the one in the model: the loss and the accuracy apply it themselves",
         )
     return fine("no softmax or sigmoid is applied to the result of another")
@@ -47,9 +47,9 @@ def _in_loss(loss: LossSeen) -> Finding:
         lowest = -math.log(math.e / (math.e + classes - 1))
         sums = float(loss.outputs.float().sum(1).mean())
         return found(
-            f"{applied}, and gets outputs between {float(loss.outputs.min()):.2f} and {float(loss.outputs.max()):.2f} that "
-            f"add up to {sums:.2f} for each image: with {classes} classes the loss cannot fall below {lowest:.2f}",
-            "let the model end with its last linear layer, without softmax (logits); softmax only to show probabilities",
+            f"{applied}, and gets outputs between {float(loss.outputs.min()):.2f} and {float(loss.outputs.max()):.2f} "
+            f"that add up to {sums:.2f} for each image: with {classes} classes the loss cannot fall below {lowest:.2f}",
+            "let the model end with its last linear layer (logits); softmax only where probabilities are shown",
         )
     return found(
         f"{applied}, and gets outputs that are probabilities already, from {float(loss.outputs.min()):.2f} to "

@@ -23,7 +23,8 @@ def examine(case: Case) -> Finding | None:
         off = [one.step for one in training if not one.modes.get(kind, True)]
         if len(off) > len(training) / 10:
             return found(
-                f"{kind} was in evaluation mode in {len(off)} of {len(training)} training steps, from step {off[0] + 1} on",
+                f"{kind} was in evaluation mode in {len(off)} of {len(training)} training steps, from step "
+                f"{off[0] + 1} on",
                 "model.train() at the beginning of each epoch, after every model.eval()",
             )
         on = sum(one.modes.get(kind, False) for one in evaluation)

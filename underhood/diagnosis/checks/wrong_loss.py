@@ -5,7 +5,7 @@ import torch
 
 from underhood.diagnosis import Finding, fine, found
 from underhood.diagnosis.case import Case
-from underhood.diagnosis.trace import LossSeen, Trace
+from underhood.diagnosis.trace import LossSeen
 
 SUSPICION = "the loss does not fit the outputs or the targets"
 SECONDS, AFTER = 0.0, ("broadcast", "double-softmax")
@@ -18,13 +18,13 @@ def examine(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None or not trace.steps:
         return None
-    if trace.loss is not None and (finding := _of_loss(trace, trace.loss)):
+    if trace.loss is not None and (finding := _of_loss(trace.loss)):
         return finding
     if any(pair.endswith((" after Relu", " after ClampMin")) for pair in trace.graph):
         pair = next(one for one in trace.graph if one.endswith((" after Relu", " after ClampMin")))
         return found(
-            f"the outputs pass a ReLU before the loss ({pair.lower()}): no output can be below 0, and one that is 0 for "
-            "all images gets no gradient any more",
+            f"the outputs pass a ReLU before the loss ({pair.lower()}): no output can be below 0, and one that is 0 "
+            "for all images gets no gradient any more",
             "let the model end with its last linear layer, without an activation function",
         )
     lowest = float(np.nanmin([*trace.losses, np.inf]))
@@ -38,7 +38,7 @@ def examine(case: Case) -> Finding | None:
     return fine(f"{name} gets outputs and targets of the kind that it expects")
 
 
-def _of_loss(trace: Trace, loss: LossSeen) -> Finding | None:
+def _of_loss(loss: LossSeen) -> Finding | None:
     x, y = loss.outputs.float(), loss.targets
     if loss.name == "nll_loss" and x.ndim == 2 and not _log_probabilities(x):
         total = float(x.exp().sum(1).mean())
@@ -49,7 +49,7 @@ def _of_loss(trace: Trace, loss: LossSeen) -> Finding | None:
         )
     if loss.name == "cross_entropy" and x.ndim == 2 and x.shape[1] == 1:
         return found(
-            "F.cross_entropy gets a single output for each image: with one class the loss is always 0, and so is its gradient",
+            "F.cross_entropy gets a single output for each image: with one class, loss and gradient are always 0",
             "F.binary_cross_entropy_with_logits(outputs, labels.float().unsqueeze(1)), or two outputs",
         )
     if loss.name in REGRESSION:
