@@ -18,8 +18,8 @@ def name(node: Any) -> str:
     return str(node.name()).partition("Backward")[0].removeprefix("torch::autograd::")
 
 
-def leaves(losses: Iterable[Tensor], pairs: list[str]) -> list[Tensor]:
-    """The parameters that ``backward`` of these losses will reach.
+def leaves(losses: Iterable[Tensor], pairs: list[str]) -> tuple[list[Tensor], set[Any]]:
+    """(the parameters that ``backward`` of these losses will reach, the nodes on the way to them).
 
     pairs: gains "A after B" for each squashing function A whose input is what another, B, computed
     """
@@ -38,7 +38,7 @@ def leaves(losses: Iterable[Tensor], pairs: list[str]) -> list[Tensor]:
             if following is not None and following not in seen:
                 seen.add(following)
                 nodes.append(following)
-    return found
+    return found, seen
 
 
 def _squashed(node: Any) -> str:

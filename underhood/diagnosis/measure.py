@@ -127,9 +127,8 @@ def parameter(known: dict[int, ParameterSeen], one: Tensor, name: str = "") -> P
     return known[id(one)]
 
 
-def take_gradient(seen: ParameterSeen) -> float:
+def take_gradient(seen: ParameterSeen, grad: Tensor | None) -> float:
     """Note a parameter's gradient; its largest number, in size, NaN where one is not finite."""
-    grad = seen.parameter.grad
     if grad is None or not grad.numel():
         return 0.0
     largest = float(grad.detach().abs().max())

@@ -17,7 +17,7 @@ class StepSeen:
 
     loss: float
     gradient: float  # the largest of any parameter, in size; NaN where one is not finite
-    left: bool  # whether gradients of an earlier step were still there, after the parameters had moved
+    left: bool = False  # whether it moved parameters by gradients that were there before ``backward`` added its own
     moved: bool = False  # whether a parameter has another value at the next ``backward``
 
 
@@ -57,6 +57,8 @@ class ParameterSeen:
     reached: bool = False  # by ``backward``
     gradient: float = 0.0  # the largest that it ever got, in size
     moved: bool = False  # whether its value ever changed
+    just_moved: bool = False  # whether it changed before the last ``backward``
+    left: bool = False  # whether its gradient, at the last ``backward``, was from before it moved
 
     @property
     def size(self) -> int:

@@ -6,6 +6,7 @@ so loops with an optimizer, by hand, in a framework or in a script are all watch
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -63,6 +64,9 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.change, self.trace = change or Change(), Trace()
         self._pass: Pass | None = None
+        self._starting = False  # whether its first layer is being computed
+        # the last passes of which no ``backward`` is known, and autograd's node of their start
+        self._open: deque[tuple[Pass | None, Any]] = deque(maxlen=4)
         self._depth, self._fresh = 0, False  # of modules that are being called; no layer was seen yet in the outermost
         self._top: nn.Module | None = None  # the outermost module with parameters
         self._first_parameter: int | None = None
@@ -85,6 +89,9 @@ class Watch(TorchFunctionMode):
         if name in LAYERS and len(args) > 1:
             args = self._before_layer(name, args)
         result = func(*args, **kwargs)
+        if name in LAYERS and self._starting:
+            self._starting = False
+            self._open.append((self._pass, getattr(result, "grad_fn", None)))
         if name in measure.ELEMENTWISE or name in LOSSES:
             self._look_at_shapes(name, args)
         if name in LOSSES:
@@ -130,7 +137,7 @@ class Watch(TorchFunctionMode):
         modes: dict[str, bool] = measure.modes(self._top) if self._top is not None else {}
         self._pass = measure.forward_pass(x, len(trace.steps), modes, closely, name == "batch_norm")
         trace.passes.append(self._pass)
-        self._inputs, self._unit = x, 0
+        self._inputs, self._unit, self._starting = x, 0, True
 
     def _evaluates(self) -> bool:
         return self._top is not None and not self._top.training
@@ -187,30 +194,37 @@ class Watch(TorchFunctionMode):
         self._close_step()
         self._stop_if_enough()
         tensors = [loss for loss in losses if isinstance(loss, Tensor)]
-        if len(self.trace.steps) < 3 or len(self.trace.steps) % 25 == 0:
-            for leaf in graph.leaves(tensors, self.trace.graph):
+        nodes: set[Any] = set()
+        if self._closely():
+            leaves, nodes = graph.leaves(tensors, self.trace.graph)
+            for leaf in leaves:
                 measure.parameter(self.trace.parameters, leaf).reached = True
-        left = any(
-            seen.moved and seen.parameter.grad is not None and bool(seen.parameter.grad.any())
-            for seen in self.trace.parameters.values()
-        ) if self._closely() else False  # fmt: skip
-        moved = bool(self.trace.steps) and self.trace.steps[-1].moved
-        if self._pass is not None and self._pass.gradients:
-            self._pass.trains = True
+            for seen in self.trace.parameters.values():
+                kept = seen.parameter.grad is not None and bool(seen.parameter.grad.any())
+                seen.left = kept and (seen.just_moved or seen.left)
+        for one, node in list(self._open):
+            if (
+                one is not None
+                and one.gradients
+                and (not nodes or node in nodes or (node is None and one is self._pass))
+            ):
+                one.trains = True
+                self._open.remove((one, node))
         loss = float(tensors[0].detach().sum()) if tensors else float("nan")
-        self.trace.steps.append(StepSeen(loss, 0.0, left and moved))
+        self.trace.steps.append(StepSeen(loss, 0.0))
         if len(self.trace.steps) % WINDOW == 0:
             self._last_units, self._units = self._units, {}
 
-    def after_backward(self) -> None:
-        """Look at the gradients."""
+    def after_backward(self, gradients: dict[int, Tensor]) -> None:
+        """Look at the gradients. gradients: those that ``torch.autograd.grad`` gives, by the parameter's id"""
         if not self._closely():
             self._updated = self.change.updates != 1
         if self._closely() or self.change.updates != 1:
             self._before = {k: one.parameter.detach().clone() for k, one in self.trace.parameters.items()}
             self._updated = True
         if self._closely():
-            sizes = [measure.take_gradient(one) for one in self.trace.parameters.values()]
+            known = self.trace.parameters
+            sizes = [measure.take_gradient(one, gradients.get(key, one.parameter.grad)) for key, one in known.items()]
             self.trace.steps[-1].gradient = max(sizes, default=0.0)
         self._pass = None
 
@@ -236,10 +250,12 @@ class Watch(TorchFunctionMode):
             return
         step, parameters = self.trace.steps[-1], self.trace.parameters
         for key, before in self._before.items():
-            if not parameters[key].moved or not step.moved:
-                moved = not torch.equal(parameters[key].parameter.detach(), before)
-                parameters[key].moved |= moved
-                step.moved |= moved
+            seen = parameters[key]
+            moved = not torch.equal(seen.parameter.detach(), before)
+            seen.moved |= moved
+            seen.just_moved = moved
+            step.moved |= moved
+            step.left |= moved and seen.left
         if not self._before:
             step.moved = True  # not looked at
 
@@ -339,10 +355,19 @@ def _watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
             watch.before_backward(losses)
         result = function(tensors, *args, **kwargs)
         with torch._C.DisableTorchFunction():
-            watch.after_backward()
+            watch.after_backward(_given(args, result))
         return result
 
     return watched
+
+
+def _given(args: tuple[Any, ...], result: Any) -> dict[int, Tensor]:
+    """The gradients that ``torch.autograd.grad`` gives, by the id of what they belong to; {} of ``backward``."""
+    if result is None or not args:
+        return {}
+    inputs = [args[0]] if isinstance(args[0], Tensor) else list(args[0])
+    pairs = zip(inputs, result, strict=True)
+    return {id(one): gradient for one, gradient in pairs if isinstance(gradient, Tensor)}
 
 
 def _repeated(function: Callable[..., Any]) -> Callable[..., Any]:

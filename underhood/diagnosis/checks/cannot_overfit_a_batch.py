@@ -2,7 +2,7 @@
 
 import math
 
-from underhood.diagnosis import Finding, fine, found
+from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
 
 SUSPICION = "the model cannot even learn one batch by heart"
@@ -30,8 +30,7 @@ def examine(case: Case) -> Finding | None:
     best = min(left, key=lambda factor: left[factor])
     rate = {1.0: "", 10.0: ", at ten times the learning rate", 0.1: ", at a tenth of the learning rate"}[best]
     numbers = f"after {STEPS} steps on one batch, {left[best]:.0%} of the loss at the start is left{rate}"
-    if left[best] > STUCK:
-        return found(
-            numbers, "look for the cause among the other checks: more images or epochs will not help this model"
-        )
+    if left[best] > STUCK:  # without labels it may be another kind of training, two networks against each other
+        fix = "look for the cause among the other checks: more images or epochs will not help this model"
+        return found(numbers, fix) if trace.batches else suspicious(numbers, fix)
     return fine(numbers)

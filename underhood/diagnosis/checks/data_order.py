@@ -55,6 +55,6 @@ def _same_order(passes: Sequence[Pass]) -> int:
     """The number of batches after which they repeat, in the same order; 0 where they do not."""
     keys = [one.rows.tobytes() for one in passes]
     period = next((number for number in range(1, len(keys)) if keys[number] == keys[0]), 0)
-    if not period or len(keys) < 2 * period:
+    if period < 2 or len(keys) < 2 * period:
         return 0
     return period if all(keys[i] == keys[i + period] for i in range(period)) else 0
