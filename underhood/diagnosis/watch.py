@@ -32,6 +32,7 @@ LOSSES = {
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm", "bmm", "__matmul__", "batch_norm", "mul"}
 COMPARISONS = {"eq", "__eq__", "ne", "__ne__"}
 KEPT_BATCHES, CLOSELY = 40, 60  # batches that are kept; steps of which everything is looked at
+FOLLOWED = 400  # steps of which autograd's graph is followed
 WINDOW = 10  # steps over which a unit that is never active counts as dead
 
 
@@ -195,10 +196,11 @@ class Watch(TorchFunctionMode):
         self._stop_if_enough()
         tensors = [loss for loss in losses if isinstance(loss, Tensor)]
         nodes: set[Any] = set()
-        if self._closely():
+        if len(self.trace.steps) < FOLLOWED:
             leaves, nodes = graph.leaves(tensors, self.trace.graph)
             for leaf in leaves:
                 measure.parameter(self.trace.parameters, leaf).reached = True
+        if self._closely():
             for seen in self.trace.parameters.values():
                 kept = seen.parameter.grad is not None and bool(seen.parameter.grad.any())
                 seen.left = kept and (seen.just_moved or seen.left)
@@ -206,7 +208,7 @@ class Watch(TorchFunctionMode):
             if (
                 one is not None
                 and one.gradients
-                and (not nodes or node in nodes or (node is None and one is self._pass))
+                and (node in nodes if nodes and node is not None else one is self._pass)
             ):
                 one.trains = True
                 self._open.remove((one, node))

@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
+
 from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
+from underhood.diagnosis.trace import Trace
 
 SUSPICION = "the model cannot even learn one batch by heart"
 SECONDS = 4.0
@@ -32,5 +35,10 @@ def examine(case: Case) -> Finding | None:
     numbers = f"after {STEPS} steps on one batch, {left[best]:.0%} of the loss at the start is left{rate}"
     if left[best] > STUCK:  # without labels it may be another kind of training, two networks against each other
         fix = "look for the cause among the other checks: more images or epochs will not help this model"
-        return found(numbers, fix) if trace.batches else suspicious(numbers, fix)
+        return found(numbers, fix) if _has_classes(trace) else suspicious(numbers, fix)
     return fine(numbers)
+
+
+def _has_classes(trace: Trace) -> bool:
+    """Whether there are labels of two classes or more."""
+    return len(np.unique(np.concatenate([*trace.targets, np.zeros(0, int)]))) > 1
