@@ -79,10 +79,13 @@ def test_the_learner_has_at_most_7_arguments() -> None:
     assert len(init.args.args) <= 7  # self included
 
 
-def test_the_package_has_at_most_153_modules_of_at_most_300_lines() -> None:
+def test_the_package_has_at_most_156_modules_of_at_most_300_lines() -> None:
     """Of them nine watch a training (live/, with replay), four write explore.html, and eight keep what they need:
-    snapshots, interventions, what was learned when, what a model is worth, training again with something changed."""
-    assert len(MODULES) <= 153
+    snapshots, interventions, what was learned when, what a model is worth, training again with something changed.
+    The doctor's package is counted for itself: it has a file for each of its 24 checks."""
+    doctor = [file for file in MODULES if "diagnosis" in file.parts]
+    assert len(MODULES) - len(doctor) <= 156
+    assert len(doctor) <= 24 + 16
     assert [str(file) for file in MODULES if len(file.read_text().splitlines()) > 300] == []
 
 
@@ -104,7 +107,7 @@ def test_one_loop_trains() -> None:
     assert set(calls) - {"scratch/sgd.py", "scratch/backprop.py"} <= {
         "core/learner.py",
         "diagnosis/loops.py",
-        "diagnosis/watch.py",
+        "diagnosis/hooks.py",
         "books/chapter4.py",
         "books/chapter4_training.py",
     }
@@ -140,7 +143,8 @@ def test_each_job_is_a_command(job: str) -> None:
 
     from underhood.cli.commands import app
 
-    assert job.replace("_", "-") in get_command(app).commands  # type: ignore[attr-defined]
+    command = job.rstrip("_").replace("_", "-")  # break_.py, as ``break`` is a keyword
+    assert command in get_command(app).commands  # type: ignore[attr-defined]
 
 
 def test_no_generator_wraps_the_steps_of_a_run() -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from underhood.diagnosis.trace import Trace
-from underhood.diagnosis.watch import Change
+from underhood.diagnosis.trace import Change, Trace
 
 if TYPE_CHECKING:
     from underhood.data.parts import Parts

@@ -12,7 +12,7 @@ from underhood.training import Reporter
 
 
 class Check(Protocol):
-    """A module in ``checks/``, or one that the entry point ``underhood.checks`` names."""
+    """A module in ``checks/``, or one that an entry point of the group ``underhood.diagnosis.checks`` names."""
 
     SUSPICION: str  # what may be wrong, in a sentence
     SECONDS: float  # what the experiment takes on a small model, roughly
@@ -25,7 +25,7 @@ class Check(Protocol):
 def load_checks() -> dict[str, Check]:
     """All checks by name, those of other packages last."""
     own = {name: import_module(f"underhood.diagnosis.checks.{name.replace('-', '_')}") for name in CHECKS}
-    others = {entry.name: entry.load() for entry in entry_points(group="underhood.checks")}
+    others = {entry.name: entry.load() for entry in entry_points(group="underhood.diagnosis.checks")}
     return own | others
 
 
@@ -72,9 +72,9 @@ def _examine(case: Case, name: str, check: Check) -> FindingDict | None:
 
 
 def _explained(finding: FindingDict, check: Check, findings: list[FindingDict]) -> FindingDict:
-    """A finding that another one may explain is suspicious only: the cause is to be mended first."""
+    """A finding that another one may explain is suspicious only: the cause is to be fixed first."""
     causes = [one["check"] for one in findings if one["verdict"] == "found" and one["check"] in check.AFTER]
     if finding["verdict"] != "found" or not causes:
         return finding
-    why = f"{finding['evidence']} ({causes[0]}, which was found, may be why: mend that first)"
+    why = f"{finding['evidence']} ({causes[0]}, which was found, may be why: fix that first)"
     return {**finding, "verdict": "suspicious", "evidence": why}

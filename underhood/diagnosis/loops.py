@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from underhood.diagnosis.case import Loop
-from underhood.diagnosis.trace import Trace
-from underhood.diagnosis.watch import Change, Enough, Watch, watching
+from underhood.diagnosis.hooks import watching
+from underhood.diagnosis.trace import Change, Trace
+from underhood.diagnosis.watch import Enough, Watch
 
 if TYPE_CHECKING:
     from underhood.training.learners import Setup

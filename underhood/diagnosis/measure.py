@@ -1,6 +1,6 @@
 """What ``Watch`` notes of tensors: numbers that are small enough to keep."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ SATURATED = 0.99
 
 
 def tensors(args: Iterable[Any]) -> Iterator[Tensor]:
-    """The tensors among arguments, and in tuples and lists there."""
+    """The tensors among arguments, and in tuples and lists there: of any shape, [...]."""
     for one in args:
         if isinstance(one, Tensor):
             yield one
@@ -100,7 +100,7 @@ def units(known: dict[int, Any]) -> list[Units]:
 
 
 def is_target(x: Tensor, count: int) -> bool:
-    """Whether a tensor may be the labels of a batch of ``count`` images: so many whole numbers, of few kinds."""
+    """Whether a tensor may be the labels of a batch of n images: [n] or [n, 1] whole numbers, of few kinds."""
     if x.requires_grad or x.ndim == 0 or len(x) != count or x.numel() != count or x.dtype == torch.bool:
         return False
     values = x.detach().reshape(-1)
@@ -121,16 +121,27 @@ def answers(args: tuple[Any, ...], count: int) -> tuple[np.ndarray, np.ndarray] 
 
 
 def parameter(known: dict[int, ParameterSeen], one: Tensor, name: str = "") -> ParameterSeen:
-    """What is known of a parameter; it is added where it is new."""
+    """What is known of a parameter, [...] of any shape; it is added where it is new."""
     if id(one) not in known:
         known[id(one)] = ParameterSeen(name or "parameter of shape " + " × ".join(map(str, one.shape)), one)
     return known[id(one)]
 
 
 def take_gradient(seen: ParameterSeen, grad: Tensor | None) -> float:
-    """Note a parameter's gradient; its largest number, in size, NaN where one is not finite."""
+    """Note a parameter's gradient, [...]; its largest number, in size, NaN where one is not finite."""
     if grad is None or not grad.numel():
         return 0.0
     largest = float(grad.detach().abs().max())
     seen.gradient = max(seen.gradient, largest) if np.isfinite(largest) else seen.gradient
     return largest if np.isfinite(largest) else float("nan")
+
+
+def names(some: Sequence[ParameterSeen]) -> str:
+    """The names of the first three parameters, and how many more there are."""
+    first = ", ".join(one.name for one in some[:3])
+    return first + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+
+
+def share(some: Iterable[ParameterSeen], own: Iterable[ParameterSeen]) -> float:
+    """What fraction of the numbers in all parameters these have."""
+    return sum(one.size for one in some) / sum(one.size for one in own)

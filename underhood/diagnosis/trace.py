@@ -1,4 +1,4 @@
-"""What was seen of a training: its steps, forward passes and parameters. Only data: ``watch.py`` collects it."""
+"""What is changed in a training, and what was seen of it: steps, forward passes, parameters. ``watch.py`` does both."""
 
 import math
 from collections.abc import Iterator
@@ -6,9 +6,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 START = 3  # steps whose mean loss is the loss at the start
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is changed in a loop while it is watched, and when it is stopped.
+
+    updates: factor of each step of the parameters, as a learning rate is; standardise: inputs of the first layer have
+    mean 0 and standard deviation 1; repeat: loaders give their first batch for ever;
+    steps: at most; seconds: at most; evaluate: after these steps, go on until images were evaluated
+    """
+
+    updates: float = 1.0
+    standardise: bool = False
+    repeat: bool = False
+    steps: int = 300
+    seconds: float = 60.0
+    evaluate: bool = False
+    seed: int = 0
 
 
 @dataclass
@@ -18,7 +36,7 @@ class StepSeen:
     loss: float
     gradient: float  # the largest of any parameter, in size; NaN where one is not finite
     left: bool = False  # whether it moved parameters by gradients that were there before ``backward`` added its own
-    moved: bool = False  # whether a parameter has another value at the next ``backward``
+    moved: bool | None = None  # whether a parameter has another value at the next ``backward``; None: not looked at
 
 
 @dataclass
@@ -104,7 +122,6 @@ class Trace:
     broadcasts: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = field(default_factory=dict)
     units: list[Units] = field(default_factory=list)  # of the last steps
     first_units: list[Units] = field(default_factory=list)  # of the first step
-    model: nn.Module | None = None  # as it was before the first step
     lr: float | None = None  # of torch's optimizer
     optimizer_steps: int = 0
     empty_steps: int = 0  # calls of ``optimizer.step`` when all gradients were 0 or None
@@ -125,7 +142,7 @@ class Trace:
 
     @property
     def last_loss(self) -> float:
-        """The mean loss of the last fifth of the steps; infinite where one is not a number or infinite."""
+        """The mean loss of the last fifth of the steps; infinite where one is NaN or infinite."""
         losses = self.losses[-max(5, len(self.steps) // 5) :]
         return float(losses.mean()) if len(losses) and np.isfinite(losses).all() else math.inf
 

@@ -1,29 +1,23 @@
-"""Watches a training loop from outside, whoever wrote it, and may change one thing in it.
+"""Watches a training loop from outside, and may change one thing in it.
 
-``Watch`` is a context: within it, each function of torch that is called passes through ``__torch_function__``, and
-``backward``, ``optimizer.step`` and the modules' forward passes through hooks. Nothing about the loop has to be known,
-so loops with an optimizer, by hand, in a framework or in a script are all watched in the same way.
+``Watch`` is a context (``hooks.watching`` enters it): within it, each function of torch that is called passes through
+``__torch_function__``, and ``backward``, ``optimizer.step`` and the modules' forward passes through hooks. Nothing
+about the loop has to be known: with an optimizer, by hand, in a framework or in a script, it is watched the same way.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as hooks
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from underhood.core.loader import DataLoader
 from underhood.diagnosis import graph, measure
-from underhood.diagnosis.trace import LossSeen, Pass, StepSeen, Trace
+from underhood.diagnosis.trace import Change, LossSeen, Pass, StepSeen, Trace
 
 LOSSES = {
     "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss",
@@ -34,24 +28,6 @@ COMPARISONS = {"eq", "__eq__", "ne", "__ne__"}
 KEPT_BATCHES, CLOSELY = 40, 60  # batches that are kept; steps of which everything is looked at
 FOLLOWED = 400  # steps of which autograd's graph is followed
 WINDOW = 10  # steps over which a unit that is never active counts as dead
-
-
-@dataclass(frozen=True)
-class Change:
-    """What is changed in a loop while it is watched, and when it is stopped.
-
-    updates: factor of each step of the parameters, as a learning rate is; standardise: inputs of the first layer have
-    mean 0 and deviation 1; repeat: loaders give their first batch for ever; unfreeze: frozen parameters are trained;
-    steps: at most; seconds: at most; evaluate: after these steps, go on until images were evaluated
-    """
-
-    updates: float = 1.0
-    standardise: bool = False
-    repeat: bool = False
-    steps: int = 300
-    seconds: float = 60.0
-    evaluate: bool = False
-    seed: int = 0
 
 
 class Enough(BaseException):
@@ -69,6 +45,7 @@ class Watch(TorchFunctionMode):
         # the last passes of which no ``backward`` is known, and autograd's node of their start
         self._open: deque[tuple[Pass | None, Any]] = deque(maxlen=4)
         self._depth, self._fresh = 0, False  # of modules that are being called; no layer was seen yet in the outermost
+        self._models: dict[int, nn.Module] = {}  # all outermost modules that were called
         self._top: nn.Module | None = None  # the outermost module with parameters
         self._first_parameter: int | None = None
         self._before: dict[int, Tensor] = {}  # the parameters at the last ``backward``
@@ -90,21 +67,26 @@ class Watch(TorchFunctionMode):
         if name in LAYERS and len(args) > 1:
             args = self._before_layer(name, args)
         result = func(*args, **kwargs)
-        if name in LAYERS and self._starting:
+        if self._starting:
             self._starting = False
             self._open.append((self._pass, getattr(result, "grad_fn", None)))
+        if self._pass is not None:
+            self._look_at(name, args, kwargs, result)
+        return result
+
+    def _look_at(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """A function was called between the first layer of a forward pass and the next ``backward``."""
         if name in measure.ELEMENTWISE or name in LOSSES:
             self._look_at_shapes(name, args)
         if name in LOSSES:
             self._look_at_loss(name, args, kwargs)
         elif name in COMPARISONS:
             self._look_at_answers(args)
-        elif (kind := measure.activation(name, args, kwargs)) and isinstance(result, Tensor):
+        elif kind := measure.activation(name, args, kwargs):
             self._look_at_units(kind, result)
-        elif name.startswith("dropout") and kwargs.get("training", len(args) < 3 or args[2]) and self._evaluates():
-            self.trace.forward_only_dropout = True
+        elif name.startswith("dropout") and kwargs.get("training", len(args) < 3 or args[2]):
+            self.trace.forward_only_dropout |= self._top is not None and not self._top.training
         self._look_for_targets(args)
-        return result
 
     def _before_layer(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x, weights = args[0], [one for one in args[1:3] if isinstance(one, Tensor)]
@@ -140,9 +122,6 @@ class Watch(TorchFunctionMode):
         trace.passes.append(self._pass)
         self._inputs, self._unit, self._starting = x, 0, True
 
-    def _evaluates(self) -> bool:
-        return self._top is not None and not self._top.training
-
     def _look_at_shapes(self, name: str, args: tuple[Any, ...]) -> None:
         shapes = measure.accidental(args, len(self._pass.rows)) if self._pass else None
         if shapes and len(self.trace.broadcasts) < 9:
@@ -161,8 +140,8 @@ class Watch(TorchFunctionMode):
         if self._pass is not None and self._pass.answers is None:
             self._pass.answers = measure.answers(args, len(self._pass.rows))
 
-    def _look_at_units(self, kind: str, result: Tensor) -> None:
-        if self._pass is None or not self._pass.gradients or result.ndim < 2:
+    def _look_at_units(self, kind: str, result: Any) -> None:
+        if self._pass is None or not self._pass.gradients or not isinstance(result, Tensor) or result.ndim < 2:
             return
         measure.add_units(self._units, self._unit, kind, result.detach())
         if not self.trace.steps:
@@ -195,37 +174,37 @@ class Watch(TorchFunctionMode):
         self._close_step()
         self._stop_if_enough()
         tensors = [loss for loss in losses if isinstance(loss, Tensor)]
-        nodes: set[Any] = set()
-        if len(self.trace.steps) < FOLLOWED:
-            leaves, nodes = graph.leaves(tensors, self.trace.graph)
-            for leaf in leaves:
-                measure.parameter(self.trace.parameters, leaf).reached = True
+        self._follow(tensors)
         if self._closely():
             for seen in self.trace.parameters.values():
                 kept = seen.parameter.grad is not None and bool(seen.parameter.grad.any())
                 seen.left = kept and (seen.just_moved or seen.left)
-        for one, node in list(self._open):
-            if (
-                one is not None
-                and one.gradients
-                and (node in nodes if nodes and node is not None else one is self._pass)
-            ):
-                one.trains = True
-                self._open.remove((one, node))
         loss = float(tensors[0].detach().sum()) if tensors else float("nan")
         self.trace.steps.append(StepSeen(loss, 0.0))
         if len(self.trace.steps) % WINDOW == 0:
             self._last_units, self._units = self._units, {}
 
+    def _follow(self, losses: list[Tensor]) -> None:
+        """Which parameters and which forward passes these losses depend on."""
+        nodes: set[Any] = set()
+        if len(self.trace.steps) < FOLLOWED:
+            leaves, nodes = graph.leaves(losses, self.trace.graph)
+            for leaf in leaves:
+                measure.parameter(self.trace.parameters, leaf).reached = True
+        for one, node in list(self._open):
+            depends = node in nodes if nodes and node is not None else one is self._pass
+            if one is not None and one.gradients and depends:
+                one.trains = True
+                self._open.remove((one, node))
+
     def after_backward(self, gradients: dict[int, Tensor]) -> None:
-        """Look at the gradients. gradients: those that ``torch.autograd.grad`` gives, by the parameter's id"""
-        if not self._closely():
-            self._updated = self.change.updates != 1
-        if self._closely() or self.change.updates != 1:
-            self._before = {k: one.parameter.detach().clone() for k, one in self.trace.parameters.items()}
-            self._updated = True
+        """Look at the gradients. gradients: those that ``torch.autograd.grad`` gives, of the
+        parameters' shapes [...], by their ids"""
+        known, scaled = self.trace.parameters, self.change.updates != 1
+        self._updated, self._before = scaled, {}
+        if self._closely() or scaled:
+            self._before = {key: one.parameter.detach().clone() for key, one in known.items()}
         if self._closely():
-            known = self.trace.parameters
             sizes = [measure.take_gradient(one, gradients.get(key, one.parameter.grad)) for key, one in known.items()]
             self.trace.steps[-1].gradient = max(sizes, default=0.0)
         self._pass = None
@@ -256,16 +235,12 @@ class Watch(TorchFunctionMode):
             moved = not torch.equal(seen.parameter.detach(), before)
             seen.moved |= moved
             seen.just_moved = moved
-            step.moved |= moved
+            step.moved = bool(step.moved) or moved
             step.left |= moved and seen.left
-        if not self._before:
-            step.moved = True  # not looked at
 
     def _scale_updates(self) -> None:
         """Make the last step of the parameters larger or smaller."""
         self._updated = False
-        if self.change.updates == 1:
-            return
         with torch.no_grad():
             for key, before in self._before.items():
                 parameter = self.trace.parameters[key].parameter.data
@@ -288,11 +263,10 @@ class Watch(TorchFunctionMode):
     def _look_at_module(self, module: nn.Module) -> None:
         if self._depth == 1 and any(True for _ in module.parameters()):
             self._top, self._fresh = module, True
-            if self.trace.model is None:
-                self.trace.model = deepcopy_or_none(module)
+            if id(module) not in self._models:
+                self._models[id(module)] = module
                 for name, parameter in module.named_parameters():
-                    seen = measure.parameter(self.trace.parameters, parameter, name)
-                    seen.in_model = True
+                    measure.parameter(self.trace.parameters, parameter, name).in_model = True
         if self._top is not None:
             for own in module.parameters(recurse=False):
                 if id(own) in self.trace.parameters:
@@ -311,73 +285,3 @@ class Watch(TorchFunctionMode):
         self.trace.units = measure.units(self._last_units or self._units)
         self.trace.first_units = measure.units(self._first_units)
         return self.trace
-
-
-def deepcopy_or_none(module: nn.Module) -> nn.Module | None:
-    """A copy of a module; None where it has parts that cannot be copied."""
-    try:
-        return deepcopy(module)
-    except Exception:  # of a foreign module, whatever it is: the checks that need a copy are left out
-        return None
-
-
-@contextmanager
-def watching(change: Change | None = None) -> Iterator[Watch]:
-    """Watch what trains within the ``with``; ``Watch.finish`` gives the trace afterwards. torch is as before then."""
-    watch = Watch(change)
-    backward, grad, iterate = torch.autograd.backward, torch.autograd.grad, torch.utils.data.DataLoader.__iter__
-    batches = DataLoader.batches
-    with ExitStack() as stack:
-        handles = [
-            hooks.register_module_forward_pre_hook(watch.before_module),
-            hooks.register_module_forward_hook(watch.after_module, always_call=True),
-            register_optimizer_step_pre_hook(watch.before_step),
-        ]
-        for handle in handles:
-            stack.callback(handle.remove)
-        stack.callback(setattr, torch.autograd, "backward", backward)
-        stack.callback(setattr, torch.autograd, "grad", grad)
-        torch.autograd.backward = _watched(backward, watch)
-        torch.autograd.grad = _watched(grad, watch)
-        if watch.change.repeat:
-            stack.callback(setattr, torch.utils.data.DataLoader, "__iter__", iterate)
-            stack.callback(setattr, DataLoader, "batches", batches)
-            torch.utils.data.DataLoader.__iter__ = _repeated(iterate)  # type: ignore[method-assign]
-            DataLoader.batches = _repeated(batches)  # type: ignore[method-assign]
-        with watch:
-            yield watch
-
-
-def _watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
-    """``torch.autograd.backward`` or ``grad``, watched."""
-
-    def watched(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        losses = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-        with torch._C.DisableTorchFunction():
-            watch.before_backward(losses)
-        result = function(tensors, *args, **kwargs)
-        with torch._C.DisableTorchFunction():
-            watch.after_backward(_given(args, result))
-        return result
-
-    return watched
-
-
-def _given(args: tuple[Any, ...], result: Any) -> dict[int, Tensor]:
-    """The gradients that ``torch.autograd.grad`` gives, by the id of what they belong to; {} of ``backward``."""
-    if result is None or not args:
-        return {}
-    inputs = [args[0]] if isinstance(args[0], Tensor) else list(args[0])
-    pairs = zip(inputs, result, strict=True)
-    return {id(one): gradient for one, gradient in pairs if isinstance(gradient, Tensor)}
-
-
-def _repeated(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The batches of a loader, of which all are its first."""
-    firsts: dict[int, Any] = {}
-
-    def batches(loader: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        for batch in function(loader, *args, **kwargs):
-            yield firsts.setdefault(id(loader), batch)
-
-    return batches

@@ -11,6 +11,7 @@ from underhood.data.parts import Parts, ReadOptions, read_parts
 from underhood.data.read import LoadedData, load_data
 from underhood.diagnosis import FindingDict
 from underhood.preparation.files import expanduser
+from underhood.reporting.doctor_sections import DOCTOR_FILE
 from underhood.runs import atomic_write
 from underhood.runs.folder import read_config
 from underhood.training import Reporter
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 BUDGET, LEAST = 60.0, 1.0  # seconds
 LR = 0.05
-DOCTOR_FILE = "doctor.json"
 
 
 class DoctorResult(TypedDict):
@@ -70,6 +70,7 @@ def doctor(
     case.seconds = budget
     from underhood.diagnosis.examine import examine
 
+    _require_training(case)
     findings, not_examined = examine(case, reporter)
     result: DoctorResult = {
         "subject": case.subject, "kind": case.kind, "findings": findings, "not_examined": not_examined,
@@ -87,6 +88,14 @@ def parse_budget(text: str) -> float:
     if not LEAST <= seconds <= 86_400:
         raise ValueError(f"{text} is not from 1s to 24 hours")
     return seconds
+
+
+def _require_training(case: "Case") -> None:
+    """Raises UnderhoodError where a script or a model stops before it has trained anything."""
+    trace = case.trace
+    if trace is None or trace.steps or "does not require grad" in trace.error:
+        return
+    raise UnderhoodError(f"{case.subject}: {trace.error or 'it never calls backward, so nothing is trained'}")
 
 
 def _case(

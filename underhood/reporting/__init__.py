@@ -18,6 +18,7 @@ from underhood.core.schedule import SCHEDULES
 from underhood.data.files import data_url, printable, read_csv
 from underhood.display import figures
 from underhood.reporting.answer_sections import answer_sections
+from underhood.reporting.doctor_sections import doctor_sections
 from underhood.reporting.leak_sections import leak_sections
 from underhood.reporting.learning_sections import learning_sections
 from underhood.reporting.model_sections import MAX_FLOAT, card, model_sections
@@ -79,6 +80,7 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
         **_label_issues(folder, dataset),
         **model_sections(folder, it, run.model, dataset),
         **learning_sections(run, it, dataset.valid),
+        **doctor_sections(folder),
         "footer": "Written by underhood report, from the files of the run and the images that it was trained on.",
     }  # fmt: skip
 

@@ -31,6 +31,6 @@ def examine(case: Case) -> Finding | None:
     if full is not None and full.saturated >= SATURATED:
         return found(
             f"{full.saturated:.0%} of the outputs of a {full.name} are at its ends, where its gradient is nearly 0",
-            "smaller weights at the start, inputs with mean 0 and deviation 1, or nn.ReLU",
+            "smaller weights at the start, inputs with mean 0 and standard deviation 1, or nn.ReLU",
         )
     return suspicious(numbers, fix) if last[worst] >= MANY else fine(numbers)

@@ -2,6 +2,7 @@
 
 from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
+from underhood.diagnosis.measure import names, share
 
 SUSPICION = "some parameters are frozen, or were not given to the optimizer"
 SECONDS, AFTER = 0.0, ("no-step", "zero-grad", "no-gradient", "nan")
@@ -13,24 +14,18 @@ def examine(case: Case) -> Finding | None:
     if trace is None or len(trace.steps) < 2:
         return None
     own = [one for one in trace.parameters.values() if one.in_model or one.reached]
-    total = sum(one.size for one in own)
     frozen = [one for one in own if one.in_model and not one.parameter.requires_grad]
     still = [one for one in own if one.parameter.requires_grad and one.reached and one.gradient > 0 and not one.moved]
     if still and len(still) < len(own):
-        names = ", ".join(one.name for one in still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
-        share = sum(one.size for one in still) / total
-        why = (
-            "no optimizer has them" if trace.optimizer_steps and not any(one.in_optimizer for one in still) else "why?"
-        )
+        left_out = trace.optimizer_steps and not any(one.in_optimizer for one in still)
         return found(
-            f"{names} ({share:.0%} of all numbers) get gradients and never move: {why}",
+            f"{names(still)} ({share(still, own):.0%} of all numbers) get gradients and never move"
+            + (": no optimizer has them" if left_out else ""),
             "torch.optim.SGD(model.parameters(), lr=…): all parameters, after the last layer is in place",
         )
     if frozen:
-        share, names = sum(one.size for one in frozen) / total, ", ".join(one.name for one in frozen[:3])
-        more = f" and {len(frozen) - 3} more" if len(frozen) > 3 else ""
         return suspicious(
-            f"{names}{more} have requires_grad=False: {share:.0%} of all numbers stay as they began",
+            f"{names(frozen)} have requires_grad=False: {share(frozen, own):.0%} of all numbers stay as they began",
             "for p in model.parameters(): p.requires_grad_(True), unless they come from another training on purpose",
         )
-    return fine(f"all {len(own)} parameters, {total:,} numbers, move")
+    return fine(f"all {len(own)} parameters, {sum(one.size for one in own):,} numbers, move")

@@ -17,7 +17,7 @@ LEARNS = 0.7  # of the loss at the start, at most, is left where something is le
 BETTER, MUCH_BETTER = 0.7, 0.5  # of the loss with the learning rate as it is
 NOTHING = 0.9  # of the loss at the start is left where nothing is learned
 HIGH = 0.2  # of the loss at the start: below it, a lower learning rate may still be better, and does not matter
-FURTHER = (0.01, 100.0, 0.001, 1000.0)  # tried where neither a tenth nor ten times helps
+FURTHER = (0.01, 100.0, 0.001, 1000.0, 1e5)  # tried where neither a tenth nor ten times helps
 
 
 def examine(case: Case) -> Finding | None:
@@ -26,33 +26,39 @@ def examine(case: Case) -> Finding | None:
     if trace is None or len(trace.steps) < 10:
         return None
     steps = min(STEPS, len(trace.steps))
-    first, own = trace.first_loss, _after(trace, steps)
-    found_at = {factor: _after(case.again(steps=steps, updates=factor), steps) for factor in (0.1, 10.0)}
-    start = _finite(first, found_at)
-    learned = min(own, trace.last_loss) < LEARNS * start  # in all of the steps that were watched
-    if not learned and min(found_at.values()) >= LEARNS * start:
-        for factor in FURTHER:
-            if case.left() < 2:
-                break
-            found_at[factor] = _after(case.again(steps=steps, updates=factor), steps)
-            if found_at[factor] < LEARNS * start:
-                break
-    best = min(found_at, key=lambda factor: found_at[factor])
-    tried = ", ".join(f"{value:.3g} with {_times(factor)}" for factor, value in sorted(found_at.items()))
-    later = f", {trace.last_loss:.3g} after {len(trace.steps)}" if len(trace.steps) > steps else ""
-    numbers = f"after {steps} steps the loss is {own:.3g} (at the start {first:.3g}{later}); {tried}"
+    own = _after(trace, steps)
+    losses = _tried(case, steps, trace.first_loss, min(own, trace.last_loss))
+    start = _finite(trace.first_loss, losses)
+    best = min(losses, key=lambda factor: losses[factor])
+    left, gained = min(own, trace.last_loss) / start, losses[best] / max(own, 1e-12)
+    numbers = _sentence(trace, steps, own, losses)
     lr = f"lr={trace.lr * best:.2g} in place of {trace.lr:g}" if trace.lr else f"{_times(best)} the learning rate"
-    too_high = found_at[0.1] < MUCH_BETTER * own and own > HIGH * start  # a smaller step gets further
-    nothing = min(own, trace.last_loss) > NOTHING * start
-    if (
-        (too_high or nothing or (not learned and best < 1))
-        and found_at[best] < MUCH_BETTER * own
-        and found_at[best] < LEARNS * start
-    ):
+    if _sure(left, best, own, start, losses) and gained < MUCH_BETTER and losses[best] < LEARNS * start:
         return found(numbers, lr)
-    if not learned and found_at[best] < BETTER * own:
-        return suspicious(numbers, lr)
-    return fine(numbers)
+    return suspicious(numbers, lr) if left >= LEARNS and gained < BETTER else fine(numbers)
+
+
+def _sure(left: float, best: float, own: float, start: float, losses: dict[float, float]) -> bool:
+    """Whether nothing is learned, or less than with smaller steps."""
+    too_high = losses[0.1] < MUCH_BETTER * own and own > HIGH * start
+    return too_high or left > NOTHING or (left >= LEARNS and best < 1)
+
+
+def _tried(case: Case, steps: int, start: float, own: float) -> dict[float, float]:
+    """The loss after some steps with other learning rates, as factors of the loop's: until one of them learns."""
+    losses = {factor: _after(case.again(steps=steps, updates=factor), steps) for factor in (0.1, 10.0)}
+    for factor in FURTHER:
+        learns = LEARNS * _finite(start, losses)
+        if min(own, *losses.values()) < learns or case.left() < 2:
+            break
+        losses[factor] = _after(case.again(steps=steps, updates=factor), steps)
+    return losses
+
+
+def _sentence(trace: Trace, steps: int, own: float, losses: dict[float, float]) -> str:
+    tried = ", ".join(f"{value:.3g} with {_times(factor)}" for factor, value in sorted(losses.items()))
+    later = f", {trace.last_loss:.3g} after {len(trace.steps)}" if len(trace.steps) > steps else ""
+    return f"after {steps} steps the loss is {own:.3g} (at the start {trace.first_loss:.3g}{later}); {tried}"
 
 
 def _after(trace: Trace, steps: int) -> float:
@@ -67,4 +73,4 @@ def _finite(start: float, found_at: dict[float, float]) -> float:
 
 def _times(factor: float) -> str:
     words = {0.1: "a tenth", 0.01: "a hundredth", 0.001: "a thousandth"}
-    return words.get(factor, f"{factor:g} times")
+    return words.get(factor, f"{factor:,.0f} times")

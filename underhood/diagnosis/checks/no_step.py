@@ -12,8 +12,8 @@ def examine(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None or len(trace.steps) < 2:
         return None
-    moved = sum(step.moved for step in trace.steps[:-1])
-    steps = len(trace.steps) - 1
+    looked_at = [step.moved for step in trace.steps[:-1] if step.moved is not None]
+    moved, steps = sum(looked_at), len(looked_at)
     if moved:
         return fine(f"parameters changed after {moved:,} of {steps:,} calls of backward")
     what = f"no parameter changed in {steps:,} steps: each has the very value that it began with"

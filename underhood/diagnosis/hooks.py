@@ -1,0 +1,76 @@
+"""Where a ``Watch`` sits in torch while something trains: hooks, and functions that are replaced for that time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules import module as modules
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from underhood.core.loader import DataLoader
+from underhood.diagnosis.trace import Change
+from underhood.diagnosis.watch import Watch
+
+
+@contextmanager
+def watching(change: Change | None = None) -> Iterator[Watch]:
+    """Watch what trains within the ``with``; ``Watch.finish`` gives the trace afterwards. torch is as before then."""
+    watch = Watch(change)
+    backward, grad, iterate = torch.autograd.backward, torch.autograd.grad, torch.utils.data.DataLoader.__iter__
+    batches = DataLoader.batches
+    with ExitStack() as stack:
+        handles = [
+            modules.register_module_forward_pre_hook(watch.before_module),
+            modules.register_module_forward_hook(watch.after_module, always_call=True),
+            register_optimizer_step_pre_hook(watch.before_step),
+        ]
+        for handle in handles:
+            stack.callback(handle.remove)
+        stack.callback(setattr, torch.autograd, "backward", backward)
+        stack.callback(setattr, torch.autograd, "grad", grad)
+        torch.autograd.backward = _watched(backward, watch)
+        torch.autograd.grad = _watched(grad, watch)
+        if watch.change.repeat:
+            stack.callback(setattr, torch.utils.data.DataLoader, "__iter__", iterate)
+            stack.callback(setattr, DataLoader, "batches", batches)
+            torch.utils.data.DataLoader.__iter__ = _repeated(iterate)  # type: ignore[method-assign]
+            DataLoader.batches = _repeated(batches)  # type: ignore[method-assign]
+        with watch:
+            yield watch
+
+
+def _watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+    """``torch.autograd.backward`` or ``grad``, watched."""
+
+    def watched(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        losses = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        with torch._C.DisableTorchFunction():
+            watch.before_backward(losses)
+        result = function(tensors, *args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            watch.after_backward(_given(args, result))
+        return result
+
+    return watched
+
+
+def _given(args: tuple[Any, ...], result: Any) -> dict[int, Tensor]:
+    """The gradients that ``torch.autograd.grad`` gives, by the id of what they belong to; {} of ``backward``."""
+    if result is None or not args:
+        return {}
+    inputs = [args[0]] if isinstance(args[0], Tensor) else list(args[0])
+    pairs = zip(inputs, result, strict=True)
+    return {id(one): gradient for one, gradient in pairs if isinstance(gradient, Tensor)}
+
+
+def _repeated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The batches of a loader, of which all are its first."""
+    firsts: dict[int, Any] = {}
+
+    def batches(loader: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        for batch in function(loader, *args, **kwargs):
+            yield firsts.setdefault(id(loader), batch)
+
+    return batches
