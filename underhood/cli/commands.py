@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from underhood.cli import pages  # noqa: F401 (adds its commands)
+from underhood.cli import doctor, pages  # noqa: F401 (add their commands)
 from underhood.cli.app import app, finish, terminal
 from underhood.cli.options import (
     DATA_HELP,
@@ -149,30 +149,6 @@ def check(
     reading: dict[str, Any] = {"group_by": group_by, "cache": not no_cache, "verify_cache": verify_cache}
     result = job(data, leaks=leaks, labels=labels, reporter=terminal(as_json), **reading)
     finish(result, as_json, check_report, code=1 if result["unreadable"] or result["conflicts"] else 0)
-
-
-@app.command(context_settings={"ignore_unknown_options": True})
-def doctor(
-    subject: Annotated[
-        str,
-        typer.Argument(help="A run folder, a training script (.py), or DATA as for train.", metavar="RUN|DATA|SCRIPT"),
-    ] = "digits",
-    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of the script.", metavar="ARG...")] = None,
-    budget: Annotated[str, typer.Option(help="Time for all experiments together, such as 60s or 2m.")] = "60s",
-    as_json: Json = False,
-) -> None:
-    """Look for the reason why something does not learn: each suspicion is tested by an experiment of seconds."""
-    from underhood.display.doctor_tables import doctor_report
-    from underhood.jobs.doctor import doctor as job, parse_budget
-
-    try:
-        seconds = parse_budget(budget)
-    except ValueError:
-        raise typer.BadParameter(f"{budget!r} is no time from 1s to 24 hours: 60s, 2m", param_hint="--budget") from None
-    result = job(subject, arguments=arguments or (), budget=seconds, reporter=terminal(as_json))
-    finish(
-        result, as_json, doctor_report, code=1 if any(one["verdict"] == "found" for one in result["findings"]) else 0
-    )
 
 
 @app.command()
