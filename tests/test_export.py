@@ -15,6 +15,7 @@ from conftest import Outcome, picture
 
 import underhood.jobs.export as exporting
 from underhood import Predictor, RunError, UnderhoodError, export, read, train
+from underhood.analysis.calibration import Answers
 from underhood.runs.calibration import CALIBRATION_FILE, Calibration
 from underhood.runs.checkpoint import Run
 from underhood.serving.onnx import make_session
@@ -117,6 +118,15 @@ def test_a_number_at_its_limit_is_no_difference_and_one_beyond_it_is(run: Path) 
         assert (at_limit["agreement"], at_limit["sets_agree"], at_limit["rejections_agree"]) == (1, 1, 1)
     beyond = said_alike(run, (0.1, 0.3005), 0.5005, 0.001)
     assert (beyond["agreement"], beyond["sets_agree"], beyond["rejections_agree"]) == (1, 0, 0)
+
+
+def test_two_labels_that_tie_are_no_difference_and_any_other_label_is() -> None:
+    def said(*rows: list[float]) -> Answers:
+        return Answers(np.array(rows, np.float32), None, [""] * len(rows))
+
+    tied = said([0.45, 0.45 - 2e-6, 0.1], [0.8, 0.1, 0.1])
+    assert exporting._same_labels(tied, said([0.45 - 2e-6, 0.45, 0.1], [0.8, 0.1, 0.1])).tolist() == [True, True]
+    assert exporting._same_labels(tied, said([0.2, 0.2, 0.6], [0.1, 0.8, 0.1])).tolist() == [False, False]
 
 
 def test_an_export_that_fails_keeps_the_certified_file_before_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ class Certificate(TypedDict):
     """How an exported model compares with its run on the validation images."""
 
     largest_difference: float  # of a probability
-    agreement: float  # fraction of equal labels
+    agreement: float  # fraction of equal labels. Where the two best are within 1e-4, both count
     sets_agree: float  # fraction of equal prediction sets; 1 without sets. Where a number is at its limit, both count
     rejections_agree: float  # fraction of images that are rejected for the same reason, or not rejected; likewise
     images: int
@@ -51,9 +51,9 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
     Returns onnx (the path), largest_difference (of a probability), the fractions of images that agree: agreement (in
     the label), sets_agree (in the prediction set), rejections_agree (in whether and why they are rejected), images (how
     many), and the SHA-256 of the files: model_sha256, weights_sha256, calibration_sha256 (None without a calibration).
-    Where a number is at its limit, sets and rejections agree either way. Raises RunError where a probability differs by
-    more than 1e-4 or one of the fractions is below 1, and then leaves neither file; UnderhoodError where onnx is not
-    installed or the file cannot be written.
+    Where a number is at its limit, sets and rejections agree either way, and so do labels where the two most probable
+    are within 1e-4. Raises RunError where a probability differs by more than 1e-4 or one of the fractions is below 1,
+    and then leaves neither file; UnderhoodError where onnx is not installed or the file cannot be written.
     """
     loaded = load_run(expanduser(run))
     _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
@@ -92,7 +92,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
 def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> Certificate:
     """The certificate: how far an exported model's answers, also over HTTP, are from the original's.
 
-    Where a probability or a distance is at its limit, rounding decides, and both answers count.
+    Where a probability or a distance is at its limit, or two probabilities tie, rounding decides: both answers count.
     """
     outputs = original.outputs(pixels) if original.outputs else (original.probabilities(pixels), None)
     said = replace(original, outputs=lambda _: outputs).answers(pixels)  # computed once
@@ -100,22 +100,29 @@ def _compare(original: Predictor, exported: Predictor, pixels: np.ndarray) -> Ce
     others = [exported.answers(pixels), served_answers(exported, pixels)]
     return {
         "largest_difference": max(float(np.abs(said.probabilities - one.probabilities).max()) for one in others),
-        "agreement": float(np.mean([_labels(said) == _labels(one) for one in others])),
+        "agreement": float(np.mean([_same_labels(said, one) for one in others])),
         "sets_agree": float(np.mean([_same_sets(expected, one) for one in others])),
         "rejections_agree": float(np.mean([_same_reasons(expected, one) for one in others])),
         "images": len(pixels),
     }
 
 
-def _labels(said: Answers) -> np.ndarray:
-    return said.probabilities.argmax(axis=1)
+def _near(said: Answers) -> np.ndarray:
+    """The labels that rounding could make the most probable one, which is among them: bool [n, classes]."""
+    return said.probabilities >= said.probabilities.max(axis=1, keepdims=True) - MAX_DIFFERENCE
+
+
+def _same_labels(said: Answers, other: Answers) -> np.ndarray:
+    """Whether each image has the same label in both, or one as probable: bool [n]."""
+    return np.take_along_axis(_near(said), other.probabilities.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
 def _same_sets(expected: Expected, other: Answers) -> np.ndarray:
     """Whether each image has the same prediction set in both: bool [n]. Where there are no sets, they are the same."""
     if expected.said.sets is None or other.sets is None:
         return np.full(len(other.reasons), expected.said.sets is other.sets)
-    return same_sets(other.sets, expected, np.zeros_like(other.sets))
+    near = _near(expected.said)
+    return same_sets(other.sets, expected, near & (near.sum(axis=1, keepdims=True) > 1))
 
 
 def _same_reasons(expected: Expected, other: Answers) -> np.ndarray:
