@@ -71,29 +71,23 @@ def plant(
     most MOST images are written. Nothing is written unless all is. Raises UnderhoodError.
     """
     reporter, source, folder = reporter or Reporter(), expanduser(data), expanduser(out)
-    if fault is None and seed is None:
-        raise UnderhoodError("say which fault to plant: --fault NAME, or --seed N to have one drawn")
-    named = None if fault is None else fault_named(fault)
-    if named is not None and script and named.kind == "data":
-        raise UnderhoodError(f"{named.name} is a fault in data: leave --script out")
+    named = _named(fault, seed, script)
     _require_place(source, folder)
     dataset = load_data(data, skip_bad=True, progress=reporter.read_progress(), bar=reporter.download).dataset
-    channels = dataset.train.pixels.shape[1]
-    if named is not None and named.colour and channels != 3:
-        raise UnderhoodError(f"{named.name} needs colour images, and those of {data} are grey: plant another fault")
-    kind: Kind = named.kind if named else "script" if script else "data"
-    chosen = named or _draw(kind, channels, seed or 0)
+    chosen = named or _draw(script, dataset.train.pixels.shape[1], seed or 0)
+    if chosen.colour and dataset.train.pixels.shape[1] != 3:
+        raise UnderhoodError(f"{chosen.name} needs colour images, and those of {data} are grey: plant another fault")
     path = str(source.resolve()) if source.exists() and str(data) != dataset.name else str(data)
     answer: dict[str, Any] = {"fault": chosen.name, "seed": seed or 0, "data": path}
     with _whole_folder(folder) as beside:
-        if kind == "script":
+        if chosen.kind == "script":
             (beside / SCRIPT).write_text(broken(path, chosen.name, seed or 0), encoding="utf-8")
         else:
             parts = {"train": dataset.train, "valid": dataset.valid}
             answer |= _write_images(parts, chosen, seed or 0, beside / DATA, reporter)
         _write_pages(beside, chosen, answer)
     result: BreakResult = {
-        "out": str(out), "kind": kind, "broken": str(folder / (SCRIPT if kind == "script" else DATA)),
+        "out": str(out), "kind": chosen.kind, "broken": str(folder / (SCRIPT if chosen.kind == "script" else DATA)),
         "seed": seed or 0,
     }  # fmt: skip
     return result if fault is None else {**result, "fault": chosen.name}
@@ -129,9 +123,21 @@ def _require_place(source: Path, folder: Path) -> None:
         raise UnderhoodError(f"{folder} is inside the data, {source}: choose an --out beside it")
 
 
-def _draw(kind: Kind, channels: int, seed: int) -> Fault:
+def _named(fault: str | None, seed: int | None, script: bool) -> Fault | None:
+    """The fault of this name; None where the seed draws one. Raises UnderhoodError."""
+    if fault is None:
+        if seed is None:
+            raise UnderhoodError("say which fault to plant: --fault NAME, or --seed N to have one drawn")
+        return None
+    named = fault_named(fault)
+    if script and named.kind == "data":
+        raise UnderhoodError(f"{named.name} is a fault in data: leave --script out")
+    return named
+
+
+def _draw(script: bool, channels: int, seed: int) -> Fault:
     """The fault that a seed stands for."""
-    possible = faults_for(kind, channels)
+    possible = faults_for("script" if script else "data", channels)
     return possible[int(np.random.default_rng(seed).integers(len(possible)))]
 
 
