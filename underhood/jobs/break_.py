@@ -14,6 +14,7 @@ from underhood.core.errors import DataError, UnderhoodError
 from underhood.core.images import Images
 from underhood.data import cache
 from underhood.data.files import encode_png
+from underhood.data.named import NAMES
 from underhood.data.read import load_data
 from underhood.data.split import sample
 from underhood.diagnosis.faults import Fault, Kind, fault_named, faults_for
@@ -71,25 +72,24 @@ def plant(
     most MOST images are written. Nothing is written unless all is. Raises UnderhoodError.
     """
     reporter, source, folder = reporter or Reporter(), expanduser(data), expanduser(out)
-    named = _named(fault, seed, script)
+    named, number = _named(fault, seed, script), seed or 0
     _require_place(source, folder)
     dataset = load_data(data, skip_bad=True, progress=reporter.read_progress(), bar=reporter.download).dataset
-    chosen = named or _draw(script, dataset.train.pixels.shape[1], seed or 0)
-    if chosen.colour and dataset.train.pixels.shape[1] != 3:
+    channels = dataset.train.pixels.shape[1]
+    chosen = named or _draw(script, channels, number)
+    if chosen.colour and channels != 3:
         raise UnderhoodError(f"{chosen.name} needs colour images, and those of {data} are grey: plant another fault")
-    path = str(source.resolve()) if source.exists() and str(data) != dataset.name else str(data)
-    answer: dict[str, Any] = {"fault": chosen.name, "seed": seed or 0, "data": path}
+    path = str(data) if str(data) in NAMES else str(source.resolve())
+    answer: dict[str, Any] = {"fault": chosen.name, "seed": number, "data": path}
     with _whole_folder(folder) as beside:
         if chosen.kind == "script":
-            (beside / SCRIPT).write_text(broken(path, chosen.name, seed or 0), encoding="utf-8")
+            (beside / SCRIPT).write_text(broken(path, chosen.name, number), encoding="utf-8")
         else:
             parts = {"train": dataset.train, "valid": dataset.valid}
-            answer |= _write_images(parts, chosen, seed or 0, beside / DATA, reporter)
+            answer |= _write_images(parts, chosen, number, beside / DATA, reporter)
         _write_pages(beside, chosen, answer)
-    result: BreakResult = {
-        "out": str(out), "kind": chosen.kind, "broken": str(folder / (SCRIPT if chosen.kind == "script" else DATA)),
-        "seed": seed or 0,
-    }  # fmt: skip
+    where = folder / (SCRIPT if chosen.kind == "script" else DATA)
+    result: BreakResult = {"out": str(out), "kind": chosen.kind, "broken": str(where), "seed": number}
     return result if fault is None else {**result, "fault": chosen.name}
 
 
