@@ -57,8 +57,7 @@ def main() -> int:
             train(data, out=Path(place) / "run", report=False, reject=reject)
             run, _, loaded = load_finished(Path(place) / "run", Reporter())
             valid = loaded.dataset.valid
-            calibration = run.calibration
-            logits, _ = logits_and_distances(run.model, valid.pixels, calibration.projection, calibration.prototypes)
+            logits, _ = logits_and_distances(run.model, valid.pixels, run.calibration)
             for coverage in (0.9, 0.95):
                 met &= show(name, *divisions(logits, valid.labels, coverage))
             if name in ("mnist", "hymenoptera"):
@@ -173,7 +172,7 @@ def compared(run: Run, train_images: Images, valid: Images) -> dict[str, Any]:
     some = valid.pixels[~half][:300]
     found: dict[str, Any] = {}
     nearest = fit_prototypes(own, labels)
-    measures = {"nearest": lambda x: feature_distances(x, *nearest), "mahalanobis": mahalanobis(own, labels)}
+    measures = {"nearest": lambda x: feature_distances(x, nearest), "mahalanobis": mahalanobis(own, labels)}
     known = features(run.model, valid.pixels[half][:1000]).numpy()
     changed = {kind: features(run.model, pixels).numpy() for kind, pixels in corrupted(some).items()}
     for name, measure in measures.items():

@@ -128,9 +128,7 @@ def test_answers_of_every_kind_are_compared(run: Path) -> None:
     loaded = load_run(run)
     pixels = read("digits", limit=600).valid.pixels.copy()
     pixels[:5] = 7
-    _, distances = logits_and_distances(
-        loaded.model, pixels, loaded.calibration.projection, loaded.calibration.prototypes
-    )
+    _, distances = logits_and_distances(loaded.model, pixels, loaded.calibration)
     assert distances is not None
     probabilities = answers_of(loaded, pixels).probabilities
     loaded = replace(

@@ -1,12 +1,17 @@
 """Prediction sets, temperature and distances: their laws, and MAPIE as a witness."""
 
+import json
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from safetensors import safe_open
 from scipy.stats import binom
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_classification
@@ -33,7 +38,13 @@ from underhood.analysis.calibration import (
 from underhood.analysis.predictions import read_sets, set_text
 from underhood.analysis.prototypes import fit_prototypes
 from underhood.estimators import ImageClassifier
-from underhood.runs.calibration import Calibration
+from underhood.runs.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    load_calibration,
+    parse_calibration,
+    save_calibration,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -292,9 +303,9 @@ def test_one_class_only_among_the_images_that_calibrate() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(40, 3)).astype(np.float32) + np.array([3, 0, 0], np.float32)
     features = rng.normal(size=(40, 8)).astype(np.float32)
-    projection, prototypes = fit_prototypes(features, np.zeros(40, int))
-    distances = feature_distances(rng.normal(size=(40, 8)).astype(np.float32), projection, prototypes)
-    found = fit_calibration(logits, distances, np.zeros(40, int), 0.9, 0.05, projection, prototypes)
+    known = fit_prototypes(features, np.zeros(40, int))
+    distances = feature_distances(rng.normal(size=(40, 8)).astype(np.float32), known)
+    found = fit_calibration(logits, distances, np.zeros(40, int), 0.9, 0.05, known)
     assert len(set(found.limits)) == 1  # the two others have that of all images, which are the first one's
     assert 0 < found.limits[0] < 1
     assert math.isfinite(found.distance_limit)
@@ -303,8 +314,7 @@ def test_one_class_only_among_the_images_that_calibrate() -> None:
 @pytest.mark.parametrize("features", [np.ones((30, 6)), np.zeros((30, 6)), np.full((30, 6), 1e-20)])
 def test_features_that_are_all_equal_reject_nothing(features: np.ndarray) -> None:
     features, labels = features.astype(np.float32), np.arange(30) % 2
-    projection, prototypes = fit_prototypes(features, labels)
-    distances = feature_distances(features, projection, prototypes)
+    distances = feature_distances(features, fit_prototypes(features, labels))
     assert np.isfinite(distances).all()
     limit = distance_limit(distances, 0.05)
     pixels, probabilities = np.arange(60, dtype=np.uint8).reshape(30, 1, 1, 2), np.full((30, 2), 0.5)
@@ -313,16 +323,22 @@ def test_features_that_are_all_equal_reject_nothing(features: np.ndarray) -> Non
         assert rejection_reasons(far, pixels, probabilities, distances + np.float32(rounding)) == [""] * 30
 
 
-def test_with_an_orthogonal_projection_distances_are_cosine_distances_to_the_nearest_prototype() -> None:
+@pytest.mark.parametrize("neighbours", [1, 2, 5, 20])
+def test_with_an_orthogonal_projection_distances_are_mean_cosine_distances_to_the_nearest_prototypes(
+    neighbours: int,
+) -> None:
     rng = np.random.default_rng(0)
     features, prototypes = rng.normal(size=(50, 12)).astype(np.float32), rng.normal(size=(20, 12)).astype(np.float32)
     prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
     projection = np.linalg.qr(rng.normal(size=(12, 12)))[0].astype(np.float32)
-    found = feature_distances(features, projection, prototypes @ projection)
+    known = Calibration(projection=projection, prototypes=prototypes @ projection, neighbours=neighbours)
+    found = feature_distances(features, known)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, cosine_distances(features, prototypes).min(axis=1), atol=2e-6)
-    np.testing.assert_allclose(feature_distances(7 * features, projection, prototypes @ projection), found, atol=2e-6)
-    part = feature_distances(features, projection[:, :5], (prototypes @ projection)[:, :5])
+    expected = np.sort(cosine_distances(features, prototypes), axis=1)[:, :neighbours].mean(axis=1)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(feature_distances(7 * features, known), found, atol=2e-6)
+    smaller = replace(known, projection=projection[:, :5], prototypes=(prototypes @ projection)[:, :5])
+    part = feature_distances(features, smaller)
     assert (part >= -1e-6).all()  # what lies outside of a subspace makes no image nearer than 0
     assert (part <= 2).all()
 
@@ -330,12 +346,45 @@ def test_with_an_orthogonal_projection_distances_are_cosine_distances_to_the_nea
 def test_few_training_images_are_their_own_prototypes() -> None:
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(60, 100)).astype(np.float32), np.arange(60) % 3
-    projection, prototypes = fit_prototypes(features, labels)
-    assert prototypes.shape == (60, 60)
-    np.testing.assert_allclose(feature_distances(features, projection, prototypes), 0, atol=1e-5)
+    known = fit_prototypes(features, labels)
+    assert known.prototypes is not None
+    assert known.projection is not None
+    assert (known.prototypes.shape, known.neighbours) == ((60, 60), 5)
+    np.testing.assert_allclose(feature_distances(features, replace(known, neighbours=1)), 0, atol=1e-5)
     new = rng.normal(size=(40, 100)).astype(np.float32)
-    inside = feature_distances(new @ projection @ projection.T, projection, prototypes)
-    assert (feature_distances(new, projection, prototypes) > inside).all()
+    inside = feature_distances(new @ known.projection @ known.projection.T, known)
+    assert (feature_distances(new, known) > inside).all()
+    assert fit_prototypes(features[:3], labels[:3]).neighbours == 3
+
+
+def test_one_odd_training_image_makes_nothing_known() -> None:
+    """Of 200 directions near one another and a single other one, an image like that one is far from all but one."""
+    rng = np.random.default_rng(0)
+    alike = (np.eye(8)[0] + 0.05 * rng.normal(size=(200, 8))).astype(np.float32)
+    odd = np.eye(8, dtype=np.float32)[1:2]
+    known = fit_prototypes(np.concatenate([alike, odd]), np.zeros(201, int))
+    usual, other = feature_distances(alike, known), feature_distances(odd, known)
+    assert other.item() > 10 * usual.max()
+    assert feature_distances(odd, replace(known, neighbours=1)).item() < usual.max()
+
+
+def test_a_calibration_of_the_first_format_has_one_neighbour(tmp_path: Path) -> None:
+    """Those of several have format 2, which older versions refuse instead of reading another distance from them."""
+    rng = np.random.default_rng(0)
+    known = fit_prototypes(rng.normal(size=(30, 8)).astype(np.float32), np.arange(30) % 2)
+    for neighbours, version in ((1, 1), (5, 2)):
+        save_calibration(tmp_path, replace(known, neighbours=neighbours))
+        with safe_open(tmp_path / CALIBRATION_FILE, "numpy") as file:
+            header = json.loads(file.metadata()["underhood"])
+        assert (header["format"], header.get("neighbours")) == (version, None if neighbours == 1 else 5)
+        assert load_calibration(tmp_path, 0.0, 2, 8).neighbours == neighbours
+
+
+@pytest.mark.parametrize("neighbours", [0, -1, 31, 2.0, True, "5", None])
+def test_another_number_of_neighbours_is_refused(neighbours: Any) -> None:
+    record = {"temperature": 1, "coverage": None, "limits": [], "distance_limit": None, "neighbours": neighbours}
+    with pytest.raises(ValueError, match="neighbours is"):
+        parse_calibration(record, 0.0, 2, np.ones((8, 3)), np.ones((30, 3)))
 
 
 @settings(deadline=None)

@@ -20,6 +20,7 @@ from underhood.analysis.calibration import softmax
 from underhood.analysis.inference import answers_of, features, logits_and_distances
 from underhood.jobs.explore import explore
 from underhood.preparation import Preparation, prepare_image
+from underhood.runs.calibration import Calibration
 from underhood.runs.checkpoint import Run, load_run
 from underhood.runs.snapshots import load_snapshots
 
@@ -272,7 +273,7 @@ def test_the_slider_shows_the_network_at_each_step(desk: Page, digits_run: Run) 
     assert max(at_first) < 0.5
     other = load_run(digits_run.path)
     snapshots.restore(other, 0)
-    logits, _ = logits_and_distances(other.model, pixels_of(desk)[None].astype(np.uint8), None, None)
+    logits, _ = logits_and_distances(other.model, pixels_of(desk)[None].astype(np.uint8), Calibration())
     assert at_first == pytest.approx(softmax(logits, other.calibration.temperature)[0], abs=2e-3)
     expect(desk.locator("#moments button")).to_have_count(12)
     expect(desk.locator("#distance")).to_be_hidden()
@@ -307,7 +308,7 @@ def test_the_answer_is_python_s_label_set_or_rejection_in_words(browser: Browser
     """With limits in the middle of what is predicted, so that there is some of each kind."""
     pixels, trained = read("digits").valid.pixels[:200].copy(), digits_run.calibration
     pixels[0] = 7
-    _, distances = logits_and_distances(digits_run.model, pixels, trained.projection, trained.prototypes)
+    _, distances = logits_and_distances(digits_run.model, pixels, trained)
     assert distances is not None
     probabilities = answers_of(digits_run, pixels).probabilities
     threshold = float(np.quantile(probabilities.max(axis=1), 0.2)) + 1e-5

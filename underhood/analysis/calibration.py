@@ -12,6 +12,7 @@ The other half of the validation images has no part in any of it, so what is mea
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -166,39 +167,41 @@ def distance_limit(distances: np.ndarray, reject: float) -> float:
     return float(np.sort(distances)[-rank]) * (1 + MARGIN) + ROUNDING
 
 
-def feature_distances(features: np.ndarray, projection: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+def feature_distances(features: np.ndarray, known: Calibration) -> np.ndarray:
     """How far each image is from the training images in feature space, 0 to 2: float32 [n].
 
-    1 − the cosine of the angle between its features and the nearest prototype. The prototypes are directions of length
-    1 in a subspace, so that what an image has outside of it makes the distance larger.
+    1 − the cosine of the angle between its features and a prototype: the mean of this for the nearest ones. The
+    prototypes are directions of length 1 in a subspace, so that what an image has outside of it makes the distance
+    larger.
 
-    features: float32 [n, features]; projection: onto the subspace, float32 [features, rank]; prototypes: float32
-    [prototypes, rank]
+    features: float32 [n, features]; known: with its projection onto the subspace, float32 [features, rank], its
+    prototypes, float32 [prototypes, rank], and how many neighbours count
     """
+    assert known.projection is not None
+    assert known.prototypes is not None
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return 1 - (features / np.maximum(length, 1e-12) @ projection @ prototypes.T).max(axis=1)
+    cosines = features / np.maximum(length, 1e-12) @ known.projection @ known.prototypes.T  # [n, prototypes]
+    return 1 - np.partition(cosines, -known.neighbours, axis=1)[:, -known.neighbours :].mean(axis=1)
 
 
 def fit_calibration(
-    logits: np.ndarray, distances: np.ndarray, labels: np.ndarray, coverage: float, reject: float,
-    projection: np.ndarray, prototypes: np.ndarray,
-) -> Calibration:  # fmt: skip
+    logits: np.ndarray, distances: np.ndarray, labels: np.ndarray, coverage: float, reject: float, known: Calibration
+) -> Calibration:
     """The calibration of a network, by images that it was not trained on.
 
     logits: float32 [n, classes]; distances: float32 [n], to the prototypes; labels: int [n]
     coverage: the fraction of new images whose set is to hold their class; reject: the fraction that may be rejected,
-    nine tenths of it by distance, the rest by probability
+    nine tenths of it by distance, the rest by probability; known: with the prototypes, from ``fit_prototypes``
     """
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits, temperature)
-    return Calibration(
-        temperature,
-        reject_threshold(probabilities.max(axis=1), (1 - BY_DISTANCE) * reject),
-        coverage,
-        tuple(set_limits(probabilities, labels, coverage).tolist()),
-        distance_limit(distances, BY_DISTANCE * reject),
-        projection,
-        prototypes,
+    return replace(
+        known,
+        temperature=temperature,
+        threshold=reject_threshold(probabilities.max(axis=1), (1 - BY_DISTANCE) * reject),
+        coverage=coverage,
+        limits=tuple(set_limits(probabilities, labels, coverage).tolist()),
+        distance_limit=distance_limit(distances, BY_DISTANCE * reject),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from underhood.analysis import require_probabilities
 from underhood.analysis.calibration import Answers, answers, feature_distances, softmax
 from underhood.core.loader import DataLoader, validation_batch_size
+from underhood.runs.calibration import Calibration
 
 if TYPE_CHECKING:
     from underhood.core.images import Images
@@ -54,27 +55,26 @@ def predict_proba(model: nn.Module, pixels: np.ndarray | Tensor, device: str | t
 
 @torch.inference_mode()
 def logits_and_distances(
-    network: Any, pixels: np.ndarray, projection: np.ndarray | None, prototypes: np.ndarray | None,
-    device: str | torch.device = "cpu",
-) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    network: Any, pixels: np.ndarray, calibration: Calibration, device: str | torch.device = "cpu"
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(logits float32 [n, classes], distances float32 [n]) of images, uint8 [n, c, h, w].
 
-    network: a ``Network``; projection, prototypes: see ``feature_distances``; without them there are no distances, None
+    network: a ``Network``; calibration: without prototypes there are no distances, None
     """
     logits, distances = [], []
     with evaluating(network):
         for x in DataLoader(pixels, validation_batch_size(pixels.shape)).batches():
             outputs, found = network.logits_and_features(x.to(device))
             logits.append(outputs.float().cpu().numpy())
-            if projection is not None and prototypes is not None:
-                distances.append(feature_distances(found.float().cpu().numpy(), projection, prototypes))
+            if calibration.prototypes is not None:
+                distances.append(feature_distances(found.float().cpu().numpy(), calibration))
     return np.concatenate(logits), np.concatenate(distances) if distances else None
 
 
 def answers_of(run: "Run", pixels: np.ndarray) -> Answers:
     """What a run says of images, uint8 [n, c, h, w]. Raises UnderhoodError where the model predicts NaN."""
     calibration = run.calibration
-    logits, distances = logits_and_distances(run.model, pixels, calibration.projection, calibration.prototypes)
+    logits, distances = logits_and_distances(run.model, pixels, calibration)
     probabilities = require_probabilities(softmax(logits, calibration.temperature), run.path)
     return answers(calibration, pixels, probabilities, distances)
 

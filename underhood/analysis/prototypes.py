@@ -1,14 +1,17 @@
 """Prototypes: a few directions in feature space that stand for the training images, to measure distances to.
 
-The distance to the nearest training image is what tells images of other things best (docs/answers.md compares it with
+The distance to the nearest training images is what tells images of other things best (docs/answers.md compares it with
 Mahalanobis'), but 60,000 of them are too many to export. Their features are reduced to the directions in which they
-vary, and each class to at most 200 centres of k-means.
+vary, and each class to at most 200 centres of k-means. Five neighbours count, not one: a single training image that is
+unlike all others would make everything near it known.
 """
 
 import numpy as np
 
 from underhood.data.split import sample
+from underhood.runs.calibration import Calibration
 
+NEIGHBOURS = 5  # prototypes whose distance counts
 PER_CLASS = 200  # prototypes, at most
 MOST_PROTOTYPES = 4000
 RANK = 64  # of the subspace, at most
@@ -25,8 +28,8 @@ def training_rows(labels: np.ndarray, features: int) -> np.ndarray:
     return sample(labels, max(len(np.unique(labels)), min(MOST_IMAGES, MOST_NUMBERS // features)), seed=0)
 
 
-def fit_prototypes(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(projection float32 [features, rank], prototypes float32 [prototypes, rank]) for ``feature_distances``.
+def fit_prototypes(features: np.ndarray, labels: np.ndarray) -> Calibration:
+    """A calibration with projection, prototypes and neighbours for ``feature_distances``, and nothing else.
 
     features: of training images, float32 [n, features]; labels: int [n]
     """
@@ -38,7 +41,7 @@ def fit_prototypes(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     present = np.unique(labels).tolist()
     most = max(1, min(PER_CLASS, MOST_PROTOTYPES // len(present)))
     prototypes = np.concatenate([_centres(reduced[labels == label], most) for label in present])
-    return projection, _unit(prototypes)
+    return Calibration(projection=projection, prototypes=_unit(prototypes), neighbours=min(NEIGHBOURS, len(prototypes)))
 
 
 def _subspace(rows: np.ndarray) -> np.ndarray:

@@ -60,9 +60,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     Fitted: ``classes_``; ``model_``, a torch module for float or uint8 [n, c, h, w], with the mean and standard
     deviation of the training rows in its first layer (a backbone's: of the images that its weights were trained on);
-    ``architecture_``; ``loss_curve_``, the mean training loss of each epoch; ``prototypes_``, directions that stand for
-    the training rows in the space of the last layer's inputs; and once ``calibrate`` was called, ``calibration_``: a
-    ``Calibration`` with temperature, limits and threshold.
+    ``architecture_``; ``loss_curve_``, the mean training loss of each epoch; ``prototypes_``, a ``Calibration`` with
+    directions that stand for the training rows in the space of the last layer's inputs; and once ``calibrate`` was
+    called, ``calibration_``: the same with temperature, limits and threshold.
     """
 
     calibration_: Calibration
@@ -132,9 +132,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y has labels that fit did not get: {unknown.tolist()}")
         logits, distances, _ = self._outputs(rows)
         labels = np.searchsorted(self.classes_, y)
-        self.calibration_ = fit_calibration(
-            logits, distances, labels, float(coverage), float(reject), *self.prototypes_
-        )
+        self.calibration_ = fit_calibration(logits, distances, labels, float(coverage), float(reject), self.prototypes_)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -184,7 +182,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if a.model in BACKBONES:
             images = colour_pixels(images, a.model)
         try:
-            logits, distances = logits_and_distances(network, images, *self.prototypes_)
+            logits, distances = logits_and_distances(network, images, self.prototypes_)
             require_probabilities(softmax(logits, 1.0))
         except UnderhoodError as error:
             raise ValueError(f"{error}; or the numbers in X are too large") from None
@@ -216,8 +214,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"lr must be a number above 0, or None, not {self.lr!r}")
 
 
-def _prototypes(trained: nn.Module, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(projection, prototypes) of the training rows: see ``fit_prototypes``. trained: a network, or its last layer
+def _prototypes(trained: nn.Module, inputs: np.ndarray, labels: np.ndarray) -> Calibration:
+    """The prototypes of the training rows: see ``fit_prototypes``. trained: a network, or its last layer
 
     inputs: its inputs [n, …]; labels: int [n]
     """

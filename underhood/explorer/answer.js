@@ -1,7 +1,8 @@
 // What is said of an image, as underhood/analysis/calibration.py does it: a label, a set of labels, or none of them.
 
 // A run's calibration, with its arrays as numbers: { temperature, threshold, coverage, limits, distance_limit, rank,
-// projection, prototypes }. A run without sets has no limits; one without distances has null for the last four.
+// projection, prototypes, neighbours }. A run without sets has no limits; one without distances has null for distance_limit,
+// rank, projection and prototypes. Without neighbours, the nearest prototype alone counts.
 function calibrationOf({ projection, prototypes, ...numbers }) {
   return { ...numbers, projection: projection && numbersOf(projection), prototypes: prototypes && numbersOf(prototypes) };
 }
@@ -34,18 +35,16 @@ function reasonOf({ threshold, distance_limit: limit }, pixels, probability, dis
 
 function isBlank({ data }) { return data.every((value) => value === data[0]); }
 
-// 1 − the cosine of the angle between an image's features and the nearest prototype: 0 to 2.
+// 1 − the cosine of the angle between an image's features and a prototype, the mean of this for the nearest ones: 0 to 2.
 // projection: [features, rank], onto a subspace in which the prototypes are, [prototypes, rank], each of length 1
-function distanceOf(features, { projection, prototypes, rank }) {
+function distanceOf(features, { projection, prototypes, rank, neighbours = 1 }) {
   const length = Math.max(1e-12, Math.sqrt(features.reduce((sum, value) => sum + value * value, 0)));
   const direction = new Float64Array(rank);
   for (let i = 0; i < features.length; i++) {
     const value = features[i] / length;
     for (let k = 0; k < rank && value; k++) direction[k] += value * projection[i * rank + k];
   }
-  let nearest = -Infinity;
-  for (let first = 0; first < prototypes.length; first += rank) {
-    nearest = Math.max(nearest, sumOfProducts(prototypes, first, direction));
-  }
-  return 1 - nearest;
+  const cosines = Float64Array.from({ length: prototypes.length / rank }, (_, row) => sumOfProducts(prototypes, row * rank, direction));
+  const nearest = cosines.sort().subarray(-neighbours);
+  return 1 - nearest.reduce((sum, value) => sum + value, 0) / neighbours;
 }

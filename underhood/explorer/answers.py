@@ -38,7 +38,7 @@ def calibration_for_page(calibration: Calibration) -> Calibration:
     """A run's calibration as its page has it: without distances where their numbers are too many for a page."""
     arrays = calibration.projection, calibration.prototypes
     if any(array is None for array in arrays) or sum(array.size for array in arrays if array is not None) > MAX_WEIGHTS:
-        return replace(calibration, distance_limit=float("inf"), projection=None, prototypes=None)
+        return replace(calibration, distance_limit=float("inf"), projection=None, prototypes=None, neighbours=1)
     return calibration
 
 
@@ -59,7 +59,7 @@ def expected_answers(run: "Run", pixels: np.ndarray) -> Expected:
     from underhood.analysis.inference import logits_and_distances
 
     calibration = calibration_for_page(run.calibration)
-    logits, distances = logits_and_distances(run.model, pixels, calibration.projection, calibration.prototypes)
+    logits, distances = logits_and_distances(run.model, pixels, calibration)
     probabilities = require_probabilities(softmax(logits, calibration.temperature), run.path)
     return Expected(calibration, pixels, answers(calibration, pixels, probabilities, distances), distances)
 

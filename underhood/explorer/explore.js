@@ -240,10 +240,10 @@ function describe() {
 
 // What stays the same for all images
 function describeCalibration() {
-  const { prototypes, rank } = calibration;
+  const { prototypes, rank, neighbours = 1 } = calibration;
   $("temperaturetext").hidden = temperature === 1;
   $("temperaturetext").textContent = `Before that, each logit is divided by ${say(temperature)}, the temperature: a network's probabilities are often too high, or too low, and with this one they fit images that it was not trained on. It was found after the training.`;
-  if (prototypes) $("distancewhat").textContent = `The last layer gets a row of numbers for each image, its features. Here their direction is compared with ${count(prototypes.length / rank)} directions that stand for the training images: 0 is the same as the nearest one, and 1 has nothing in common with any.`;
+  if (prototypes) $("distancewhat").textContent = `The last layer gets a row of numbers for each image, its features. Here their direction is compared with ${count(prototypes.length / rank)} directions that stand for the training images: 0 is the same as the ${neighbours === 1 ? "nearest one" : `${neighbours} nearest ones`}, and 1 has nothing in common with any.`;
 }
 
 async function start() {

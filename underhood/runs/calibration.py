@@ -13,7 +13,7 @@ from underhood.core.errors import RunError
 from underhood.runs import atomic_write, open_tensors, parse_json, sha256
 
 CALIBRATION_FILE = "calibration.safetensors"
-FORMAT = 1
+FORMAT = 2  # written as 1 where the nearest prototype alone counts, which is all that format 1 knows
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class Calibration:
     coverage: the fraction of images whose prediction set is to hold their class; None without sets
     limits: the probability from which on each class belongs to a set, one for each class; () without sets
     distance_limit: images that are further from all prototypes are rejected; infinite without
-    projection, prototypes: float32 [features, rank] and [prototypes, rank]: see ``feature_distances``
+    projection, prototypes, neighbours: float32 [features, rank] and [prototypes, rank], and how many of them count: see
+        ``feature_distances``
     """
 
     temperature: float = 1.0
@@ -34,6 +35,7 @@ class Calibration:
     distance_limit: float = math.inf
     projection: np.ndarray | None = None
     prototypes: np.ndarray | None = None
+    neighbours: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for JSON, without the threshold, which stands with the model, and without the arrays."""
@@ -43,7 +45,7 @@ class Calibration:
             "coverage": self.coverage,
             "limits": list(self.limits),
             "distance_limit": limit,
-        }
+        } | ({} if self.neighbours == 1 else {"neighbours": self.neighbours})
 
 
 def parse_calibration(
@@ -66,7 +68,14 @@ def parse_calibration(
         math.inf if distance is None else _number(distance, -1, 4, "distance_limit"),
         projection,
         prototypes,
+        1 if prototypes is None else _neighbours(record.get("neighbours", 1), len(prototypes)),
     )
+
+
+def _neighbours(value: Any, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"neighbours is {value!r}, not a whole number from 1 to {most}")
+    return value
 
 
 def _number(value: Any, least: float, most: float, name: str) -> float:
@@ -79,7 +88,7 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
     """Write a run's ``calibration.safetensors``: equal calibrations give equal bytes. Raises RunError."""
     from safetensors.numpy import save
 
-    header = {"format": FORMAT} | calibration.as_dict()
+    header = {"format": 1 if calibration.neighbours == 1 else FORMAT} | calibration.as_dict()
     arrays = {"projection": calibration.projection, "prototypes": calibration.prototypes}
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
     content = save(tensors, metadata={"underhood": json.dumps(header, sort_keys=True, allow_nan=False)})

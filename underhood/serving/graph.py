@@ -147,14 +147,18 @@ def _follow(nodes: Any, values: dict[str, Value], images: int = 1) -> tuple[int,
         rule, allowed = RULES[node.op_type]
         usual = set(attributes) <= set(allowed.split()) and len(attributes) == len(node.attribute)
         require(usual, f"operator {node.op_type!r} has attributes that export does not write")
-        own = len(node.output) == 1 and node.output[0] not in values
-        require(own, f"operator {node.op_type!r} has no output of its own name")
         try:
-            result = values[node.output[0]] = rule(attributes, *(values[name] for name in node.input))
+            result = rule(attributes, *(values[name] for name in node.input))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"operator {node.op_type!r} does not fit its inputs ({error})") from None
-        numbers, work = numbers + math.prod(result.shape), work + result.work
-        within = numbers <= MAX_NUMBERS and work <= MAX_MULTIPLY_ADDS * images and len(result.shape) <= MAX_RANK
+        results = [result] if isinstance(result, Value) else result
+        own = len(node.output) == len(results) == len(set(node.output)) and not values.keys() & set(node.output)
+        require(own, f"operator {node.op_type!r} has no output of its own name")
+        values.update(zip(node.output, results, strict=True))
+        numbers += sum(math.prod(one.shape) for one in results)
+        work += sum(one.work for one in results)
+        small = numbers <= MAX_NUMBERS and work <= MAX_MULTIPLY_ADDS * images
+        within = small and all(len(one.shape) <= MAX_RANK for one in results)
         require(within, "it computes more than any model that export writes")
     return numbers, values
 

@@ -33,6 +33,7 @@ class CalibratedNetwork(nn.Module):
         super().__init__()
         self.network, self.temperature = network, calibration.temperature
         self.measures = calibration.projection is not None and calibration.prototypes is not None
+        self.neighbours = calibration.neighbours
         if calibration.projection is not None and calibration.prototypes is not None:
             self.register_buffer("projection", torch.from_numpy(calibration.projection))  # [features, rank]
             self.register_buffer("prototypes", torch.from_numpy(calibration.prototypes.T.copy()))  # [rank, prototypes]
@@ -43,8 +44,9 @@ class CalibratedNetwork(nn.Module):
         probabilities = (logits if self.temperature == 1 else logits / self.temperature).softmax(dim=1)
         if not self.measures:
             return probabilities
-        # The same as in ``feature_distances``, but the nearest is found before the division by the features' length.
-        nearest = (features @ self.projection @ self.prototypes).amax(dim=1)
+        # The same as in ``feature_distances``, but the nearest are found before the division by the features' length.
+        products = features @ self.projection @ self.prototypes  # [n, prototypes]
+        nearest = products.topk(self.neighbours, dim=1).values.mean(dim=1)
         length = torch.linalg.vector_norm(features, dim=1).clamp(1e-12, torch.finfo(torch.float32).max)
         return probabilities, 1 - nearest / length
 
@@ -56,14 +58,11 @@ def load_network(path: Path) -> LoadedModel:
     calibration = run.calibration
 
     def logits_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        projection, prototypes = calibration.projection, calibration.prototypes
         if len(pixels) > SMALL_BATCH:
-            return logits_and_distances(network, pixels, projection, prototypes)
+            return logits_and_distances(network, pixels, calibration)
         with torch.inference_mode():  # for a server's few images: half the time of a loader
             logits, features = (one.numpy() for one in network.logits_and_features(torch.from_numpy(pixels)))
-        if projection is None or prototypes is None:
-            return logits, None
-        return logits, feature_distances(features, projection, prototypes)
+        return logits, None if calibration.prototypes is None else feature_distances(features, calibration)
 
     def outputs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         logits, distances = logits_of(pixels)

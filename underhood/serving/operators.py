@@ -145,8 +145,19 @@ def _gather(attributes: Attributes, x: Value, rows: Value) -> Value:
     return Value((*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :]), x.kind)
 
 
+def _top_k(attributes: Attributes, x: Value, count: Value) -> list[Value]:
+    """The largest numbers of each row, and where they are."""
+    k = int(count.known.item())  # type: ignore[union-attr]
+    require(x.kind == FLOAT and len(x.shape) == 2 and attributes.get("axis", -1) in (1, -1), "not of rows")
+    require(1 <= k <= x.shape[1] and attributes.get("largest", 1) == 1, "other numbers of a row")
+    shape = x.shape[0], k
+    return [Value(shape, work=math.prod(x.shape)), Value(shape, INT64)]
+
+
 POOL = "auto_pad ceil_mode count_include_pad dilations kernel_shape pads storage_order strides"
-RULES: dict[str, tuple[Callable[..., Value], str]] = {  # operator → its rule, the attributes that it may have
+RULES: dict[
+    str, tuple[Callable[..., Value | list[Value]], str]
+] = {  # operator → its rule, the attributes that it may have
     "Add": (_broadcast, ""),
     "AveragePool": (_pool, POOL),
     "BatchNormalization": (_same, "epsilon momentum"),
@@ -169,5 +180,6 @@ RULES: dict[str, tuple[Callable[..., Value], str]] = {  # operator → its rule,
     "Softmax": (_softmax, "axis"),
     "Squeeze": (_squeeze, ""),
     "Sub": (_broadcast, ""),
+    "TopK": (_top_k, "axis largest sorted"),
     "Unsqueeze": (_unsqueeze, ""),
 }

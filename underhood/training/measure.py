@@ -109,13 +109,11 @@ def calibrate(setup: Setup, config: TrainConfig, half: np.ndarray) -> tuple[Cali
 
     dataset, network, device = setup.loaded.dataset, setup.network, setup.learn.device
     rows = training_rows(dataset.train.labels, last_inputs(network))
-    projection, prototypes = fit_prototypes(_features(setup, config, rows), dataset.train.labels[rows])
-    logits, distances = logits_and_distances(network, dataset.valid.pixels, projection, prototypes, device)
+    known = fit_prototypes(_features(setup, config, rows), dataset.train.labels[rows])
+    logits, distances = logits_and_distances(network, dataset.valid.pixels, known, device)
     assert distances is not None
     labels = dataset.valid.labels[half]
-    calibration = fit_calibration(
-        logits[half], distances[half], labels, config.coverage, config.reject, projection, prototypes
-    )
+    calibration = fit_calibration(logits[half], distances[half], labels, config.coverage, config.reject, known)
     return calibration, logits, distances
 
 
