@@ -278,6 +278,40 @@ def test_a_graph_that_export_does_not_write_is_refused_before_it_runs(what: str,
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2 * 10**8
 
 
+@pytest.mark.parametrize(
+    ("count", "outputs", "attributes", "reason"),
+    [
+        (1, ["most", "places"], {}, ""),
+        (3, ["most", "places"], {}, "'TopK' does not fit its inputs"),  # of two logits
+        (0, ["most", "places"], {}, "'TopK' does not fit its inputs"),
+        (1, ["most"], {}, "no output of its own name"),
+        (1, ["most", "most"], {}, "no output of its own name"),
+        (1, ["most", "logits"], {}, "no output of its own name"),
+        (1, ["most", "places"], {"axis": 0}, "'TopK' does not fit its inputs"),
+        (1, ["most", "places"], {"largest": 0}, "'TopK' does not fit its inputs"),
+    ],
+)
+def test_the_largest_numbers_are_those_of_a_row(
+    count: int, outputs: list[str], attributes: dict[str, int], reason: str, tmp_path: Path
+) -> None:
+    model = onnx.load(model_file(tmp_path / "plain.onnx"))
+    model.graph.initializer.extend([constant("count", np.array([count])), constant("axis", np.array([1]))])
+    mean = helper.make_node("ReduceMean", ["most", "axis"], ["distances"], keepdims=0)
+    model.graph.node.extend([helper.make_node("TopK", ["logits", "count"], outputs, **attributes), mean])
+    model.graph.output.append(helper.make_tensor_value_info("distances", TensorProto.FLOAT, ["n"]))
+    (tmp_path / "topk.onnx").write_bytes(model.SerializeToString())
+    if not reason:
+        outputs_of = Predictor.load(tmp_path / "topk.onnx").outputs
+        assert outputs_of is not None
+        _, distances = outputs_of(np.zeros((3, 1, 8, 8), np.uint8))
+        assert distances is not None
+        assert distances.shape == (3,)
+        return
+    with pytest.raises(RunError, match=reason) as error:
+        Predictor.load(tmp_path / "topk.onnx")
+    one_line(error.value)
+
+
 def test_functions_and_external_data_do_not_reach_onnxruntime(tmp_path: Path) -> None:
     own = helper.make_function(
         "own", "Fast", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [helper.make_opsetid("", 20)]
