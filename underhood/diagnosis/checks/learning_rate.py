@@ -13,11 +13,10 @@ SECONDS = 4.0
 AFTER = ("no-step", "zero-grad", "broadcast", "double-softmax", "wrong-loss", "no-gradient", "frozen-parameters",
          "data-order", "input-scale", "dead-units")  # fmt: skip
 STEPS = 100
-LEARNS = 0.7  # of the loss at the start, at most, is left where something is learned
+NOTHING, LEARNS = 0.95, 0.88  # of the loss at the start is left: nothing was learned; something was
+SLOW, HIGH = 0.7, 0.2  # of the loss at the start: above it, faster would matter; below it, smaller steps would not
 BETTER, MUCH_BETTER = 0.7, 0.5  # of the loss with the learning rate as it is
-NOTHING = 0.9  # of the loss at the start is left where nothing is learned
-HIGH = 0.2  # of the loss at the start: below it, a lower learning rate may still be better, and does not matter
-FURTHER = (0.01, 100.0, 0.001, 1000.0, 1e5)  # tried where neither a tenth nor ten times helps
+FURTHER = (0.01, 100.0, 0.001, 1000.0, 1e5)  # tried where neither a tenth nor ten times learns
 
 
 def examine(case: Case) -> Finding | None:
@@ -33,15 +32,10 @@ def examine(case: Case) -> Finding | None:
     left, gained = min(own, trace.last_loss) / start, losses[best] / max(own, 1e-12)
     numbers = _sentence(trace, steps, own, losses)
     lr = f"lr={trace.lr * best:.2g} in place of {trace.lr:g}" if trace.lr else f"{_times(best)} the learning rate"
-    if _sure(left, best, own, start, losses) and gained < MUCH_BETTER and losses[best] < LEARNS * start:
+    too_high = losses[0.1] < MUCH_BETTER * own and own > HIGH * start  # smaller steps get further
+    if losses[best] < LEARNS * start and (too_high or left > NOTHING):
         return found(numbers, lr)
-    return suspicious(numbers, lr) if left >= LEARNS and gained < BETTER else fine(numbers)
-
-
-def _sure(left: float, best: float, own: float, start: float, losses: dict[float, float]) -> bool:
-    """Whether nothing is learned, or less than with smaller steps."""
-    too_high = losses[0.1] < MUCH_BETTER * own and own > HIGH * start
-    return too_high or left > NOTHING or (left >= LEARNS and best < 1)
+    return suspicious(numbers, lr) if left > SLOW and gained < BETTER else fine(numbers)
 
 
 def _tried(case: Case, steps: int, start: float, own: float) -> dict[float, float]:
