@@ -50,6 +50,11 @@ class FindingDict(TypedDict):
     seconds: float
 
 
+def worse(*findings: Finding | None) -> Finding | None:
+    """The most serious of several findings, the first of equal ones; None where there is none."""
+    return min((one for one in findings if one), key=lambda one: VERDICTS.index(one.verdict), default=None)
+
+
 def fine(evidence: str) -> Finding:
     """The experiment speaks against the suspicion."""
     return Finding("fine", evidence)

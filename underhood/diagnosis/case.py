@@ -1,5 +1,6 @@
 """What the doctor examines: a training loop that can be run again with one thing changed, and the images."""
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ class Case:
     parts: "Parts | None" = None
     loaded: "LoadedData | None" = None
     run: "Run | None" = None
-    history: list[dict[str, Any]] = field(default_factory=list)  # of a run: the rows of history.csv
+    history: list[dict[str, float]] = field(default_factory=list)  # of a run: the rows of metrics.csv
     options: dict[str, Any] = field(default_factory=dict)  # of a run: its config.json
+    results: dict[str, float] = field(default_factory=dict)  # of a run: accuracies of its validation images
     seconds: float = 60.0
     began: float = field(default_factory=time.perf_counter)
     _traces: dict[Change, Trace] = field(default_factory=dict)
@@ -52,6 +54,14 @@ class Case:
         if change not in self._traces:
             self._traces[change] = self.loop(change)
         return self._traces[change]
+
+    def measured(self, name: str) -> float | None:
+        """A figure of a run: valid_accuracy, balanced_accuracy or baseline_accuracy; None of other cases."""
+        return self.results.get(name)
+
+    def data(self) -> str:
+        """The data, as a shell takes them."""
+        return shlex.quote(str(self.options.get("data", self.subject)))
 
     def left(self) -> float:
         """Seconds that are left of the budget."""

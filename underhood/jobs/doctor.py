@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from underhood.core.errors import UnderhoodError
+from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.parts import Parts, ReadOptions, read_parts
 from underhood.data.read import LoadedData, load_data
 from underhood.diagnosis import FindingDict
 from underhood.preparation.files import expanduser
 from underhood.reporting.doctor_sections import DOCTOR_FILE
-from underhood.runs import atomic_write
+from underhood.runs import atomic_write, read_rows
 from underhood.runs.folder import read_config
 from underhood.training import Reporter
 
@@ -168,9 +168,32 @@ def _run(folder: Path, reporter: Reporter) -> "Case":
     run, config, loaded = load_finished(folder, reporter)
     recipe = stored_recipe(folder, options)
     parts = _parts_of(config, loaded)
-    case = Case(str(folder), "run", _loop_on(loaded, recipe, config), parts, loaded, run)
-    case.history, case.options = [], options
+    case = Case(str(folder), "run", _loop_on(loaded, recipe, config), parts, loaded, run, _history(folder), options)
+    case.results = _results(folder, loaded)
     return case
+
+
+def _history(folder: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv``. Raises RunError."""
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in read_rows(folder / "metrics.csv")]
+    except ValueError as error:
+        raise RunError(f"{folder / 'metrics.csv'} is damaged ({error}): train again") from None
+
+
+def _results(folder: Path, loaded: LoadedData) -> dict[str, float]:
+    """The accuracies of a run and of pixel similarity on the validation images. Raises RunError."""
+    from underhood.analysis import balanced_accuracy
+    from underhood.analysis.interpretation import Interpretation
+    from underhood.scratch.similarity import PixelSimilarity
+
+    it, valid = Interpretation.from_run(folder), loaded.dataset.valid
+    baseline = PixelSimilarity().fit(loaded.dataset.train).predict(valid.pixels) == valid.labels
+    return {
+        "valid_accuracy": float(it.right.mean()),
+        "balanced_accuracy": balanced_accuracy(it.predicted, it.labels),
+        "baseline_accuracy": float(baseline.mean()),
+    }
 
 
 def _parts_of(config: "TrainConfig", loaded: LoadedData) -> Parts:

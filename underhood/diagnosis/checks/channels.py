@@ -4,23 +4,37 @@ from itertools import permutations
 
 import numpy as np
 
-from underhood.diagnosis import Finding, fine, found
+from underhood.diagnosis import Finding, fine, found, worse
 from underhood.diagnosis.case import Case
+from underhood.diagnosis.images import MOST, alike, own_parts
 
 SUSPICION = "red, green and blue are in another order in validation than in training"
-SECONDS, AFTER = 0.0, ()
+SECONDS, AFTER = 0.0, ("no-gradient", "data-order")
 SURE = 6.0  # standard errors
 
 
 def examine(case: Case) -> Finding | None:
     """Compare the channels' means in training and in validation, in each order."""
+    return worse(_of_images(case), _in_training(case))
+
+
+def _of_images(case: Case) -> Finding | None:
+    parts = own_parts(case)
+    if parts is None or parts[0].pixels.shape[1] != 3:
+        return None
+    sides = [images.pixels.mean(axis=(2, 3)) for images in alike(*parts, MOST)]
+    return compare_channels(sides[0], sides[1])
+
+
+def _in_training(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None:
         return None
     sides = [[one.colours for one in side if one.colours is not None] for side in (trace.training, trace.evaluation)]
     if not all(sides):
         return None
-    return compare_channels(*(np.concatenate(side) for side in sides))
+    train, valid = (np.concatenate(side) for side in sides)
+    return compare_channels(train, valid)
 
 
 def compare_channels(train: np.ndarray, valid: np.ndarray) -> Finding | None:

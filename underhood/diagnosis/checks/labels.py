@@ -2,23 +2,56 @@
 
 import numpy as np
 
-from underhood.diagnosis import Finding, fine, found
+from underhood.core.errors import DivergedError, UnderhoodError
+from underhood.diagnosis import Finding, fine, found, suspicious, worse
 from underhood.diagnosis.case import Case
+from underhood.diagnosis.images import MOST, cross_predict, some
 from underhood.diagnosis.trace import Trace
 
 SUSPICION = "labels are wrong, shuffled, or belong to other images"
-SECONDS = 3.0
-AFTER = ("preparation",)
+SECONDS = 5.0
+AFTER = ("preparation", "broadcast", "input-scale", "data-order")
 FEW, FOLDS, NEIGHBOURS = 60, 5, 5
+SURE, UNLIKELY = 0.9, 0.05  # probabilities of the prediction and of the label, where a label is contradicted
+SOME, MANY = 0.04, 0.08  # of the images
+LEARNS = 0.7  # of the loss at the start
 SIZE = 16  # pixels a side, to which images are reduced
 
 
 def examine(case: Case) -> Finding | None:
-    """Can the label of an image be told from its neighbours, better than with labels that are dealt out anew?"""
+    """Predict each label from other images; compare labels in training with chance, in validation with other orders."""
     trace = case.trace
-    if trace is None:
+    return worse(_mapping(trace) if trace else None, _of_images(case) or (_unrelated(trace) if trace else None))
+
+
+def _of_images(case: Case) -> Finding | None:
+    """The finding on training images whose label is contradicted by a model that was trained on others."""
+    if case.parts is None or case.left() < 10:
         return None
-    return _mapping(trace) or _unrelated(trace)
+    images = some(case.parts.images["train"], MOST)
+    if len(images) < FEW or np.bincount(images.labels).min() < FOLDS:
+        return None
+    try:
+        probabilities = cross_predict(case.parts, images)
+    except (DivergedError, UnderhoodError):
+        return None
+    rows, labels = np.arange(len(images)), images.labels
+    predicted = probabilities.argmax(axis=1)
+    wrong = (predicted != labels) & (probabilities[rows, predicted] > SURE) & (probabilities[rows, labels] < UNLIKELY)
+    right, share = float((predicted == labels).mean()), float(wrong.mean())
+    chance = float(np.max(np.bincount(labels)) / len(labels))
+    worst = rows[wrong][np.argsort(probabilities[rows[wrong], labels[wrong]])][:2].tolist()
+    examples = "; ".join(f"{images.names[i]}: {images.classes[predicted[i]]}?" for i in worst)
+    numbers = (
+        f"models that were trained on half of {len(images):,} training images give {right:.0%} of the others their "
+        f"label (always the same answer: {chance:.0%}), and surely contradict {share:.1%}"
+    )
+    fix = f"underhood check {case.data()} --labels, and correct what it lists"
+    if right < chance + 3 * np.sqrt(chance * (1 - chance) / len(images)):
+        return found(numbers, "the labels have nothing to do with the images: take them from their source again")
+    if share > MANY:
+        return found(f"{numbers} ({examples})", fix)
+    return suspicious(f"{numbers} ({examples})", fix) if share > SOME else fine(numbers)
 
 
 def _unrelated(trace: Trace) -> Finding | None:
@@ -45,9 +78,19 @@ def _unrelated(trace: Trace) -> Finding | None:
         f"the nearest images of an image have its label in {right:.0%} of {len(y):,} cases; "
         f"with labels that have nothing to do with the images it would be about {chance:.0%}"
     )
-    if right < chance + 3 * error:
+    if right < chance + 3 * error and not _learns(trace):  # pixels of photographs say little
         return found(numbers, "look at a batch with its labels; images and labels must be shuffled and sliced together")
     return fine(numbers)
+
+
+def _learns(trace: Trace) -> bool:
+    """Whether the model got better than chance: on images that it was not trained on, where such were evaluated."""
+    pairs = [one.answers for one in trace.evaluation if one.answers is not None]
+    if not pairs:
+        return trace.last_loss < LEARNS * trace.first_loss
+    predicted, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    chance = float(np.unique(right, return_counts=True)[1].max() / len(right))
+    return float((predicted == right).mean()) > chance + 3 * np.sqrt(chance * (1 - chance) / len(right))
 
 
 def _mapping(trace: Trace) -> Finding | None:
@@ -64,8 +107,8 @@ def _mapping(trace: Trace) -> Finding | None:
     table = np.zeros((len(classes), len(classes)), int)
     np.add.at(table, (np.searchsorted(classes, predicted), np.searchsorted(classes, right)), 1)
     best = float(table[linear_sum_assignment(-table)].sum() / len(right))
-    same = float(np.trace(table) / len(right))
-    if best > 0.5 and best - same > 0.3 and same < 0.6 * best:
+    same, chance = float(np.trace(table) / len(right)), 1 / len(classes)
+    if best > 3 * chance * (1 - chance) and best - same > 0.25 and same < max(0.4 * best, chance / 2):
         return found(
             f"{same:.0%} of {len(right):,} predictions are right in validation, and {best:.0%} would be if its classes "
             "had other numbers",

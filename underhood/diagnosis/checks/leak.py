@@ -2,16 +2,45 @@
 
 import numpy as np
 
-from underhood.diagnosis import Finding, fine, found
+from underhood.data.near_duplicates import content_shares, find_near_duplicates
+from underhood.data.split import image_hashes, join, link_equal, unite
+from underhood.diagnosis import Finding, fine, found, suspicious, worse
 from underhood.diagnosis.case import Case
+from underhood.training.leaks import default_split, leaked
 
 SUSPICION = "images that measure the model are among those that trained it"
-SECONDS, AFTER = 0.0, ()
+SECONDS, AFTER = 2.0, ("no-gradient", "input-scale")
+MOST_SEARCHED = 10_000  # images, among which near-duplicates are found in a few seconds
 SHARE = 0.02  # of the images of a validation
 
 
 def examine(case: Case) -> Finding | None:
-    """Compare each image that was evaluated with those that were trained on."""
+    """Look for copies across the split; compare each image that was evaluated with those that were trained on."""
+    return worse(_of_images(case), _in_training(case))
+
+
+def _of_images(case: Case) -> Finding | None:
+    if case.parts is None:
+        return None
+    parts, lists = case.parts, list(case.parts.images.values())
+    images, many = join(lists), sum(map(len, lists)) > MOST_SEARCHED
+    split = default_split(parts, images)
+    hashes = image_hashes(images)
+    _, groups = np.unique(hashes, return_inverse=True)
+    if not many:
+        near = find_near_duplicates(lists, content_shares(parts.preparation, parts.sizes, lists))
+        links = [link_equal(groups), (near.pairs[:, 0], near.pairs[:, 1])]
+        groups = unite(len(images), *(np.concatenate(side) for side in zip(*links, strict=True)))
+    seen, total = int(leaked(groups, split.train, split.valid).sum()), len(split.valid)
+    numbers = f"{seen:,} of {total:,} validation images have a copy, or a near-duplicate, among the training images"
+    numbers += f" (of more than {MOST_SEARCHED:,} images, only equal ones are looked for)" if many else ""
+    fix = f"underhood check {case.data()} --leaks: it lists them, and measures what they are worth"
+    if seen > max(1.5, SHARE * total):
+        return found(numbers, fix)
+    return suspicious(numbers, fix) if seen > max(1.5, SHARE / 2 * total) else fine(numbers)
+
+
+def _in_training(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None:
         return None

@@ -1,12 +1,40 @@
-"""To be written."""
+"""Is a difference in accuracy more than chance?"""
 
-from underhood.diagnosis import Finding
+import numpy as np
+
+from underhood.analysis import wilson_interval
+from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
+from underhood.diagnosis.trace import Trace
 
-SUSPICION = "noise"
-SECONDS, AFTER = 0.0, ()
+SUSPICION = "the accuracy would be another with another seed, or with other validation images"
+SECONDS, AFTER = 3.0, ()
+WIDE, VERY_WIDE = 0.1, 0.15  # half of the 95 % interval
 
 
 def examine(case: Case) -> Finding | None:
-    """To be written."""
-    return None
+    """Compute the interval of the accuracy, and train again with another seed."""
+    if case.loaded is None or case.loop is None:
+        return None
+    count = len(case.loaded.dataset.valid)
+    own = case.measured("valid_accuracy") or _accuracy(case.trace)
+    if own is None or not count:
+        return None
+    low, high = wilson_interval(round(own * count), count)
+    steps = min(100, len(case.trace.steps)) if case.trace else 100
+    losses = [case.again(steps=steps, seed=seed).last_loss for seed in (0, 1)]
+    half = (high - low) / 2
+    numbers = (
+        f"{count:,} validation images: an accuracy of {own:.1%} means {low:.1%} to {high:.1%}, so that differences of "
+        f"less than {half:.1%} are chance; after {steps} steps the loss is {losses[0]:.3g}, with another seed "
+        f"{losses[1]:.3g}"
+    )
+    fix = f"more validation images; or cross-validation: underhood train {case.data()} --folds 5"
+    if half > VERY_WIDE:
+        return found(numbers, fix)
+    return suspicious(numbers, fix) if half > WIDE else fine(numbers)
+
+
+def _accuracy(trace: Trace | None) -> float | None:
+    pairs = [one.answers for one in trace.evaluation if one.answers is not None] if trace else []
+    return float(np.mean(np.concatenate([first == second for first, second in pairs]))) if pairs else None

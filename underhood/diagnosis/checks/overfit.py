@@ -1,12 +1,28 @@
-"""To be written."""
+"""Did the run get worse on validation images while it got better on training images?"""
 
-from underhood.diagnosis import Finding
+import numpy as np
+
+from underhood.diagnosis import Finding, fine, found
 from underhood.diagnosis.case import Case
 
-SUSPICION = "overfit"
-SECONDS, AFTER = 0.0, ()
+SUSPICION = "the model learns the training images by heart, and gets worse on others"
+SECONDS, AFTER = 0.0, ("labels", "preparation", "learning-rate")
+WORSE, EPOCHS = 1.3, 4  # of the lowest validation loss; epochs that a run needs to show it
 
 
 def examine(case: Case) -> Finding | None:
-    """To be written."""
-    return None
+    """Compare the losses of the last epoch with those of the best one."""
+    rows = case.history
+    if len(rows) < 2:
+        return None
+    train, valid = (np.array([row[name] for row in rows]) for name in ("train_loss", "valid_loss"))
+    best, last = int(valid.argmin()), len(rows) - 1
+    numbers = (
+        f"the validation loss is lowest in epoch {best + 1} of {len(rows)}, {valid[best]:.3g}, and {valid[last]:.3g} "
+        f"at the end; the training loss goes from {train[best]:.3g} to {train[last]:.3g}"
+    )
+    rises = valid[last] > WORSE * valid[best] and train[last] < train[best]
+    if len(rows) >= EPOCHS and best < last - 1 and rises:
+        fix = f"underhood train {case.data()} --epochs {best + 1}; or --augment standard, or more images"
+        return found(numbers, fix)
+    return fine(numbers)

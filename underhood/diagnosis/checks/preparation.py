@@ -2,31 +2,64 @@
 
 import numpy as np
 
-from underhood.diagnosis import Finding, fine, found
+from underhood.diagnosis import Finding, fine, found, suspicious, worse
 from underhood.diagnosis.case import Case
+from underhood.diagnosis.images import alike, own_parts, probe, statistics, thumbnails
+from underhood.diagnosis.trace import Pass
 
 SUSPICION = "validation images are prepared otherwise than training images"
-SECONDS, AFTER = 0.0, ("channels",)
-FAR, TIMES, SURE = 0.6, 1.8, 6.0  # deviations between means; ratio of deviations; standard errors
+SECONDS, AFTER = 2.0, ("channels", "no-gradient", "data-order")
+FAR, TIMES, SURE = 0.6, 1.8, 6.0  # standard deviations between means; ratio of deviations; standard errors
+TOLD, PERHAPS = 0.8, 0.7  # balanced accuracy of predicting the part; by chance it is 0.5
+COUNT, FEW = 800, 40
 
 
 def examine(case: Case) -> Finding | None:
-    """Compare what the first layer gets in training and in validation."""
+    """Predict from an image whether it is a training or a validation image; compare what the first layer gets."""
+    return worse(_of_images(case), _in_training(case))
+
+
+def _of_images(case: Case) -> Finding | None:
+    parts = own_parts(case)
+    if parts is None:
+        return None
+    train, valid = alike(*parts, COUNT)
+    if len(train) < FEW:
+        return None
+    y = np.repeat([0, 1], [len(train), len(valid)])
+    pixels = np.concatenate([train.pixels, valid.pixels])
+    right = probe(np.concatenate([statistics(pixels), thumbnails(pixels)], axis=1), y)
+    means = [images.pixels.mean() for images in (train, valid)]
+    numbers = (
+        f"whether an image is one of training or of validation is predicted correctly in {right:.0%} of {len(y):,} "
+        f"cases, by chance 50%; the mean pixel is {means[0]:.0f} in training and {means[1]:.0f} in validation"
+    )
+    fix = "put images of one class from both side by side; prepare both with the same code, from the same kind of files"
+    if right > TOLD:
+        return found(numbers, fix)
+    return suspicious(numbers, fix) if right > PERHAPS else fine(numbers)
+
+
+def _in_training(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None:
         return None
     passes = [[one for one in side if not np.isnan(one.mean)] for side in (trace.training, trace.evaluation)]
     if not all(passes):
         return None
-    (mean, std, error), (other, spread, _) = (
-        (np.mean([one.mean for one in side]), np.mean([one.std for one in side]),
-         np.std([one.mean for one in side]) / np.sqrt(len(side))) for side in passes
-    )  # fmt: skip
+    (mean, std, error), (other, spread, _) = (_summary(side) for side in passes)
     numbers = (
-        f"the first layer gets numbers with mean {mean:.3g} and deviation {std:.3g} in training, "
+        f"the first layer gets numbers with mean {mean:.3g} and standard deviation {std:.3g} in training, "
         f"and {other:.3g} and {spread:.3g} in validation"
     )
     shift, ratio = abs(mean - other) / max(std, 1e-9), max(std, spread) / max(min(std, spread), 1e-9)
     if ratio > TIMES or (shift > FAR and abs(mean - other) > SURE * error):
-        return found(numbers, "prepare both in the same way: the same division, mean and deviation, those of training")
+        fix = "prepare both in the same way: the same division, mean and standard deviation, those of training"
+        return found(numbers, fix)
     return fine(numbers)
+
+
+def _summary(passes: list[Pass]) -> tuple[float, float, float]:
+    """Mean, standard deviation, and the standard error of the mean."""
+    means, deviations = (np.array([getattr(one, name) for one in passes]) for name in ("mean", "std"))
+    return float(means.mean()), float(deviations.mean()), float(means.std() / np.sqrt(len(means)))
