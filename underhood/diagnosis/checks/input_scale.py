@@ -42,12 +42,12 @@ def _in_training(case: Case) -> Finding | None:
     mean, deviation = (float(np.mean([getattr(one, name) for one in passes])) for name in ("mean", "std"))
     low, high = min(one.low for one in passes), max(one.high for one in passes)
     size = math.hypot(mean, deviation)
-    numbers = f"the first layer gets numbers from {low:.3g} to {high:.3g}, mean {mean:.3g}, standard deviation {deviation:.3g}"
+    numbers = f"the first layer gets {low:.3g} to {high:.3g}, mean {mean:.3g}, standard deviation {deviation:.3g}"
     if SMALL <= size <= LARGE:
         return fine(numbers)
     changed = case.again(steps=min(100, len(trace.steps)), standardise=True)
     now, then = _loss_after(trace, len(changed.steps)), changed.last_loss
-    what = f"{numbers}; after {len(changed.steps)} steps the loss is {now:.3g}, {then:.3g} with inputs standardised"
+    what = f"{numbers}; after {len(changed.steps)} steps the loss is {now:.3g}, with standardised inputs {then:.3g}"
     fix = "divide the pixels by 255, or subtract the mean and divide by the standard deviation, of the training images"
     if size < SMALL:
         fix = (

@@ -4,7 +4,7 @@ from underhood.diagnosis import Finding, fine, found
 from underhood.diagnosis.case import Case
 
 SUSPICION = "train() and eval() are mixed up"
-SECONDS, AFTER = 0.0, ()
+SECONDS, AFTER = 0.0, ("no-gradient",)
 
 
 def examine(case: Case) -> Finding | None:
