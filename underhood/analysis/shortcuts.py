@@ -45,7 +45,10 @@ class Shortcut(TypedDict):
 
 @dataclass(frozen=True)
 class _Measured:
-    """Balanced accuracy with its 95 % interval, and the F1 score of each class, float [classes]; 0 for rare ones."""
+    """Balanced accuracy with its 95 % interval, and the F1 score of each class, float [classes].
+
+    It is 0 for rare classes, and where to answer the class always is hardly worse.
+    """
 
     accuracy: float
     interval: tuple[float, float]
@@ -157,8 +160,9 @@ def _measure(values: np.ndarray, images: Images, fold: np.ndarray, units: np.nda
         independent = len(np.unique(units[mine]))
         smoothed = (right / count * independent + 1) / (independent + 2)
         variance += smoothed * (1 - smoothed) / (independent + 2)
-        if count >= LEAST_OF_CLASS:
-            f1[label] = 2 * right / (count + (predicted == label).sum())
+        score, always = 2 * right / (count + (predicted == label).sum()), 2 * count / (count + scored.sum())
+        if count >= LEAST_OF_CLASS and score >= always + FAR * (1 - always):  # than to answer this class always
+            f1[label] = score
     accuracy, half = float(np.mean(recall)), 1.96 * float(np.sqrt(variance)) / len(known)
     return _Measured(accuracy, (max(0.0, accuracy - half), min(1.0, accuracy + half)), 1 / len(known), f1)
 

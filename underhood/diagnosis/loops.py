@@ -25,7 +25,7 @@ from underhood.diagnosis.watch import Enough, Watch
 if TYPE_CHECKING:
     from underhood.training.learners import Setup
 
-EVALUATED = 20  # batches, at most, after a loop of ours
+EVALUATED = 40  # batches, at most, after a loop of ours
 
 
 def script_loop(script: Path, arguments: Sequence[str] = ()) -> Loop:

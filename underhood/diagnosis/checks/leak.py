@@ -4,7 +4,7 @@ import numpy as np
 
 from underhood.data.near_duplicates import content_shares, find_near_duplicates
 from underhood.data.split import image_hashes, join, link_equal, unite
-from underhood.diagnosis import Finding, fine, found, suspicious, worse
+from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
 from underhood.training.leaks import default_split, leaked
 
@@ -16,7 +16,7 @@ SHARE = 0.02  # of the images of a validation
 
 def examine(case: Case) -> Finding | None:
     """Look for copies across the split; compare each image that was evaluated with those that were trained on."""
-    return worse(_of_images(case), _in_training(case))
+    return _in_training(case) if case.parts is None else _of_images(case)
 
 
 def _of_images(case: Case) -> Finding | None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from underhood.diagnosis import Finding, fine, found, suspicious, worse
+from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
 from underhood.diagnosis.images import alike, own_parts, probe, statistics, thumbnails
 from underhood.diagnosis.trace import Pass
@@ -16,7 +16,7 @@ COUNT, FEW = 800, 40
 
 def examine(case: Case) -> Finding | None:
     """Predict from an image whether it is a training or a validation image; compare what the first layer gets."""
-    return worse(_of_images(case), _in_training(case))
+    return _in_training(case) if case.parts is None else _of_images(case)
 
 
 def _of_images(case: Case) -> Finding | None:
