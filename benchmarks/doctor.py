@@ -19,7 +19,7 @@ from typing import Any
 from underhood import doctor, train
 from underhood.diagnosis.examine import load_checks
 from underhood.diagnosis.faults import faults_for
-from underhood.jobs.break_ import plant
+from underhood.jobs.break_ import break_
 
 PANEL, ONLY = Path(os.environ.get("UNDERHOOD_DATA", "."), "panel"), os.environ.get("ONLY", "")
 DATA = {"digits": "digits", "mnist-3v7": "mnist-3v7", "cifar10-3000": PANEL / "cifar10-3000"}
@@ -50,7 +50,7 @@ def faults(name: str, data: str | Path) -> dict[str, Any]:
     for seed in SEEDS:
         for fault in [*faults_for("data", 3 if name == "cifar10-3000" else 1), *faults_for("script", 3)]:
             with tempfile.TemporaryDirectory() as place:
-                planted = plant(data, Path(place) / "out", fault=fault.name, seed=seed)
+                planted = break_(data, Path(place) / "out", fault=fault.name, seed=seed)
                 findings = doctor(planted["broken"])["findings"]
             named = [one["check"] for one in findings if one["verdict"] != "fine"]
             count += 1

@@ -19,7 +19,7 @@ from underhood.diagnosis import CHECKS
 from underhood.diagnosis.faults import DATA, FAULTS, SCRIPT, faults_for
 from underhood.diagnosis.faults.data import PLANTS
 from underhood.diagnosis.faults.script import REPLACEMENTS, broken, healthy
-from underhood.jobs.break_ import MOST, plant, reveal
+from underhood.jobs.break_ import MOST, break_, reveal
 
 Command = Callable[..., Outcome]
 ON_GREY = [fault.name for fault in DATA if not fault.colour]
@@ -75,7 +75,7 @@ def test_the_planted_images_differ_from_the_healthy_ones_and_are_the_same_for_th
     name: str, tmp_path: Path
 ) -> None:
     for folder, seed in (("a", 1), ("b", 1)):
-        plant("digits", tmp_path / folder, fault=name, seed=seed)
+        break_("digits", tmp_path / folder, fault=name, seed=seed)
     first, again, before = read(tmp_path / "a/data"), read(tmp_path / "b/data"), read("digits")
     assert first.classes == before.classes
     assert (whole(first.train), whole(first.valid)) == (whole(again.train), whole(again.valid))
@@ -84,7 +84,7 @@ def test_the_planted_images_differ_from_the_healthy_ones_and_are_the_same_for_th
 
 
 def planted(name: str, folder: Path, seed: int = 2) -> Dataset:
-    plant("digits", folder, fault=name, seed=seed)
+    break_("digits", folder, fault=name, seed=seed)
     return read(folder / "data")
 
 
@@ -132,7 +132,7 @@ def test_the_frame_or_the_brightness_alone_gives_the_class_away(name: str, tmp_p
 
 def test_red_and_blue_are_swapped_in_validation_only(colours: Path, tmp_path: Path) -> None:
     before = read(colours)
-    plant(colours, tmp_path / "out", fault="channels-swapped-in-validation")
+    break_(colours, tmp_path / "out", fault="channels-swapped-in-validation")
     after = read(tmp_path / "out/data")
     assert whole(after.train) == whole(before.train)
     back = Images(after.valid.pixels[:, ::-1], after.valid.labels, after.classes, after.valid.names)
@@ -140,7 +140,7 @@ def test_red_and_blue_are_swapped_in_validation_only(colours: Path, tmp_path: Pa
 
 
 def test_file_names_and_times_do_not_betray_which_images_were_changed(tmp_path: Path) -> None:
-    plant("digits", tmp_path / "out", fault="copies-in-validation", seed=1)
+    break_("digits", tmp_path / "out", fault="copies-in-validation", seed=1)
     for folder in (tmp_path / "out/data").glob("*/*"):
         names = sorted(path.name for path in folder.iterdir())
         assert names == [f"{number:05d}.png" for number in range(1, len(names) + 1)]
@@ -151,7 +151,7 @@ def test_file_names_and_times_do_not_betray_which_images_were_changed(tmp_path: 
 
 def test_of_large_data_a_sample_is_written(mnist_3v7: Dataset, tmp_path: Path) -> None:
     assert len(mnist_3v7.train) > MOST["train"]
-    plant("mnist-3v7", tmp_path / "out", fault="border")
+    break_("mnist-3v7", tmp_path / "out", fault="border")
     assert reveal(tmp_path / "out")["images"] == MOST
 
 
@@ -176,7 +176,7 @@ def accuracy(script: Path) -> float:
 
 def test_a_planted_script_runs_to_its_end_and_the_fault_hurts(tmp_path: Path) -> None:
     (tmp_path / "healthy.py").write_text(healthy("digits", seed=1))
-    plant("digits", tmp_path / "out", fault="forgotten-step", seed=1)
+    break_("digits", tmp_path / "out", fault="forgotten-step", seed=1)
     assert accuracy(tmp_path / "healthy.py") > 93
     assert accuracy(tmp_path / "out/train.py") < 30
 
@@ -198,14 +198,14 @@ def test_a_drawn_fault_is_neither_printed_nor_to_be_read_in_any_file(underhood: 
 def test_seeds_draw_different_faults_and_the_channels_never_on_grey_images(tmp_path: Path) -> None:
     drawn = set()
     for seed in range(8):
-        plant("digits", tmp_path / str(seed), seed=seed, script=True)
+        break_("digits", tmp_path / str(seed), seed=seed, script=True)
         drawn.add(reveal(tmp_path / str(seed))["fault"])
     assert len(drawn) > 3
     assert "channels-swapped-in-validation" not in {fault.name for fault in faults_for("data", 1)}
 
 
 def test_the_folder_has_a_task_and_three_hints_each_in_a_file_of_its_own(tmp_path: Path) -> None:
-    plant("digits", tmp_path / "out", fault="border")
+    break_("digits", tmp_path / "out", fault="border")
     fault = next(one for one in FAULTS if one.name == "border")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".answer.json", "README.md", "data", "hints"]
     for number, hint in enumerate(fault.hints, start=1):
@@ -266,5 +266,5 @@ def test_nothing_is_left_where_planting_fails(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("underhood.jobs.break_.encode_png", fail)
     with pytest.raises(UnderhoodError, match="No space left"):
-        plant("digits", tmp_path / "out", fault="border")
+        break_("digits", tmp_path / "out", fault="border")
     assert list(tmp_path.iterdir()) == []

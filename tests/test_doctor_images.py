@@ -14,7 +14,7 @@ from underhood.diagnosis import found as as_found, suspicious, worse
 from underhood.diagnosis.case import Case
 from underhood.diagnosis.checks import imbalance, overfit, underfit
 from underhood.diagnosis.images import alike, cross_predict, probe, statistics, thumbnails
-from underhood.jobs.break_ import plant
+from underhood.jobs.break_ import break_
 from underhood.jobs.doctor import doctor
 
 Command = Callable[..., Outcome]
@@ -40,7 +40,7 @@ def named(result: Any) -> list[str]:
     ],
 )
 def test_a_fault_in_the_images_is_the_first_finding(fault: str, check: str, tmp_path: Path) -> None:
-    planted = plant("digits", tmp_path / "broken", fault=fault, seed=11)
+    planted = break_("digits", tmp_path / "broken", fault=fault, seed=11)
     first = doctor(planted["broken"])["findings"][0]
     assert first["check"] == check
     assert first["verdict"] in ("found", "suspicious")
@@ -49,13 +49,13 @@ def test_a_fault_in_the_images_is_the_first_finding(fault: str, check: str, tmp_
 
 def test_near_duplicates_across_the_split_are_a_leak(mnist: Dataset, tmp_path: Path) -> None:
     """A tenth of the validation images are training images, cropped, recompressed or brightened."""
-    planted = plant("mnist-3v7", tmp_path / "broken", fault="changed-copies-in-validation", seed=11)
+    planted = break_("mnist-3v7", tmp_path / "broken", fault="changed-copies-in-validation", seed=11)
     assert named(doctor(planted["broken"]))[0] == "leak"
     assert len(mnist.train) == 60_000
 
 
 def test_labels_that_are_probably_wrong_are_named(tmp_path: Path) -> None:
-    planted = plant("digits", tmp_path / "broken", fault="labels-noisy", seed=12)
+    planted = break_("digits", tmp_path / "broken", fault="labels-noisy", seed=12)
     (finding,) = [one for one in doctor(planted["broken"])["findings"] if one["check"] == "labels"]
     assert ".png: " in finding["evidence"]
     assert "--labels" in finding["fix"]

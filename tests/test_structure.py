@@ -79,12 +79,12 @@ def test_the_learner_has_at_most_7_arguments() -> None:
     assert len(init.args.args) <= 7  # self included
 
 
-def test_the_package_has_at_most_156_modules_of_at_most_300_lines() -> None:
+def test_the_package_has_at_most_159_modules_of_at_most_300_lines() -> None:
     """Of them nine watch a training (live/, with replay), four write explore.html, and eight keep what they need:
     snapshots, interventions, what was learned when, what a model is worth, training again with something changed.
     The doctor's package is counted for itself: it has a file for each of its 24 checks."""
     doctor = [file for file in MODULES if "diagnosis" in file.parts]
-    assert len(MODULES) - len(doctor) <= 156
+    assert len(MODULES) - len(doctor) <= 159
     assert len(doctor) <= 24 + 16
     assert [str(file) for file in MODULES if len(file.read_text().splitlines()) > 300] == []
 

@@ -62,6 +62,10 @@ if TYPE_CHECKING:  # for type checkers and editors; ``_HOME`` says the same to P
         ImageClassifier as ImageClassifier,
         PixelSimilarityClassifier as PixelSimilarityClassifier,
     )
+    from underhood.jobs.break_ import (
+        break_ as break_,
+        reveal as reveal,
+    )
     from underhood.jobs.check import check as check
     from underhood.jobs.compare import compare as compare
     from underhood.jobs.doctor import doctor as doctor
@@ -114,6 +118,7 @@ _HOME = {  # public name → module
     "UnreadableError": "underhood.core.errors",
     "accuracy": "underhood.core.losses",
     "batch_accuracy": "underhood.core.losses",
+    "break_": "underhood.jobs.break_",
     "build_model": "underhood.core.models",
     "check": "underhood.jobs.check",
     "clear_cache": "underhood.jobs.get",
@@ -140,6 +145,7 @@ _HOME = {  # public name → module
     "reproduce": "underhood.jobs.reproduce",
     "rerun": "underhood.jobs.rerun",
     "resume": "underhood.jobs.train",
+    "reveal": "underhood.jobs.break_",
     "show_batch": "underhood.display.notebook",
     "show_image": "underhood.display.notebook",
     "show_images": "underhood.display.notebook",

@@ -60,5 +60,5 @@ def break_(
         finish(answer, as_json, reveal_report)
     if data is None or out is None:
         raise typer.BadParameter("write `underhood break DATA --out DIR`, with both", param_hint="DATA, --out")
-    result = job.plant(data, out, fault=fault, seed=seed, script=script, reporter=terminal(as_json))
+    result = job.break_(data, out, fault=fault, seed=seed, script=script, reporter=terminal(as_json))
     finish(result, as_json, planted_report)

@@ -52,7 +52,7 @@ class RevealResult(TypedDict):
     images: NotRequired[dict[str, int]]  # of data: how many there are in each part
 
 
-def plant(
+def break_(
     data: str | Path,
     out: str | Path,
     *,

@@ -1,4 +1,4 @@
-"""The section of the report on what the doctor said: ``doctor.json``, where ``underhood doctor RUN`` has written one."""
+"""The section of the report on what the doctor said: from ``doctor.json``, which ``underhood doctor RUN`` writes."""
 
 from pathlib import Path
 from typing import Any

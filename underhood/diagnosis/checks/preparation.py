@@ -9,7 +9,7 @@ from underhood.diagnosis.trace import Pass
 
 SUSPICION = "validation images are prepared otherwise than training images"
 SECONDS, AFTER = 2.0, ("channels", "no-gradient", "data-order")
-FAR, TIMES, SURE = 0.6, 1.8, 6.0  # standard deviations between means; ratio of deviations; standard errors
+FAR, TIMES, SURE = 0.6, 1.8, 6.0  # of the standard deviation; its ratio; standard errors
 TOLD, PERHAPS = 0.8, 0.7  # balanced accuracy of predicting the part; by chance it is 0.5
 COUNT, FEW = 800, 40
 
