@@ -13,13 +13,13 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from underhood import ladder, rerun, resume, train
-from underhood.analysis import wilson_interval
+from underhood.analysis import accuracy_interval, wilson_interval
 from underhood.core.images import Images
 from underhood.data.parts import Parts, ReadOptions, read_parts
 from underhood.jobs import check
 from underhood.training import Reporter, folds as module
 from underhood.training.config import TrainConfig
-from underhood.training.folds import clustered_interval, folds_section, read_folds
+from underhood.training.folds import folds_section, read_folds
 
 QUICK: dict[str, Any] = {"model": "linear", "epochs": 2, "report": False, "snapshots": False}
 
@@ -175,14 +175,14 @@ def test_folds_are_in_the_configuration(patients: Path, tmp_path: Path) -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 8))
 def test_the_interval_contains_the_accuracy_and_stays_within_0_and_1(right: list[bool], groups: int) -> None:
-    low, high = clustered_interval(np.array(right), np.arange(len(right)) % groups)
+    low, high = accuracy_interval(np.array(right), np.arange(len(right)) % groups)
     assert 0 <= low <= np.mean(right) <= high <= 1
 
 
 def test_without_groups_the_interval_is_wilson_s() -> None:
     right = np.arange(50) % 5 > 0
-    assert clustered_interval(right) == wilson_interval(40, 50)
-    assert clustered_interval(right, np.arange(50)) == wilson_interval(40, 50)
+    assert accuracy_interval(right) == wilson_interval(40, 50)
+    assert accuracy_interval(right, np.arange(50)) == wilson_interval(40, 50)
 
 
 def test_images_that_are_right_together_say_less() -> None:
@@ -191,7 +191,7 @@ def test_images_that_are_right_together_say_less() -> None:
     for _ in range(300):
         accuracy = generator.beta(3.6, 0.4, 20)  # of each group, 0.9 on average
         right, groups = generator.random((20, 20)) < accuracy[:, None], np.repeat(np.arange(20), 20)
-        intervals = clustered_interval(right.ravel(), groups), wilson_interval(int(right.sum()), 400)
+        intervals = accuracy_interval(right.ravel(), groups), wilson_interval(int(right.sum()), 400)
         hits += [low <= 0.9 <= high for low, high in intervals]
     assert hits[0] / 300 > 0.9
     assert hits[1] / 300 < 0.7

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import fill, picture
+from conftest import Outcome, fill, picture
 from hypothesis import given, strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -20,6 +20,8 @@ from underhood.core.images import Dataset, Images
 from underhood.data import bursts, groups as module
 from underhood.data.read import LoadedData, load_data
 from underhood.data.split import folds, hold_out
+
+Command = Callable[..., Outcome]
 
 
 def rows_of(loaded: LoadedData) -> dict[str, str]:
@@ -401,3 +403,28 @@ def test_a_broken_run_from_before_there_were_groups_goes_on(tmp_path: Path) -> N
     without_group_by(run)
     assert resume(run) is not None
     assert evaluate(run)["images"] == 10
+
+
+def test_the_interval_of_a_run_respects_groups(underhood: Command, mnist: Dataset, tmp_path: Path) -> None:
+    """Digits of twenty writers, who are right or wrong together; without groups it is Wilson's interval."""
+    from underhood.analysis import accuracy_interval, wilson_interval
+
+    right = np.repeat([True, False], [190, 10])
+    groups = np.arange(200) // 10
+    together, alone = accuracy_interval(right, groups), accuracy_interval(right)
+    assert alone == wilson_interval(190, 200)
+    assert together[0] < alone[0]
+    rows = np.flatnonzero(np.isin(mnist.train.labels, [4, 9]))[:240]
+    fill(tmp_path / "data", {
+        f"{mnist.train.labels[row]}/writer{number // 12}-{number}.png": Image.fromarray(mnist.train.pixels[row, 0])
+        for number, row in enumerate(rows.tolist())
+    })  # fmt: skip
+    options = ("--epochs", "2", "--no-report", "--json")
+    grouped = underhood("train", tmp_path / "data", "--group-by", r"writer\d+", *options).json
+    run = Path(grouped["run"])
+    count = len((run / "predictions.csv").read_text().splitlines()) - 1
+    correct = round(grouped["valid_accuracy"] * count)
+    assert tuple(grouped["interval"]) != wilson_interval(correct, count)
+    plain = underhood("train", tmp_path / "data", *options).json
+    count = len((Path(plain["run"]) / "predictions.csv").read_text().splitlines()) - 1
+    assert tuple(plain["interval"]) == wilson_interval(round(plain["valid_accuracy"] * count), count)

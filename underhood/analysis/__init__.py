@@ -32,6 +32,28 @@ def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> t
     return max(0.0, low), min(1.0, high)
 
 
+def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """The 95 % interval of the fraction of images that are right, bool [n], which may be in groups, int64 [n].
+
+    Without groups it is ``wilson_interval``. Images of a group are right or wrong
+    together, so they count as fewer: as many as would give the variance of the groups. Where all groups have the same
+    accuracy, each counts as one image.
+    """
+    correct, total = int(right.sum()), len(right)
+    if groups is None or len(np.unique(groups)) == total:
+        return wilson_interval(correct, total)
+    from scipy.special import stdtrit  # quantiles of Student's t distribution
+
+    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, p = len(sizes), correct / total
+    if count < 2:
+        return 0.0, 1.0  # a single group says nothing of others
+    difference = np.bincount(which, right, count) - p * sizes  # of the images right in a group from what is expected
+    variance = count / (count - 1) * float((difference**2).sum()) / total**2
+    worth = min(total, p * (1 - p) / variance) if variance > 1e-12 and 0 < p < 1 else count
+    return wilson_interval(p * worth, worth, float(stdtrit(count - 1, 0.975)))  # type: ignore[arg-type]
+
+
 def mcnemar(fixed: int, broken: int) -> float:
     """The two-sided p-value of McNemar's exact test (1947): are two models equally accurate on the same images?
 

@@ -47,4 +47,4 @@ def complete_report(folder: Path, reporter: Reporter, other_data_sets: bool) -> 
         write_ood(folder, count_ood(run, data.dataset.name, other_data_sets))
     if not (folder / CURVE_FILE).exists() and not read_interventions(folder):
         complete_curve(run, data, config, recorded_threads(folder), reporter)
-    return write_report(folder, data.dataset)
+    return write_report(folder, data.dataset, data.groups.get("valid"))

@@ -287,6 +287,6 @@ def _finish(
             write_ood(folder, count_ood(load_run(folder), setup.loaded.dataset.name))
             if not read_interventions(folder):  # which a curve of other sizes cannot repeat
                 write_curve(folder, setup, config, result["valid_accuracy"], log.reporter)
-            result["report"] = str(write_report(folder, setup.loaded.dataset))
+            result["report"] = str(write_report(folder, setup.loaded.dataset, setup.loaded.groups.get("valid")))
         log.write(f"everything took {time.perf_counter() - started:.1f} s")
     return result

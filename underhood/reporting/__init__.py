@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from underhood.analysis import wilson_interval
+from underhood.analysis import accuracy_interval
 from underhood.analysis.interpretation import Confused, Interpretation, Mistake
 from underhood.core.errors import RunError
 from underhood.core.images import Dataset, Images
@@ -33,10 +33,11 @@ from underhood.training.learning_curve import read_curve
 STRIP_LENGTH, MISTAKES, PAIRS, IMAGES_PER_PAIR = 12, 24, 6, 6  # how many are shown, at most
 
 
-def write_report(folder: Path, dataset: Dataset) -> Path:
+def write_report(folder: Path, dataset: Dataset, groups: np.ndarray | None = None) -> Path:
     """Write the page of a finished run, and return its path.
 
-    dataset: the images that the run was trained and validated on. Raises RunError if a file of the run cannot be read.
+    dataset: the images that the run was trained and validated on; groups: of the validation images, int64 [n], which
+    the interval respects. Raises RunError if a file of the run cannot be read.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -44,7 +45,7 @@ def write_report(folder: Path, dataset: Dataset) -> Path:
     environment = Environment(
         loader=loader, autoescape=True, finalize=_printable, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("report.html").render(**_content(load_run(folder), dataset))
+    page = environment.get_template("report.html").render(**_content(load_run(folder), dataset, groups))
     atomic_write(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
@@ -54,7 +55,7 @@ def _printable(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
+def _content(run: Run, dataset: Dataset, groups: np.ndarray | None) -> dict[str, Any]:
     folder = run.path
     it, similarity = Interpretation.from_run(folder), PixelSimilarity().fit(dataset.train)
     if it.classes != run.classes:
@@ -65,7 +66,7 @@ def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
     return {
         "title": f"{config['model']} on {dataset.name}",
         "subtitle": f"{folder}, underhood {environment.get('underhood')}, torch {environment.get('torch')}",
-        **_verdict(it, float(baseline.mean())),
+        **_verdict(it, float(baseline.mean()), groups),
         "warnings": _lines(recorded, "warnings"),
         "folds": folds_section(folder),
         **leak_sections(it, dataset, config["data"], config.get("group_by")),
@@ -101,10 +102,10 @@ def _lines(recorded: dict[str, Any], name: str) -> list[str]:
     return [str(line) for line in lines] if isinstance(lines, list) else []
 
 
-def _verdict(it: Interpretation, baseline: float) -> dict[str, Any]:
-    """The figures at the top of the page. baseline: the accuracy of pixel similarity."""
+def _verdict(it: Interpretation, baseline: float, groups: np.ndarray | None) -> dict[str, Any]:
+    """The figures at the top of the page. baseline: the accuracy of pixel similarity; groups: of the images [n]"""
     right, total = int(it.right.sum()), len(it)
-    low, high = wilson_interval(right, total)
+    low, high = accuracy_interval(it.right, groups)
     balanced = float(np.mean([recall for *_, recall in it.precision_and_recall() if recall is not None]))
     compared = (
         "the model is far better." if low > baseline + (1 - baseline) / 2 else

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
-from underhood.analysis import wilson_interval
+from underhood.analysis import accuracy_interval
 from underhood.core.errors import DivergedError, RunError
 from underhood.core.images import Dataset, Images
 from underhood.data.cache import take_images
@@ -52,26 +52,6 @@ class CrossValidation(TypedDict):
 Predicted = list[tuple[int, np.ndarray, np.ndarray]]  # (fold, rows int64 [m], predicted labels int64 [m]) of each
 
 
-def clustered_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
-    """The 95 % interval of the fraction of images that are right, bool [n], which may be in groups, int64 [n].
-
-    Without groups it is ``wilson_interval``. Where all groups have the same accuracy, each counts as one image.
-    """
-    correct, total = int(right.sum()), len(right)
-    if groups is None or len(np.unique(groups)) == total:
-        return wilson_interval(correct, total)
-    from scipy.special import stdtrit  # quantiles of Student's t distribution
-
-    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    count, p = len(sizes), correct / total
-    if count < 2:
-        return 0.0, 1.0  # a single group says nothing of others
-    difference = np.bincount(which, right, count) - p * sizes  # of the images right in a group from what is expected
-    variance = count / (count - 1) * float((difference**2).sum()) / total**2
-    worth = min(total, p * (1 - p) / variance) if variance > 1e-12 and 0 < p < 1 else count
-    return wilson_interval(p * worth, worth, float(stdtrit(count - 1, 0.975)))  # type: ignore[arg-type]
-
-
 def summarise(predicted: Predicted, images: Images, groups: np.ndarray | None) -> CrossValidation:
     """The figures of finished folds. groups: of the images, int64 [n]"""
     rows = np.concatenate([rows for _, rows, _ in predicted])
@@ -81,7 +61,7 @@ def summarise(predicted: Predicted, images: Images, groups: np.ndarray | None) -
         "count": len(predicted),
         "images": len(rows),
         "accuracy": float(right.mean()),
-        "interval": clustered_interval(right, mine),
+        "interval": accuracy_interval(right, mine),
         "accuracies": [float((guesses == images.labels[rows]).mean()) for _, rows, guesses in predicted],
         "groups": None if mine is None else len(np.unique(mine)),
     }
@@ -191,7 +171,7 @@ def read_folds(folder: Path) -> CrossValidation | None:
         "count": len(numbers),
         "images": len(rows),
         "accuracy": float(right.mean()),
-        "interval": clustered_interval(right, groups),
+        "interval": accuracy_interval(right, groups),
         "accuracies": [float(right[fold == number].mean()) for number in numbers],
         "groups": None if groups is None else len(np.unique(groups)),
     }

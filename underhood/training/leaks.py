@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from underhood.analysis import wilson_interval
+from underhood.analysis import accuracy_interval
 from underhood.core.images import Dataset, Images
 from underhood.data.cache import take_images
 from underhood.data.near_duplicates import NearDuplicates, near_duplicate_groups
@@ -73,18 +73,14 @@ def enough(labels: np.ndarray, clean: np.ndarray) -> bool:
 def accuracy(right: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     """The accuracy, its 95 % interval and the number of images.
 
-    right: whether each prediction is correct, bool [m]; groups: int64 [m]. Images of a group are right or wrong
-    together, so that they count as fewer: as many as would give the variance of the groups' means.
+    right: whether each prediction is correct, bool [m]; groups: int64 [m], see ``accuracy_interval``
     """
-    count, correct = len(right), int(right.sum())
-    _, which = np.unique(groups, return_inverse=True)
-    number = int(which.max()) + 1
-    excess = np.bincount(which, weights=right - right.mean())  # of each group
-    alone = max(correct * (count - correct) / count, 1e-12)
-    design = float((excess**2).sum() / alone) if 0 < correct < count else count / number
-    effective = max(1.0, min(count, count / max(design, 1.0)))
-    low, high = wilson_interval(correct / count * effective, effective)  # type: ignore[arg-type]
-    return {"accuracy": round(correct / count, 6), "interval": [round(low, 6), round(high, 6)], "images": count}
+    low, high = accuracy_interval(right, groups)
+    return {
+        "accuracy": round(float(right.mean()), 6),
+        "interval": [round(low, 6), round(high, 6)],
+        "images": len(right),
+    }
 
 
 def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict[str, Any]:

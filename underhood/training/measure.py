@@ -37,7 +37,7 @@ class TrainResult(TypedDict):
     epochs: int
     seconds: NotRequired[float]  # of training, without validation
     valid_accuracy: float
-    interval: tuple[float, float]  # of valid_accuracy, 95 %
+    interval: tuple[float, float]  # of valid_accuracy, 95 %; it respects groups
     balanced_accuracy: float
     baseline_accuracy: float  # of pixel similarity
     test_accuracy: NotRequired[float]  # where the data has a test part; without another, it is the one that validates
@@ -81,7 +81,7 @@ def measure(folder: Path, setup: Setup, config: TrainConfig) -> TrainResult:
         "model": setup.recipe.model,
         "epochs": len(learn.recorder.values),
         "valid_accuracy": float(right.mean()),
-        "interval": analysis.wilson_interval(int(right.sum()), len(right)),
+        "interval": analysis.accuracy_interval(right, loaded.groups.get("valid")),
         "balanced_accuracy": analysis.balanced_accuracy(predicted, labels),
         "baseline_accuracy": float(baseline.mean()),
         "parameters": count_parameters(network),
