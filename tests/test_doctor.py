@@ -282,7 +282,8 @@ def test_the_exit_code_and_the_first_line_say_what_is_found(underhood: Command, 
     script = write(tmp_path, HEALTHY.replace("        optimizer.step()\n", "").replace("SEED", "0"))
     result = underhood("doctor", script)
     assert result.code == 1
-    assert result.out.startswith("found: no-step (")
+    named = [line for line in result.out.splitlines() if line.startswith(("found: ", "suspicious: "))]
+    assert named[0].startswith("found: no-step (")  # after what says how far it is, on a slow machine
     assert "fix: call optimizer.step() after loss.backward()" in result.out
 
 
