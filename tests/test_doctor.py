@@ -1,4 +1,4 @@
-"""``underhood doctor`` finds out by experiments why a loop does not learn, whoever wrote it, and leaves it as it is."""
+"""``underhood doctor`` finds out by experiments why any loop does not learn, and leaves it as it is."""
 
 import json
 import random
@@ -196,6 +196,13 @@ LOOPS = {  # loops that are right, each in another way
             with torch.no_grad():
                 for p, g in zip(parameters, gradients): p -= 0.1 * g
         """,
+    "torch.autograd.grad by keywords": """
+        for x, y in train_dl:
+            parameters = list(model.parameters())
+            gradients = torch.autograd.grad(outputs=F.cross_entropy(model(x), y), inputs=parameters)
+            with torch.no_grad():
+                for p, g in zip(parameters, gradients): p -= 0.1 * g
+        """,
     "batches sliced by hand": """
         order = torch.randperm(len(train_x))
         for first in range(0, len(order), 64):
@@ -231,7 +238,7 @@ def digits_batches(images: Images, **options: Any) -> DataLoader[tuple[Tensor, .
 
 
 def test_a_model_with_its_batches_is_examined_and_stays_as_it_is() -> None:
-    """Copies are trained: its weights, and the random numbers of whoever calls, are as before."""
+    """Copies are trained: its weights, and the caller's random numbers, are as before."""
     data = underhood.read("digits")
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 10))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -264,11 +271,11 @@ def test_data_and_a_run_are_examined_and_the_report_shows_it(underhood: Command,
     run = tmp_path / "run"
     underhood("train", "digits", "--epochs", "2", "--out", run, "--no-report")
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    told = underhood("doctor", run).out
+    shown = underhood("doctor", run).out
     after = {path.name: path.read_bytes() for path in run.iterdir()}
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"doctor.json"}
-    assert "checks in" in told
+    assert "checks in" in shown
     kept = json.loads(after["doctor.json"])
     kept["findings"][0].update(verdict="found", evidence="the number <7>")
     (run / "doctor.json").write_text(json.dumps(kept))

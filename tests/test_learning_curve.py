@@ -240,7 +240,7 @@ def test_resume_rerun_and_report_write_the_same_curve(run: Path, tmp_path: Path)
 def test_a_run_on_a_frozen_backbone_has_the_same_curve_from_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("underhood.reporting.write_report", lambda folder, _: folder / "report.html")
+    monkeypatch.setattr("underhood.reporting.write_report", lambda folder, *_: folder / "report.html")
     data = textures(tmp_path / "data", each=20)
     made = Path(train(data, model="efficientnet_lite0", size=32, epochs=3, out=tmp_path / "run")["run"])
     assert [int(row["images"]) for row in rows_of(made)] == [8, 16, 32]

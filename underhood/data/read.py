@@ -100,8 +100,12 @@ def load_data(
     if valid is not None and not 0 < valid < 1:
         raise ValueError(f"valid must be between 0 and 1, not {valid}")
     options = ReadOptions(size, channels, fit, preparation, limit, seed, cache, progress, bar, verify_cache, group_by)
-    parts = read_parts(data, options)
-    _check_readable(parts, limit, skip_bad)
+    return split_parts(read_parts(data, options), options, valid, skip_bad)
+
+
+def split_parts(parts: Parts, options: ReadOptions, valid: float | None = None, skip_bad: bool = False) -> LoadedData:
+    """``load_data`` of images that were read already, with these options. Raises DataError, UnreadableError."""
+    _check_readable(parts, options.limit, skip_bad)
     images = {part: these for part, these in parts.images.items() if len(these) or part != "test"}
     warnings = parts.warnings + describe_copies(find_copies(images))
     notes = [f"{parts.preparation.describe()} ({_reason(parts, options)})", *parts.notes]
@@ -113,7 +117,7 @@ def load_data(
     if few:
         warnings.append(f"few images of {', '.join(f'{name!r} ({count})' for name, count in few.items())}")
     if len(images) == 1:
-        dataset, groups = _hold_out(parts, FIFTH if valid is None else valid, seed, notes, warnings)
+        dataset, groups = _hold_out(parts, FIFTH if valid is None else valid, options.seed, notes, warnings)
     else:
         dataset, groups = _given_parts(parts, images, notes, warnings)
         if valid is not None:

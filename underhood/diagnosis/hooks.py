@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -44,24 +45,31 @@ def watching(change: Change | None = None) -> Iterator[Watch]:
 def _watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     """``torch.autograd.backward`` or ``grad``, watched."""
 
-    def watched(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        losses = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    names = list(signature(function).parameters)
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        named = dict(zip(names, args, strict=False)) | kwargs
+        losses = _listed(named[names[0]])
         with torch._C.DisableTorchFunction():
             watch.before_backward(losses)
-        result = function(tensors, *args, **kwargs)
+        result = function(*args, **kwargs)
         with torch._C.DisableTorchFunction():
-            watch.after_backward(_given(args, result))
+            watch.after_backward(_given(named.get("inputs"), result))
         return result
 
     return watched
 
 
-def _given(args: tuple[Any, ...], result: Any) -> dict[int, Tensor]:
+def _listed(tensors: Any) -> list[Any]:
+    """One tensor, or several, as a list."""
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _given(inputs: Any, result: Any) -> dict[int, Tensor]:
     """The gradients that ``torch.autograd.grad`` gives, by the id of what they belong to; {} of ``backward``."""
-    if result is None or not args:
+    if result is None:
         return {}
-    inputs = [args[0]] if isinstance(args[0], Tensor) else list(args[0])
-    pairs = zip(inputs, result, strict=True)
+    pairs = zip(_listed(inputs), result, strict=True)
     return {id(one): gradient for one, gradient in pairs if isinstance(gradient, Tensor)}
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from underhood.analysis.calibration import calibration_half
 from underhood.core.images import Images
 from underhood.data.cache import take_images
 from underhood.data.split import sample
@@ -78,15 +79,13 @@ def probe(x: np.ndarray, y: np.ndarray) -> float:
     return float(balanced_accuracy_score(y, cross_val_predict(forest, x, y, cv=5)))
 
 
-def cross_predict(parts: "Parts", images: Images, seed: int = 0) -> np.ndarray:
+def cross_predict(parts: "Parts", images: Images) -> np.ndarray:
     """Probabilities of each image by a model that was trained on the other half: float32 [n, classes].
 
     Colour images are compared by a backbone's features, others by a small network that is trained anew.
     Raises DivergedError.
     """
-    half = np.zeros(len(images), bool)
-    order = np.random.default_rng(seed).permutation(len(images))
-    half[order[np.argsort(images.labels[order], kind="stable")][::2]] = True
+    half = calibration_half(images.labels)
     found = np.zeros((len(images), len(images.classes)), np.float32)
     if images.pixels.shape[1] == 3 and min(images.pixels.shape[2:]) >= LEAST_COLOUR:
         features = backbone_features(images.pixels)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -88,15 +87,12 @@ class ParameterSeen:
 class LossSeen:
     """What the last call of a loss of torch got in training. name: of the function in ``torch.nn.functional``.
 
-    outputs, targets: its arguments, detached; before: what computed the outputs, as autograd names it without
-    ``Backward``, such as ``Softmax``
+    outputs, targets: its arguments, detached
     """
 
     name: str
     outputs: Tensor
     targets: Tensor
-    options: dict[str, Any]
-    before: str = ""
 
 
 @dataclass
@@ -127,8 +123,6 @@ class Trace:
     empty_steps: int = 0  # calls of ``optimizer.step`` when all gradients were 0 or None
     forward_only_dropout: bool = False  # ``F.dropout`` was active though the model was in evaluation mode
     error: str = ""  # of a script that stopped: one line
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def losses(self) -> np.ndarray:
@@ -142,8 +136,12 @@ class Trace:
 
     @property
     def last_loss(self) -> float:
-        """The mean loss of the last fifth of the steps; infinite where one is NaN or infinite."""
-        losses = self.losses[-max(5, len(self.steps) // 5) :]
+        """``loss_after`` all steps."""
+        return self.loss_after(len(self.steps))
+
+    def loss_after(self, steps: int) -> float:
+        """The mean loss of the last fifth of so many steps; infinite where one is NaN or infinite."""
+        losses = self.losses[max(0, steps - max(5, steps // 5)) : steps]
         return float(losses.mean()) if len(losses) and np.isfinite(losses).all() else math.inf
 
     @property
@@ -155,3 +153,18 @@ class Trace:
     def evaluation(self) -> Iterator[Pass]:
         """The others."""
         return (one for one in self.passes if not one.trains)
+
+    def looked_at(self) -> tuple[list[Pass], list[Pass]]:
+        """(passes that trained, the others), of which more than their modes is known: the first ones."""
+        training, evaluation = (
+            [one for one in side if not math.isnan(one.mean)] for side in (self.training, self.evaluation)
+        )
+        return training, evaluation
+
+    def answers(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(what was predicted, what is right) in evaluation, int [n] each; None where nothing was compared."""
+        pairs = [one.answers for one in self.evaluation if one.answers is not None]
+        if not pairs:
+            return None
+        predicted, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        return predicted, right

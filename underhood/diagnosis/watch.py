@@ -132,9 +132,7 @@ class Watch(TorchFunctionMode):
         if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or not outputs.requires_grad:
             return
         self._take_targets(targets)
-        options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
-        before = graph.name(outputs.grad_fn) if outputs.grad_fn is not None else ""
-        self.trace.loss = LossSeen(name, outputs.detach(), targets.detach(), options, before)
+        self.trace.loss = LossSeen(name, outputs.detach(), targets.detach())
 
     def _look_at_answers(self, args: tuple[Any, ...]) -> None:
         if self._pass is not None and self._pass.answers is None:
@@ -281,7 +279,6 @@ class Watch(TorchFunctionMode):
     def finish(self) -> Trace:
         """The trace, when the loop is over."""
         self._close_step()
-        self.trace.seconds = time.perf_counter() - self._began
         self.trace.units = measure.units(self._last_units or self._units)
         self.trace.first_units = measure.units(self._first_units)
         return self.trace

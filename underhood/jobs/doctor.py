@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from underhood.core.errors import RunError, UnderhoodError
 from underhood.data.parts import Parts, ReadOptions, read_parts
-from underhood.data.read import LoadedData, load_data
+from underhood.data.read import LoadedData, split_parts
 from underhood.diagnosis import FindingDict
 from underhood.preparation.files import expanduser
 from underhood.reporting.doctor_sections import DOCTOR_FILE
@@ -153,7 +153,7 @@ def _data(data: str | Path, reporter: Reporter) -> "Case":
 
     options = ReadOptions(progress=reporter.read_progress(), bar=reporter.download)
     parts = read_parts(data, options)
-    loaded = load_data(data, skip_bad=True, preparation=parts.preparation)
+    loaded = split_parts(parts, options, skip_bad=True)
     config = TrainConfig(str(data), effort="fast")
     recipe = choose_for(loaded.dataset, config, None)
     return Case(str(data), "data", _loop_on(loaded, recipe, config), parts, loaded)

@@ -19,7 +19,7 @@ def examine(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None or len(trace.steps) < 5:
         return None
-    passes = [one for one in trace.training if not np.isnan(one.mean)]
+    passes, _ = trace.looked_at()
     kinds = _distinct(passes)
     if passes and kinds < min(FEW_BATCHES, len(passes)) and len(passes) >= 10:
         times = f"{len(passes)} steps saw {'one batch' if kinds == 1 else f'{kinds} batches'} only, again and again"

@@ -7,7 +7,6 @@ import numpy as np
 from underhood.diagnosis import Finding, fine, found, suspicious, worse
 from underhood.diagnosis.case import Case
 from underhood.diagnosis.images import some
-from underhood.diagnosis.trace import Trace
 
 SUSPICION = "pixels reach the first layer in another range than it expects"
 SECONDS, AFTER = 2.0, ()
@@ -36,7 +35,7 @@ def _of_images(case: Case) -> Finding | None:
 
 def _in_training(case: Case) -> Finding | None:
     trace = case.trace
-    passes = [one for one in trace.training if not math.isnan(one.mean)] if trace else []
+    passes = trace.looked_at()[0] if trace else []
     if trace is None or not passes or passes[0].normalised:
         return None
     mean, deviation = (float(np.mean([getattr(one, name) for one in passes])) for name in ("mean", "std"))
@@ -46,16 +45,9 @@ def _in_training(case: Case) -> Finding | None:
     if SMALL <= size <= LARGE:
         return fine(numbers)
     changed = case.again(steps=min(100, len(trace.steps)), standardise=True)
-    now, then = _loss_after(trace, len(changed.steps)), changed.last_loss
+    now, then = trace.loss_after(len(changed.steps)), changed.last_loss
     what = f"{numbers}; after {len(changed.steps)} steps the loss is {now:.3g}, with standardised inputs {then:.3g}"
     fix = "divide the pixels by 255, or subtract the mean and divide by the standard deviation, of the training images"
     if size < SMALL:
-        fix = (
-            "divide by 255 once only, or subtract the mean and divide by the standard deviation, of the training images"
-        )
+        fix = fix.replace("divide the pixels by 255", "divide the pixels by 255 once only")
     return found(what, fix) if then < CLEARLY * now else suspicious(what, fix)
-
-
-def _loss_after(trace: Trace, steps: int) -> float:
-    losses = trace.losses[max(0, steps - max(5, steps // 5)) : steps]
-    return float(losses.mean()) if len(losses) and np.isfinite(losses).all() else math.inf

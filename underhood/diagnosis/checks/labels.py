@@ -15,7 +15,6 @@ FEW, FOLDS, NEIGHBOURS = 60, 5, 5
 CLEAR = 0.25  # of the images: those with the most certain predictions, which are hardly ever wrong
 SOME, MANY = 0.08, 0.12  # of these
 LEARNS = 0.7  # of the loss at the start
-SIZE = 16  # pixels a side, to which images are reduced
 
 
 def examine(case: Case) -> Finding | None:
@@ -86,10 +85,10 @@ def _unrelated(trace: Trace) -> Finding | None:
 
 def _learns(trace: Trace) -> bool:
     """Whether the model got better than chance: on images that it was not trained on, where such were evaluated."""
-    pairs = [one.answers for one in trace.evaluation if one.answers is not None]
-    if not pairs:
+    answers = trace.answers()
+    if answers is None:
         return trace.last_loss < LEARNS * trace.first_loss
-    predicted, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    predicted, right = answers
     chance = float(np.unique(right, return_counts=True)[1].max() / len(right))
     return float((predicted == right).mean()) > chance + 3 * np.sqrt(chance * (1 - chance) / len(right))
 
@@ -98,10 +97,10 @@ def _mapping(trace: Trace) -> Finding | None:
     """The finding on what was predicted and what was right in validation, where classes seem to have other numbers."""
     from scipy.optimize import linear_sum_assignment
 
-    pairs = [one.answers for one in trace.evaluation if one.answers is not None]
-    if not pairs:
+    answers = trace.answers()
+    if answers is None:
         return None
-    predicted, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    predicted, right = answers
     classes = np.unique(np.concatenate([predicted, right]))
     if len(right) < FEW or not 2 <= len(classes) <= 100:
         return None

@@ -44,7 +44,7 @@ def _in_training(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None:
         return None
-    sides = [[one.rows for one in side if not np.isnan(one.mean)] for side in (trace.training, trace.evaluation)]
+    sides = [[one.rows for one in side] for side in trace.looked_at()]
     if not all(sides):
         return None
     train = np.unique(np.concatenate(sides[0]))

@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
 from underhood.diagnosis.trace import Trace
@@ -25,7 +23,7 @@ def examine(case: Case) -> Finding | None:
     if trace is None or len(trace.steps) < 10:
         return None
     steps = min(STEPS, len(trace.steps))
-    own = _after(trace, steps)
+    own = trace.loss_after(steps)
     losses = _tried(case, steps, trace.first_loss, min(own, trace.last_loss))
     start = _finite(trace.first_loss, losses)
     best = min(losses, key=lambda factor: losses[factor])
@@ -40,12 +38,12 @@ def examine(case: Case) -> Finding | None:
 
 def _tried(case: Case, steps: int, start: float, own: float) -> dict[float, float]:
     """The loss after some steps with other learning rates, as factors of the loop's: until one of them learns."""
-    losses = {factor: _after(case.again(steps=steps, updates=factor), steps) for factor in (0.1, 10.0)}
+    losses = {factor: case.again(steps=steps, updates=factor).loss_after(steps) for factor in (0.1, 10.0)}
     for factor in FURTHER:
         learns = LEARNS * _finite(start, losses)
         if min(own, *losses.values()) < learns or case.left() < 2:
             break
-        losses[factor] = _after(case.again(steps=steps, updates=factor), steps)
+        losses[factor] = case.again(steps=steps, updates=factor).loss_after(steps)
     return losses
 
 
@@ -53,11 +51,6 @@ def _sentence(trace: Trace, steps: int, own: float, losses: dict[float, float]) 
     tried = ", ".join(f"{value:.3g} with {_times(factor)}" for factor, value in sorted(losses.items()))
     later = f", {trace.last_loss:.3g} after {len(trace.steps)}" if len(trace.steps) > steps else ""
     return f"after {steps} steps the loss is {own:.3g} (at the start {trace.first_loss:.3g}{later}); {tried}"
-
-
-def _after(trace: Trace, steps: int) -> float:
-    losses = trace.losses[max(0, steps - max(5, steps // 5)) : steps]
-    return float(losses.mean()) if len(losses) and np.isfinite(losses).all() else math.inf
 
 
 def _finite(start: float, found_at: dict[float, float]) -> float:

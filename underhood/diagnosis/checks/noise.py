@@ -1,7 +1,5 @@
 """Is a difference in accuracy more than chance?"""
 
-import numpy as np
-
 from underhood.analysis import wilson_interval
 from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
@@ -36,5 +34,5 @@ def examine(case: Case) -> Finding | None:
 
 
 def _accuracy(trace: Trace | None) -> float | None:
-    pairs = [one.answers for one in trace.evaluation if one.answers is not None] if trace else []
-    return float(np.mean(np.concatenate([first == second for first, second in pairs]))) if pairs else None
+    answers = trace.answers() if trace else None
+    return float((answers[0] == answers[1]).mean()) if answers else None

@@ -10,7 +10,7 @@ from underhood.diagnosis.trace import Pass
 SUSPICION = "validation images are prepared otherwise than training images"
 SECONDS, AFTER = 2.0, ("channels", "no-gradient", "data-order")
 FAR, TIMES, SURE = 0.6, 1.8, 6.0  # of the standard deviation; its ratio; standard errors
-TOLD, PERHAPS = 0.8, 0.7  # balanced accuracy of predicting the part; by chance it is 0.5
+SURELY, PERHAPS = 0.8, 0.7  # balanced accuracy of predicting the part; by chance it is 0.5
 COUNT, FEW = 800, 40
 
 
@@ -35,7 +35,7 @@ def _of_images(case: Case) -> Finding | None:
         f"cases, by chance 50%; the mean pixel is {means[0]:.0f} in training and {means[1]:.0f} in validation"
     )
     fix = "put images of one class from both side by side; prepare both with the same code, from the same kind of files"
-    if right > TOLD:
+    if right > SURELY:
         return found(numbers, fix)
     return suspicious(numbers, fix) if right > PERHAPS else fine(numbers)
 
@@ -44,7 +44,7 @@ def _in_training(case: Case) -> Finding | None:
     trace = case.trace
     if trace is None:
         return None
-    passes = [[one for one in side if not np.isnan(one.mean)] for side in (trace.training, trace.evaluation)]
+    passes = trace.looked_at()
     if not all(passes):
         return None
     (mean, std, error), (other, spread, _) = (_summary(side) for side in passes)
