@@ -943,13 +943,14 @@ def _():
 
 
 @app.cell
-def _(descend_by_hand, few_x, few_y, share_right, standard_w1, standard_w2):
+def _(descend_by_hand, few_x, few_y, share_right, standard_w1, standard_w2, trained_w1):
     _w1, _w2 = np.full_like(standard_w1, 0.01), np.full_like(standard_w2, 0.01)
     _losses, equal_w1, _w2 = descend_by_hand(few_x, few_y, _w1, _w2, rate=2.0)
     symmetric = share_right(equal_w1, _w2)
     spread_of_nodes = float(np.ptp(equal_w1, axis=1).max())  # largest minus smallest
     print(f"accuracy {symmetric:.1%}")
     print(f"the 50 hidden nodes differ by at most {spread_of_nodes:.0e}")
+    print(f"from a random start, they differ by up to {np.ptp(trained_w1, axis=1).max():.2f}")
     return equal_w1, spread_of_nodes, symmetric
 
 
@@ -977,7 +978,8 @@ def _(dataset, equal_w1, trained_w1):
 def _():
     mo.md("""
     Each small image shows the weights from the pixels to one hidden node: orange is below 0, purple above, and white is
-    0. Above, all fifty are the same to the last digit, and one hidden node cannot tell ten digits apart.
+    0. Above, all fifty are the same but for the rounding of the computer, and one hidden node cannot tell ten
+    digits apart.
 
     **Why small?** With large weights, large numbers enter the sigmoid, and its values lie near 0 or 1. There h
     · (1 − h) is almost 0, and every gradient that has to pass through is multiplied by it. The weights before
