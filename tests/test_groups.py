@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from underhood import check, evaluate, report, rerun, resume, train
+from underhood import check, evaluate, ladder, report, rerun, resume, train
 from underhood.core.errors import DataError
 from underhood.core.images import Dataset, Images
 from underhood.data import bursts, groups as module
@@ -425,6 +425,10 @@ def test_the_interval_of_a_run_respects_groups(underhood: Command, mnist: Datase
     count = len((run / "predictions.csv").read_text().splitlines()) - 1
     correct = round(grouped["valid_accuracy"] * count)
     assert tuple(grouped["interval"]) != wilson_interval(correct, count)
+    assert evaluate(run)["interval"] == tuple(grouped["interval"])
+    rungs = ladder(tmp_path / "data", epochs=2, group_by=r"writer\d+")["rungs"]
+    independent = [wilson_interval(round(rung["valid_accuracy"] * count), count) for rung in rungs]
+    assert all(rung["interval"] != alone for rung, alone in zip(rungs, independent, strict=True))
     plain = underhood("train", tmp_path / "data", *options).json
     count = len((Path(plain["run"]) / "predictions.csv").read_text().splitlines()) - 1
     assert tuple(plain["interval"]) == wilson_interval(round(plain["valid_accuracy"] * count), count)

@@ -14,6 +14,7 @@ from underhood.core.images import Dataset
 from underhood.data.near_duplicates import NearDuplicates
 from underhood.data.parts import Parts, read_parts
 from underhood.training import Reporter
+from underhood.training.config import TrainConfig
 from underhood.training.leaks import accuracy, enough, join_groups, measure_leak
 
 Command = Callable[..., Outcome]
@@ -87,7 +88,7 @@ def test_the_groups_of_the_data_count_as_leaks_too(small_folder: Path, tmp_path:
     halves = {"train": images.take(np.arange(0, 20, 2)), "valid": images.take(np.arange(1, 20, 2))}
     groups = {"train": np.arange(10), "valid": np.arange(10)}
     leaky = Parts(parts.name, parts.where, halves, parts.preparation, parts.sizes, groups=groups)
-    leak = measure_leak(leaky, NONE, Reporter())
+    leak = measure_leak(leaky, NONE, TrainConfig(small_folder, effort="fast"), Reporter())
     assert leak["leaked"] == 10
     assert leak["pairs"] == []
     assert leak["how"].startswith("Two models: 0 of 10")

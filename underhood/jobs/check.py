@@ -89,7 +89,8 @@ def check(
     if (leaks or labels) and not _can_train(parts, result["notes"]):
         return result
     if leaks:
-        result["leak"] = measure_leak(parts, near, reporter)
+        config = TrainConfig(data, effort="fast", skip_bad=True, cache=cache, group_by=group_by)
+        result["leak"] = measure_leak(parts, near, config, reporter)
     if labels:
         result["suspects"] = find_label_issues(parts, reporter)
         cache_label_issues(TrainConfig(data).as_dict()["data"], result["suspects"])

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from underhood.analysis import balanced_accuracy, per_class, wilson_interval
+from underhood.analysis import accuracy_interval, balanced_accuracy, per_class
 from underhood.core.errors import DataError, RunError, UnderhoodError, UnreadableError
 from underhood.core.images import Images
 from underhood.data.cache import take_images
@@ -30,7 +30,7 @@ class EvaluateResult(TypedDict):
     data: str
     part: str  # valid, test or all
     accuracy: float
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]  # 95 %, see accuracy_interval
     balanced_accuracy: float
     images: int
     per_class: dict[str, dict[str, Any]]  # name → images, correct, accuracy
@@ -55,7 +55,9 @@ def evaluate(
 
     loaded = load_run(expanduser(run))
     config = read_config(loaded.path)
-    part, images = evaluation_images(loaded, config, data, skip_bad, cache, reporter or Reporter(), verify_cache)
+    part, images, groups = evaluation_images(
+        loaded, config, data, skip_bad, cache, reporter or Reporter(), verify_cache
+    )
     try:
         predicted = predict_proba(loaded.model, images.pixels).argmax(dim=1).numpy()
     except UnderhoodError as error:
@@ -66,7 +68,7 @@ def evaluate(
         "data": str(data or config["data"]),
         "part": part,
         "accuracy": float(right.mean()),
-        "interval": wilson_interval(int(right.sum()), len(right)),
+        "interval": accuracy_interval(right, groups),
         "balanced_accuracy": balanced_accuracy(predicted, images.labels),
         "images": len(images),
         "per_class": per_class(images.labels, predicted, loaded.classes),
@@ -81,8 +83,8 @@ def evaluation_images(
     cache: bool,
     reporter: Reporter,
     verify_cache: bool = False,
-) -> tuple[str, Images]:
-    """(which part of DATA, its images), with the run's labels; without DATA, the run's validation images.
+) -> tuple[str, Images, np.ndarray | None]:
+    """(which part of DATA, its images with the run's labels, their groups); without DATA, the validation images.
 
     Raises UnreadableError where images cannot be read and ``skip_bad`` does not leave them out; RunError where the
     run's own data is gone, or has changed, so that another part of it would be measured.
@@ -90,7 +92,7 @@ def evaluation_images(
     own = config["data"]
     resolved = data if data is None or str(data) in NAMES else str(expanduser(data).resolve())
     if data is None or str(resolved) == own:  # the same split as in training, or training images would be measured
-        return "valid", _own_validation_images(run, config, skip_bad, cache, reporter, verify_cache)
+        return "valid", *_own_validation_images(run, config, skip_bad, cache, reporter, verify_cache)
     options = ReadOptions(
         preparation=run.preparation, cache=cache, verify_cache=verify_cache,
         progress=reporter.read_progress(), bar=reporter.download,
@@ -104,12 +106,12 @@ def evaluation_images(
     images = parts.images[part]
     held = _held_out(run, config, parts) if part == "train" else None
     if held is not None:  # the run's own images, moved elsewhere
-        return "valid", _match_classes(held, run)
-    return ("all" if part == "train" else part), _match_classes(images, run)
+        return "valid", _match_classes(held[0], run), held[1]
+    return ("all" if part == "train" else part), _match_classes(images, run), parts.groups.get(part)
 
 
-def _held_out(run: Run, config: dict[str, Any], parts: Parts) -> Images | None:
-    """The run's validation images, where these images are the run's own; None where they are others."""
+def _held_out(run: Run, config: dict[str, Any], parts: Parts) -> tuple[Images, np.ndarray | None] | None:
+    """The run's validation images and their groups, where these are the run's images; None where they are others."""
     images = parts.images["train"]
     if not len(images):
         return None
@@ -117,7 +119,7 @@ def _held_out(run: Run, config: dict[str, Any], parts: Parts) -> Images | None:
         _, rows = hold_out(images, config.get("valid") or FIFTH, config.get("seed", 0), groups)
         held = take_images(images, rows)
         if digest(held) == _validated_on(run):
-            return held
+            return held, None if groups is None else groups[rows]
     return None
 
 
@@ -139,7 +141,7 @@ def _pattern(run: Run, config: dict[str, Any]) -> str | None:
 
 def _own_validation_images(
     run: Run, config: dict[str, Any], skip_bad: bool, cache: bool, reporter: Reporter, verify_cache: bool
-) -> Images:
+) -> tuple[Images, np.ndarray | None]:
     own = config["data"]
     if own not in NAMES and not Path(own).exists():
         raise RunError(
@@ -156,7 +158,7 @@ def _own_validation_images(
             f"{own} has changed since {run.path} was trained, so that other images would be held out: "
             "evaluate on images that the run has not seen, or train again"
         )
-    return _match_classes(loaded.dataset.valid, run)
+    return _match_classes(loaded.dataset.valid, run), loaded.groups.get("valid")
 
 
 def _validated_on(run: Run) -> str | None:

@@ -56,7 +56,7 @@ def export(run: str | Path, *, reporter: Reporter | None = None) -> ExportResult
     and then leaves neither file; UnderhoodError where onnx is not installed or the file cannot be written.
     """
     loaded = load_run(expanduser(run))
-    _, images = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
+    _, images, _ = evaluation_images(loaded, read_config(loaded.path), None, False, True, reporter or Reporter())
     path, part = loaded.path / "model.onnx", loaded.path / ".model.part.onnx"
     try:
         part.unlink(missing_ok=True)  # no link is followed

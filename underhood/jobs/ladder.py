@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 
 import numpy as np
 
-from underhood.analysis import balanced_accuracy, fixed_and_broken, mcnemar, wilson_interval
+from underhood.analysis import accuracy_interval, balanced_accuracy, fixed_and_broken, mcnemar
 from underhood.core.errors import DataError, DivergedError
 from underhood.core.images import Dataset
 from underhood.data.read import LoadedData
@@ -78,7 +78,7 @@ def ladder(
     seconds = time.perf_counter() - start
     predicted = baseline.predict(dataset.valid.pixels)
     right = predicted == dataset.valid.labels
-    rungs = [_rung("similarity", predicted, dataset.valid.labels, None, baseline.class_means.size, seconds)]
+    rungs = [_rung("similarity", predicted, loaded, None, baseline.class_means.size, seconds)]
     _cross_validate(rungs[0], loaded, None, config, reporter)
     best: tuple[tuple[int, float], str, Setup, TrainConfig] | None = None  # with the number right, and minus its cost
     for name, these, asked in _models(loaded, config, reporter):
@@ -93,7 +93,7 @@ def ladder(
         predicted, trained = _train(setup, asked, reporter)
         before, right = right, predicted == dataset.valid.labels
         parameters = count_parameters(setup.network)
-        rungs.append(_rung(name, predicted, dataset.valid.labels, before, parameters, seconds + trained))
+        rungs.append(_rung(name, predicted, loaded, before, parameters, seconds + trained))
         _cross_validate(rungs[-1], these, setup, asked, reporter)
         score = int(right.sum()), -curve_operations(setup, asked)
         if best is None or score > best[0]:
@@ -192,15 +192,16 @@ def _learning_curve(
 
 
 def _rung(
-    model: str, predicted: np.ndarray, labels: np.ndarray, before: np.ndarray | None, parameters: int, seconds: float
+    model: str, predicted: np.ndarray, loaded: LoadedData, before: np.ndarray | None, parameters: int, seconds: float
 ) -> Rung:
+    labels = loaded.dataset.valid.labels
     right = predicted == labels
     fixed, broken = (None, None) if before is None else fixed_and_broken(before, right)
     return {
         "model": model,
         "valid_accuracy": float(right.mean()),
         "balanced_accuracy": balanced_accuracy(predicted, labels),
-        "interval": wilson_interval(int(right.sum()), len(right)),
+        "interval": accuracy_interval(right, loaded.groups.get("valid")),
         "parameters": parameters,
         "seconds": round(seconds, 3),
         "fixed": fixed,

@@ -13,10 +13,10 @@ from underhood.analysis import accuracy_interval
 from underhood.core.images import Dataset, Images
 from underhood.data.cache import take_images
 from underhood.data.near_duplicates import NearDuplicates, near_duplicate_groups
-from underhood.data.parts import Parts
+from underhood.data.parts import Parts, ReadOptions, read_parts
 from underhood.data.read import LoadedData
 from underhood.data.split import hold_out, join, link_equal, unite
-from underhood.training import Reporter
+from underhood.training import Reporter, RunLog
 from underhood.training.config import TrainConfig
 
 FIFTH = 0.2  # of the images are held out where the data has no validation part, as ``read`` does
@@ -83,14 +83,18 @@ def accuracy(right: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     }
 
 
-def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict[str, Any]:
-    """Both accuracies, with models of effort ``fast``: as the data is split, and leak-free.
+def measure_leak(parts: Parts, near: NearDuplicates, config: TrainConfig, reporter: Reporter) -> dict[str, Any]:
+    """Both accuracies, with the model that ``train`` would choose: as the data is split, and leak-free.
 
     near: the near-duplicates among the images of all parts, one part after the other
+    config: the data that the parts were read from, and how models are trained
 
     Returns as_split and leak_free, each with its accuracy, interval and images (None where nothing leaks), leaked (how
     many validation images), pairs (the paths of a validation and a training image each) and how, in one sentence.
+    Raises UnderhoodError.
     """
+    from underhood.training.choice import choose_config
+
     images = join(list(parts.images.values()))
     split, groups = default_split(parts, images), join_groups(parts, near_duplicate_groups([images], near))
     unclean = leaked(groups, split.train, split.valid)
@@ -102,8 +106,12 @@ def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict
     }  # fmt: skip
     if not unclean.any():
         return result
+    reporter.log("leaks: choosing a model …")
+    config, _ = choose_config(config, RunLog(reporter))
+    parts = _prepared_for(config, parts, reporter)
+    images = join(list(parts.images.values()))
     reporter.log("leaks: training on the images as they are split …")
-    right = _right(parts, images, split.train, split.valid)
+    right = _right(parts, images, split.train, split.valid, config)
     result["as_split"] = accuracy(right, groups[split.valid])
     if enough(images.labels[split.valid], ~unclean):
         result["leak_free"] = accuracy(right[~unclean], groups[split.valid][~unclean])
@@ -116,7 +124,9 @@ def measure_leak(parts: Parts, near: NearDuplicates, reporter: Reporter) -> dict
     rows = np.sort(np.concatenate([split.train, split.valid]))
     some = images.take(rows)
     train, valid = hold_out(some, len(split.valid) / len(rows), 0, groups[rows])
-    result["leak_free"] = accuracy(_right(parts, some, train, valid), groups[rows][valid]) if len(valid) else None
+    result["leak_free"] = (
+        accuracy(_right(parts, some, train, valid, config), groups[rows][valid]) if len(valid) else None
+    )
     result["how"] = (
         f"Two models: {int((~unclean).sum()):,} of {len(split.valid):,} validation images are leak-free, too few "
         "to measure on, so a second model was trained on a split that keeps near-duplicates and groups together."
@@ -130,26 +140,41 @@ def crossing_pairs(pairs: np.ndarray, split: Split) -> np.ndarray:
     return found[np.isin(found[:, 0], split.valid) & np.isin(found[:, 1], split.train)]
 
 
-def _right(parts: Parts, images: Images, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def _prepared_for(config: TrainConfig, parts: Parts, reporter: Reporter) -> Parts:
+    """The same parts, as the model takes them: a backbone takes larger images."""
+    from underhood.training.setup import has_published_weights, shape_for
+
+    if not has_published_weights(config):
+        return parts
+    size, channels, fit = shape_for(config)
+    options = ReadOptions(
+        size=size, channels=channels, fit=fit, cache=config.cache, progress=reporter.read_progress(),
+        group_by=config.group_by,
+    )  # fmt: skip
+    return read_parts(config.data, options)
+
+
+def _right(parts: Parts, images: Images, train: np.ndarray, valid: np.ndarray, config: TrainConfig) -> np.ndarray:
     """Whether a model trained on some rows classifies others correctly, bool [m]."""
     held_out = take_images(images, valid)
-    return predict_held_out(parts, take_images(images, train), held_out).argmax(axis=1) == held_out.labels
+    return predict_held_out(parts, take_images(images, train), held_out, config).argmax(axis=1) == held_out.labels
 
 
-def predict_held_out(parts: Parts, train: Images, held_out: Images) -> np.ndarray:
-    """Probabilities of images by a model of effort ``fast`` that was trained on others: float32 [held out, classes].
+def predict_held_out(parts: Parts, train: Images, held_out: Images, config: TrainConfig | None = None) -> np.ndarray:
+    """Probabilities of images by a model that was trained on others: float32 [held out, classes].
 
-    Raises DivergedError.
+    config: how it is trained; by default with effort ``fast``
+    Raises UnderhoodError.
     """
     from underhood.analysis.inference import predict_proba
     from underhood.core.schedule import one_cycle
     from underhood.training.recipe import choose_for
     from underhood.training.setup import make_learner
 
-    config = TrainConfig(effort="fast")
+    config = config or TrainConfig(effort="fast")
     loaded = LoadedData(Dataset(parts.name, train, held_out), parts.preparation, [], [], {})
-    recipe = choose_for(loaded.dataset, config, None)
-    learn = make_learner(loaded, recipe, config).learn
-    for _ in learn.steps(recipe.epochs, recipe.lr, one_cycle):
+    recipe = choose_for(loaded.dataset, config, config.model)
+    setup = make_learner(loaded, recipe, config)
+    for _ in setup.learn.steps(setup.recipe.epochs, setup.recipe.lr, one_cycle):
         pass
-    return predict_proba(learn.model, held_out.pixels, learn.device).numpy()
+    return predict_proba(setup.network, held_out.pixels, setup.learn.device).numpy()

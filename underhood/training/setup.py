@@ -109,7 +109,7 @@ def load_config_data(
 
     Raises UnderhoodError.
     """
-    size, channels, fit = _shape(config, earlier)
+    size, channels, fit = shape_for(config, earlier)
     if earlier is not None and config.size is None and config.channels is None:
         preparation = replace(earlier.preparation, fit=config.fit or earlier.preparation.fit)
     loaded = load_data(
@@ -123,7 +123,7 @@ def load_config_data(
     return loaded
 
 
-def _shape(config: TrainConfig, earlier: Run | None) -> tuple[int | None, int | None, str | None]:
+def shape_for(config: TrainConfig, earlier: Run | None = None) -> tuple[int | None, int | None, str | None]:
     """Size, channels and fit that were asked for, and else those of a backbone; None: chosen from the images."""
     if earlier is not None and earlier.architecture.model in BACKBONES:  # which take images of any size
         before = earlier.preparation
