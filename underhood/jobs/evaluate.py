@@ -84,7 +84,9 @@ def evaluation_images(
     reporter: Reporter,
     verify_cache: bool = False,
 ) -> tuple[str, Images, np.ndarray | None]:
-    """(which part of DATA, its images with the run's labels, their groups); without DATA, the validation images.
+    """Which part of DATA is measured, its images with the run's labels, and their groups, int64 [n] or None.
+
+    Without DATA, the run's validation images.
 
     Raises UnreadableError where images cannot be read and ``skip_bad`` does not leave them out; RunError where the
     run's own data is gone, or has changed, so that another part of it would be measured.
