@@ -119,4 +119,6 @@ def _rejected(said: RecordedAnswers, rows: np.ndarray) -> str:
     counts = Counter(reasons)
     parts = [f"{counts[reason]:,} {WORDS[reason]}" for reason in REASONS[1:] if counts[reason]]
     found = len(reasons) - counts[""]
-    return f"Of these {len(reasons):,} images, {found:,} are rejected" + (f": {', '.join(parts)}." if parts else ".")
+    return f"Of these {len(reasons):,} images, {found:,} {'is' if found == 1 else 'are'} rejected" + (
+        f": {', '.join(parts)}." if parts else "."
+    )

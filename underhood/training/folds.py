@@ -187,7 +187,8 @@ def folds_section(folder: Path) -> dict[str, Any] | None:
         return None
     accuracies = [f"{accuracy:.2%}".replace("%", " %") for accuracy in result["accuracies"]]
     rows = [{"fold": number, "accuracy": text} for number, text in enumerate(accuracies, start=1)]
-    return {"sentence": describe(result), "rows": rows}
+    sentence = describe(result)
+    return {"sentence": f"{sentence[0].upper()}{sentence[1:]}.", "rows": rows}
 
 
 def _predict_fold(
