@@ -1,4 +1,4 @@
-"""The small library that lesson 10 builds, against torch's modules, torch's optimizer and the package's Learner."""
+"""The small library that lesson 11 builds, against torch's modules, torch's optimizer and the package's Learner."""
 
 import pytest
 import torch

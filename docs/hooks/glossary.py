@@ -1,4 +1,4 @@
-"""The course's last page, ``underhood/lessons/18_glossary.py``, made from docs/glossary.md.
+"""The course's last page, ``underhood/lessons/19_glossary.py``, made from docs/glossary.md.
 
 ``make glossary`` writes it. The page holds the text itself, because docs/ is not installed with the package.
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "docs" / "glossary.md"
 LESSONS = ROOT / "underhood" / "lessons"
-PAGE = LESSONS / "18_glossary.py"
+PAGE = LESSONS / "19_glossary.py"
 COLUMNS = ["term", "meaning", "lesson", "PyTorch", "fastai", "scikit-learn", "the books"]
 
 TEMPLATE = '''import marimo
 
-app = marimo.App(width="medium", app_title="18 · Glossary", layout_file="layouts/18_glossary.slides.json")
+app = marimo.App(width="medium", app_title="19 · Glossary", layout_file="layouts/19_glossary.slides.json")
 
 with app.setup:
     from itertools import groupby
@@ -27,7 +27,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 18 · Glossary
+    # 19 · Glossary
 
     Every term of the course and of the commands, in alphabetical order: what it means, which lesson introduces it, and
     what PyTorch and fastai call it where they use another word. Type a few letters to see only the terms and meanings

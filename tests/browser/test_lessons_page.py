@@ -82,7 +82,7 @@ def test_the_course_page_fits_its_window(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", ["wide"], indirect=True)
-@pytest.mark.parametrize("number", range(1, 17))
+@pytest.mark.parametrize("number", range(1, 18))
 def test_a_control_changes_an_image(page: Page, number: int) -> None:
     opened(page, number)
     assert page.locator(".marimo-error").count() == 0
@@ -122,7 +122,7 @@ def test_an_answer_is_checked(page: Page) -> None:
 
 @pytest.mark.parametrize("page", ["wide"], indirect=True)
 def test_a_digit_that_is_drawn_is_read(page: Page) -> None:
-    opened(page, 16)
+    opened(page, 17)
     said = page.locator("img[alt^='The image, what the preparation makes of it']")
     expect(said).to_have_count(1)  # the 7 that the lesson draws
     sheet = page.locator("canvas[aria-label^='A sheet to draw on']")
@@ -138,7 +138,7 @@ def test_a_digit_that_is_drawn_is_read(page: Page) -> None:
 
 
 @pytest.mark.every_exercise
-@pytest.mark.parametrize("number", range(1, 18))
+@pytest.mark.parametrize("number", range(1, 19))
 def test_every_exercise_is_checked(page: Page, number: int) -> None:
     opened(page, number)
     verdict = page.locator("strong")

@@ -520,7 +520,7 @@ def _():
             {"step": "4 direction", "what happens": "find for each weight: up or down?", "more in lesson": "5, 14"},
             {"step": "5 step", "what happens": "change the weights a little that way", "more in lesson": "5, 6"},
             {"step": "6 repeat", "what happens": "back to 2, with the new weights", "more in lesson": "6, 8"},
-            {"step": "7 stop", "what happens": "when it is good enough", "more in lesson": "13"},
+            {"step": "7 stop", "what happens": "when it is good enough", "more in lesson": "14"},
         ]
     )
     return
@@ -536,7 +536,7 @@ def _():
     **Initialise: how can it be good to begin with random numbers?** Because it does not matter much. Steps 2 to 6
     improve *whatever* they begin with, so here a good beginning would only save a few rounds. Random numbers need no
     thought, and, unlike our difference of means, they are there for every problem. They should be small, as lessons
-    8 and 10 will show: from a bad beginning even a good method takes long.
+    8 and 11 will show: from a bad beginning even a good method takes long.
 
     **Direction: try it out.** How do you know whether a weight should go up or down? The simplest way in the world
     is to try. Make it a little larger and compute the loss. Make it a little smaller and compute the loss again.
@@ -635,7 +635,7 @@ def _(accuracies, difference, eights, handmade, images, losses, threes):
     So why does the course not end here? **Count.** `try_each` computes two losses for each weight, and there are
     {difference.numel()} weights: {computed:,} losses for one round, each of them from {len(images)} images. With all
     {_all:,} images of the training set it would be {computed * _all:,} scores, for one small step. And this is a small
-    model. Lesson 12 has one with eleven million parameters, and those in the news have billions.
+    model. Lesson 13 has one with eleven million parameters, and those in the news have billions.
 
     There is a way to get the directions of *all* weights from a *single* loss. It needs a piece of mathematics that
     Isaac Newton already knew: how to compute the slope of a curve. The slope says which way is down without trying
@@ -646,7 +646,7 @@ def _(accuracies, difference, eights, handmade, images, losses, threes):
 
     **Stop: when?** When it is good enough for what you want, or when your time is up. And there is a third reason,
     which sounds strange at first: when the loss on the validation set *rises* while the one on the training set is
-    still falling. Lesson 13 shows how that can be.
+    still falling. Lesson 14 shows how that can be.
     """)
     return (computed,)
 

@@ -383,7 +383,7 @@ def _():
     mo.md("""
     5 and −1, without a run and without its error. The best part is what it costs: a backward pass takes about twice
     as long as a forward pass, and it gives the slopes of *all* weights at once, whether there are two or two billion.
-    *How* the slope of a long calculation follows from its small parts is the subject of lesson 14. Until then we use
+    *How* the slope of a long calculation follows from its small parts is the subject of lesson 15. Until then we use
     autograd as a machine, and check that we can rely on it.
 
     ## Gradients add up
@@ -499,7 +499,7 @@ def _():
     They do, to far more digits than anybody needs. (`e-10`, say, behind a number means that its decimal point moves
     ten places to the left.) So why not always do it this way? For the same reason as in lesson 4: it takes two losses
     for *each* weight, so 1,568 of them for 784 weights, for a single step. But as a check, on a small example, it
-    finds everybody's mistakes, and in lesson 14 it will find ours.
+    finds everybody's mistakes, and in lesson 15 it will find ours.
 
     ## Stepping with a learning rate
 

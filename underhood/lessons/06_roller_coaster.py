@@ -394,7 +394,7 @@ def _():
 
     When is it enough? We stopped after ten because we had to stop somewhere. Usually one fixes a number of steps
     beforehand, or stops when the loss hardly falls any more, or watches a metric on the validation set and stops
-    when that gets no better (lesson 13 compares these ways). By the second rule we are done. Let
+    when that gets no better (lesson 14 compares these ways). By the second rule we are done. Let
     us see what we have.
 
     ## Every step is another curve
@@ -486,7 +486,7 @@ def _(best, best_loss, final_loss):
     because there is an error in every measurement.
 
     Why use gradient descent at all, if there is a formula? Because the formula needs a model that is such a sum.
-    From lesson 11 on, ours are not. Gradient descent works for any model that has a gradient.
+    From lesson 12 on, ours are not. Gradient descent works for any model that has a gradient.
 
     But what held it up here? Start from the best parameters, move one of them by 0.1, and see how much the loss
     grows:

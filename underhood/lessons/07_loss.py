@@ -168,7 +168,7 @@ def _():
 
     Step 1 is to initialise them. `init_params` draws random numbers, `std` says how large they typically are, and
     `requires_grad_` makes autograd watch them. (Why random, and not all 0? For this model zeros would do as well.
-    For the models from lesson 11 on they would not, as lesson 14 shows, so random is the habit.)
+    For the models from lesson 12 on they would not, as lesson 15 shows, so random is the habit.)
     """)
     return
 
@@ -517,7 +517,7 @@ def _():
     are wrong: accuracy again, upside down.
 
     (The almost level ends have a price: where a model is quite sure and quite wrong, there is hardly any slope to
-    correct it by. Lesson 14 has a loss that does better there.)
+    correct it by. Lesson 15 has a loss that does better there.)
 
     ## The loss, at last
 

@@ -173,7 +173,7 @@ def _():
     - **Stochastic** means *governed by chance*. Gradient descent on batches that are drawn by chance is
       **stochastic gradient descent**, in short SGD. In 1951 Herbert Robbins and Sutton Monro proved that one arrives
       in this way too, although every single measurement is noisy, as long as the steps slowly become smaller.
-      (Ours keep their rate for now, and so the loss trembles to the end. In lesson 10 a schedule lets it fall.)
+      (Ours keep their rate for now, and so the loss trembles to the end. In lesson 11 a schedule lets it fall.)
 
     How large should a batch be? From 16 to a few hundred is usual. On a GPU one takes larger ones, since its thousands
     of small processors are only quick when all have work to do. The upper limit is its memory: a
@@ -380,7 +380,7 @@ def _():
 
     **One epoch.** For each batch: the gradient, then for each parameter a step against it, and back to zero. The
     step goes to `p.data`, the bare numbers, as in lesson 6, so that autograd takes no note of it. (Why `list(params)`?
-    The parameters may come as something that can be gone through only once, as they will in lesson 10; a list can be
+    The parameters may come as something that can be gone through only once, as they will in lesson 11; a list can be
     gone through again for every batch.)
     """)
     return
@@ -545,7 +545,7 @@ def _():
     come from? From trying powers of ten, as you just did, and taking one with which learning is fast and steady. (We
     stay with 1, although 10 is better still, because the book takes 1.) It is no property of learning in general:
     with another loss, another model or pixels from 0 to 255, all slopes would have other sizes, and another rate
-    would be right. Lesson 12's networks, for instance, are trained with 0.01.
+    would be right. Lesson 13's networks, for instance, are trained with 0.01.
 
     Both runs pass the 0.9511 of pixel similarity, for which somebody had to have an idea about digits. Here nobody had
     one. The program was told how far off it was, and found the rest by itself.
@@ -849,7 +849,7 @@ def _():
     mo.md("""
     That is all the model does. It is worth looking at its worst mistakes, too: choose the 3 with the lowest score
     and the 7 with the highest. With one weight for each pixel, a stroke in an unusual place gets the votes of that
-    place, whatever the rest of the digit looks like. That is the limit of this model, and lesson 11 goes beyond
+    place, whatever the rest of the digit looks like. That is the limit of this model, and lesson 12 goes beyond
     it.
 
     ## Summary

@@ -759,7 +759,7 @@ def _():
     [`torch.squeeze`](https://pytorch.org/docs/stable/generated/torch.squeeze.html) with its warning about
     batches of one.
 
-    **Next:** [10 · Optimizer and Learner](?file=10_learner.py), where the loop that you can now write and mend is
+    **Next:** [11 · Optimizer and Learner](?file=11_learner.py), where the loop that you can now write and mend is
     packed into objects, and unpacked again.
     """)
     return

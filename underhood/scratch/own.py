@@ -1,4 +1,4 @@
-"""A small library of one's own: modules, an optimizer and a Learner, as lesson 10 builds them.
+"""A small library of one's own: modules, an optimizer and a Learner, as lesson 11 builds them.
 
 Each class does what its namesake in ``torch.nn``, ``torch.optim`` or ``core/learner.py`` does, without the options.
 The first question for further research of fastbook's chapter 4 asks for such a Learner.

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="11 · A nonlinearity", layout_file="layouts/11_nonlinearity.slides.json")
+app = marimo.App(width="medium", app_title="12 · A nonlinearity", layout_file="layouts/12_nonlinearity.slides.json")
 
 with app.setup:
     import marimo as mo
@@ -19,9 +19,9 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 11 · A nonlinearity
+    # 12 · A nonlinearity
 
-    Everything that we have trained so far, except for the last model of lesson 10, was one weighted sum: each pixel
+    Everything that we have trained so far, except for the last model of lesson 11, was one weighted sum: each pixel
     times its weight, all added up. With MNIST that gets about 98 of 100 of the 3s and 7s right, which is remarkable for
     something so simple. But think of what it cannot say. A weight says "ink here speaks for a 3", always and equally
     strongly, whatever the other pixels do. It cannot say "ink here speaks for a 3, *unless* there is also ink there".
@@ -185,7 +185,7 @@ def _():
     This is called *exclusive or*. It made history: in 1969 Marvin Minsky and Seymour Papert proved, in a book about
     the networks of their time, how much a single layer cannot do, and the field lost many of its followers for years.
     That layers with a bend between them can do it was known. How to find their weights was not widely known until the
-    1980s. Lesson 14 is about that.
+    1980s. Lesson 15 is about that.
 
     ## Any curve, from hinges
 
@@ -293,7 +293,7 @@ def _():
 
     The 30 is our choice. It says how many different weighted sums of the pixels the network makes, each with weights
     of its own. The lengths have to fit: `w1` has 30 outputs, so `w2` must have 30 inputs. (The weights are random,
-    with a standard deviation of 1/√inputs, for the reason given in lesson 10.)
+    with a standard deviation of 1/√inputs, for the reason given in lesson 11.)
 
     What lies between the layers are numbers, too. Look at those of one image, before and after ReLU:
     """)
@@ -325,7 +325,7 @@ def _():
 
     ## The same with PyTorch's modules
 
-    `nn.Sequential` is the class that you wrote in lesson 10: a module made of modules, called in turn. In it you need
+    `nn.Sequential` is the class that you wrote in lesson 11: a module made of modules, called in turn. In it you need
     the *module* `nn.ReLU()`, not the function.
     """)
     return
@@ -409,10 +409,10 @@ def _(linear_accuracy, net_accuracy, valid_x):
     book's network ends at 0.9828**, with MNIST. The random numbers of the beginning matter a little: with the seeds 0
     and 1 in place of 2 we measured 0.9823 and 0.9818, one image and two images fewer. After its first epoch, which
     ends with the 7s, the network takes nearly every image for the same digit, and the later epochs repair that
-    slowly. (And the network of lesson 10 was better still, with shuffled batches and a higher rate.)
+    slowly. (And the network of lesson 11 was better still, with shuffled batches and a higher rate.)
 
     Is that much? On a question as easy as 3 or 7, where a single sum already does so well, there is little left to
-    win. With all ten digits of MNIST the same two kinds of model get about 92 % and 95 % right, and lesson 12 goes on
+    win. With all ten digits of MNIST the same two kinds of model get about 92 % and 95 % right, and lesson 13 goes on
     from there.
     """)
     return
@@ -518,7 +518,7 @@ def _():
     one layer has found in the next, edges for corners and corners for shapes, while a flat one would need a unit of
     its own for every combination. The same accuracy then takes fewer parameters, less memory, and often less
     training. The price is that deep networks are harder to train, and some inventions were needed before it worked
-    well. Lesson 12 shows them, one by one.
+    well. Lesson 13 shows them, one by one.
 
     ## Summary
 
@@ -553,7 +553,7 @@ def _():
 def _(my_relu):
     _x = torch.linspace(-2, 2, 9)
     check_1 = exercise(
-        "11.1",
+        "12.1",
         my_relu,
         lambda answer: torch.equal(answer, _x.relu()),
         hints=(
@@ -587,7 +587,7 @@ def _():
 @app.cell(hide_code=True)
 def _(a_and_b):
     check_2 = exercise(
-        "11.2",
+        "12.2",
         a_and_b,
         lambda answer: np.allclose(answer, (1, 1)),
         hints=(
@@ -622,7 +622,7 @@ def _():
 def _(ramp):
     _x = torch.linspace(-2, 3, 21)
     check_3 = exercise(
-        "11.3",
+        "12.3",
         ramp,
         lambda answer: torch.allclose(answer, _x.clamp(0, 1), atol=1e-6),
         hints=(
@@ -658,7 +658,7 @@ def _():
 @app.cell(hide_code=True)
 def _(two_bends):
     check_4 = exercise(
-        "11.4",
+        "12.4",
         two_bends,
         lambda answer: (
             answer(torch.rand(5, 784)).shape == (5, 1)
@@ -703,7 +703,7 @@ def _(merge):
     torch.manual_seed(5)
     _pair, _rows = (nn.Linear(7, 4), nn.Linear(4, 3)), torch.rand(10, 7)
     check_5 = exercise(
-        "11.5",
+        "12.5",
         merge,
         lambda answer: (
             isinstance(answer, nn.Linear) and torch.allclose(answer(_rows), _pair[1](_pair[0](_rows)), atol=1e-5)
@@ -741,7 +741,7 @@ def _():
     - [`torch.nn`](https://pytorch.org/docs/stable/nn.html): the list "Non-linear Activations". All of them are curves
       in place of our bend.
 
-    **Next:** [12 · Going deeper](?file=12_deeper.py), with more than one hidden layer, and with layers that know that
+    **Next:** [13 · Going deeper](?file=13_deeper.py), with more than one hidden layer, and with layers that know that
     an image has neighbouring pixels.
     """)
     return

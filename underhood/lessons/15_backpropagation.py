@@ -1,7 +1,7 @@
 import marimo
 
 app = marimo.App(
-    width="medium", app_title="14 · Backpropagation by hand", layout_file="layouts/14_backpropagation.slides.json"
+    width="medium", app_title="15 · Backpropagation by hand", layout_file="layouts/15_backpropagation.slides.json"
 )
 
 with app.setup:
@@ -17,7 +17,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 14 · Backpropagation by hand
+    # 15 · Backpropagation by hand
 
     Since lesson 5, every gradient in this course has come out of one call, `loss.backward()`. You were told what it
     computes, but not how. Today we do without it, and compute every gradient ourselves: first in a calculation so
@@ -280,7 +280,7 @@ def _():
     d · d, so d enters twice, each time with the other factor d as its local gradient, and d + d is the 2 · d of the
     table.
 
-    Now you can see what a shortcut of lesson 12 does. In y = x + f(x), x goes two ways, and the ways are added: the
+    Now you can see what a shortcut of lesson 13 does. In y = x + f(x), x goes two ways, and the ways are added: the
     local gradient is 1 + f′(x), where f′ is the derivative of f. However small f′ becomes, the 1 stays, and so a
     product over many blocks need not shrink to nothing.
 
@@ -429,7 +429,7 @@ def _():
     In PyTorch, `nn.CrossEntropyLoss` does all of this at once: it takes logits and plain labels, with softmax and
     one-hot inside. (It also accepts the one-hot table in place of the labels, and further down we give it that.) That
     is why no model of this course ends in a softmax layer, and it is the "loss for more than two classes" of lessons
-    12 and 13.
+    13 and 14.
 
     ## Why "prediction minus truth"
 
@@ -600,7 +600,7 @@ def _():
     The new question is only how to arrange tables so that a product does it for all images at once. Two facts
     settle it every time: **a gradient has the shape of what it belongs to**, and **a matrix product sums over the
     side that its two factors share**. The shapes in brackets are those of MNIST with 200 hidden nodes. (That is the
-    chapter's word for what lesson 11 called units.)
+    chapter's word for what lesson 12 called units.)
 
     **1. At the logits: `difference = (y_hat - y) / n`**, [60000, 10]. Prediction minus truth. It is divided by the
     number of images because the loss is an *average*: a single image counts for one n-th of it. Without the
@@ -1128,7 +1128,7 @@ def _():
 @app.cell(hide_code=True)
 def _(slopes):
     check_1 = exercise(
-        "14.1",
+        "15.1",
         slopes,
         lambda answer: np.allclose(answer, (0.2, -0.5, 0.3)),
         hints=(
@@ -1160,7 +1160,7 @@ def _():
 @app.cell(hide_code=True)
 def _(number):
     check_2 = exercise(
-        "14.2",
+        "15.2",
         number,
         lambda answer: abs(answer - 120) <= 1.5,
         hints=(
@@ -1192,7 +1192,7 @@ def _():
 @app.cell(hide_code=True)
 def _(two_shapes):
     check_3 = exercise(
-        "14.3",
+        "15.3",
         two_shapes,
         lambda answer: [tuple(shape) for shape in answer] == [(100, 30), (65, 30)],
         hints=(
@@ -1227,7 +1227,7 @@ def _():
 def _(relu_gradient):
     _h = np.array([[0.0, 2.0, 0.5], [3.0, 0.0, 0.0]])
     check_4 = exercise(
-        "14.4",
+        "15.4",
         relu_gradient,
         lambda answer: np.array_equal(np.asarray(answer, float), (_h > 0).astype(float)),
         hints=(
@@ -1266,7 +1266,7 @@ def _():
 def _(descend_by_hand, one_step, small_w1, small_w2, small_x, small_y):
     _expected = descend_by_hand(small_x, small_y, small_w1, small_w2, 0.5, iterations=1)[1:]
     check_5 = exercise(
-        "14.5",
+        "15.5",
         one_step,
         lambda answer: all(np.allclose(mine, other) for mine, other in zip(answer, _expected, strict=True)),
         hints=(
@@ -1296,7 +1296,7 @@ def _():
 
     **Further research.** The slope of a sigmoid is at most ¼. What is left of a gradient after ten layers of
     sigmoids, at the best? And after ten layers of ReLU? Then read what is said about *vanishing gradients*, and
-    about why lesson 12's shortcuts help.
+    about why lesson 13's shortcuts help.
 
     ## What you can read now
 
@@ -1306,7 +1306,7 @@ def _():
     mechanics](https://pytorch.org/docs/stable/notes/autograd.html), "How autograd encodes the history": the graph
     that it describes is the one that you have walked back.
 
-    **Next:** [15 · The gradient turned round](?file=15_adversarial.py), where we go back one step further than
+    **Next:** [16 · The gradient turned round](?file=16_adversarial.py), where we go back one step further than
     `w1`: to the pixels.
     """)
     return

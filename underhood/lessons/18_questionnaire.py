@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="17 · The questionnaire", layout_file="layouts/17_questionnaire.slides.json")
+app = marimo.App(width="medium", app_title="18 · The questionnaire", layout_file="layouts/18_questionnaire.slides.json")
 
 with app.setup:
     import copy
@@ -21,7 +21,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 17 · The questionnaire
+    # 18 · The questionnaire
 
     The chapter of fastai's book that this course follows ends with 37 questions, in the order of the chapter. Here
     they are in our words. They are worth more than they look: to recognise an explanation when you read it is easy, to
@@ -239,7 +239,7 @@ def _(asked, part):
     training images it *has* seen: it may have learned some of them by heart, down to their specks. Measured on those,
     a model that is useless elsewhere can look perfect.
 
-    → 3, 13
+    → 3, 14
 
     ### 12. What is SGD?
 
@@ -278,7 +278,7 @@ def _(asked, part):
     the same gradients, and stay copies of one another for ever. (A single linear layer has no such problem, and may
     start from zeros.)
 
-    → 6, 14
+    → 6, 15
 
     ### 16. What is a loss?
 
@@ -310,7 +310,7 @@ def _(asked, part):
     gradient means and what `backward` does with it. Having calculated one by hand once helps to find a fault when a
     training goes wrong.
 
-    → 5, 14
+    → 5, 15
 
     ### 20. Why can the accuracy not be the loss?
 
@@ -446,7 +446,7 @@ def _(asked, part, run, sigmoid_curve, train_x, train_y, valid_x, valid_y):
     The step of the optimizer. For SGD it is `weights -= gradient * learning_rate`, for every parameter; in PyTorch,
     `optimizer.step()`.
 
-    → 6, 10
+    → 6, 11
 
     ### 24. What does a `DataLoader` do?
 
@@ -573,7 +573,7 @@ def _(asked, part, relu_curve, run, train_x, train_y, valid_x, valid_y):
     of the loss with respect to every tensor that asked for it with `requires_grad`. It *adds* each of them to the
     `grad` of its tensor.
 
-    → 5, 14
+    → 5, 15
 
     ### 31. Why do the gradients have to be set back to zero?
 
@@ -587,34 +587,34 @@ def _(asked, part, relu_curve, run, train_x, train_y, valid_x, valid_y):
     The data, as training and validation batches; the model; the loss function; the optimizer; and the metrics that
     you want to see. `fit` then wants the number of epochs and the learning rate.
 
-    → 10
+    → 11
 
     ### 33. Show the steps of a training loop, as code or nearly.
 
     Epochs outside, mini-batches inside, and after each epoch a look at the validation set. This is what the `Learner`
     of the last question does:
 
-    → 8, 10
+    → 8, 11
 
     ### 34. What is ReLU? Draw it from −2 to 2.
 
     The *rectified linear unit* gives 0 for negative numbers and leaves positive ones as they are: `max(x, 0)`.
 
-    → 11
+    → 12
 
     ### 35. What is an activation function?
 
     The function between two linear layers that is not linear, such as ReLU or the sigmoid; we called it a
     nonlinearity. Without it two linear layers would together be no more than one linear layer.
 
-    → 11
+    → 12
 
     ### 36. What is the difference between `F.relu` and `nn.ReLU`?
 
     The mathematics is the same. `F.relu` is a function that you call with a tensor. `nn.ReLU` is a module:
     `nn.ReLU()` makes an object that you can put into `nn.Sequential`, beside the layers.
 
-    → 11
+    → 12
 
     ### 37. With a single nonlinearity one can come as near to any function as one likes; that is proved. Why does one
     usually use more?
@@ -623,7 +623,7 @@ def _(asked, part, relu_curve, run, train_x, train_y, valid_x, valid_y):
     layers, each of them smaller, one reaches the same accuracy with fewer parameters, and so in less time and memory;
     and in practice a better one.
 
-    → 11, 12
+    → 12, 13
     """,
         below={31: _31.text, 32: _32.text, 33: _33.text},
         above={34: relu_curve},
@@ -664,7 +664,7 @@ def _():
 @app.cell(hide_code=True)
 def _(times):
     check_1 = exercise(
-        "17.1",
+        "18.1",
         times,
         lambda answer: answer == 5,
         hints=(
@@ -704,7 +704,7 @@ def _(fit_one_epoch):
     _model = nn.Linear(3, 1)
     _before = F.mse_loss(copy.deepcopy(_model)(_x), _y).item()
     check_2 = exercise(
-        "17.2",
+        "18.2",
         fit_one_epoch,
         lambda mean: 0 < float(mean) < _before and F.mse_loss(_model(_x), _y).item() < 0.1 * _before,
         hints=(
@@ -733,7 +733,7 @@ def _(fit_one_epoch):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    **3.** Write the network of lesson 11, two linear layers with a ReLU between them and 30 activations, for *ten*
+    **3.** Write the network of lesson 12, two linear layers with a ReLU between them and 30 activations, for *ten*
     digits of 28 × 28 pixels. It takes rows of 784 pixels.
     """)
     return
@@ -748,7 +748,7 @@ def _():
 @app.cell(hide_code=True)
 def _(ten_net):
     check_3 = exercise(
-        "17.3",
+        "18.3",
         ten_net,
         lambda answer: (
             answer(torch.zeros(5, 784)).shape == (5, 10)
@@ -774,7 +774,7 @@ def _():
     The chapter ends with two tasks that take longer than an evening, and that are worth it.
 
     **1. A `Learner` of your own.** Write one from an empty file, with the training loop that you now know by heart
-    and without looking at lesson 10. What should `fit` print? Where do the metrics come from? When it works, give it
+    and without looking at lesson 11. What should `fit` print? Where do the metrics come from? When it works, give it
     something that ours does not have: let it remember the parameters of its best epoch, say, or stop when the
     validation loss has not fallen for three epochs. Then compare it with `underhood/core/learner.py`, and ask of
     every line that you did not need what it is there for.
@@ -789,11 +789,11 @@ def _():
     - the metric: which class does the model answer with, if there are ten scores?
     - the weights as a picture: there are ten of them now.
 
-    Lessons 14 and 16 have all the parts. With pixel similarity expect a little over 80 %, with a single linear layer
+    Lessons 15 and 17 have all the parts. With pixel similarity expect a little over 80 %, with a single linear layer
     about 92 %, with the network from exercise 3 over 95 %.
 
-    **And then?** [18 · Glossary](?file=18_glossary.py) has every term of the course in alphabetical order, with a
-    link to the lesson that explains it. The ways on from here are at the end of [lesson 16](?file=16_ten_digits.py).
+    **And then?** [19 · Glossary](?file=19_glossary.py) has every term of the course in alphabetical order, with a
+    link to the lesson that explains it. The ways on from here are at the end of [lesson 17](?file=17_ten_digits.py).
     """)
     return
 

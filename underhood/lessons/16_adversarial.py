@@ -1,7 +1,7 @@
 import marimo
 
 app = marimo.App(
-    width="medium", app_title="15 · The gradient turned round", layout_file="layouts/15_adversarial.slides.json"
+    width="medium", app_title="16 · The gradient turned round", layout_file="layouts/16_adversarial.slides.json"
 )
 
 with app.setup:
@@ -18,7 +18,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 15 · The gradient turned round
+    # 16 · The gradient turned round
 
     All through this course the images stayed as they were and the weights moved: downhill, so that the loss became
     smaller. What if we do it the other way round? We keep the weights of a trained network, and move the *pixels*,
@@ -27,7 +27,7 @@ def _():
 
     **After this lesson** you can compute the gradient of a loss with respect to an image, make an image that
     deceives a network, explain why so small a change is enough, and measure what a defence is worth. **It takes
-    about 45 minutes.** You need lesson 14's chain rule and cross-entropy, and are back with PyTorch.
+    about 45 minutes.** You need lesson 15's chain rule and cross-entropy, and are back with PyTorch.
     """)
     return
 
@@ -128,7 +128,7 @@ def _():
 
     ## One step further back
 
-    In lesson 14 the way back ended at `w1`, because `w1` was what we wanted to change. But the product `x1 @ w1`
+    In lesson 15 the way back ended at `w1`, because `w1` was what we wanted to change. But the product `x1 @ w1`
     has another factor, the image. It, too, has a gradient, by the rule that you know: what arrives, times the other
     factor. In training it is never needed, so nobody computes it. It answers a question of its own: **if there were
     a little more ink in this pixel, how would the loss change?** There is one number for each pixel, so the
@@ -617,7 +617,7 @@ def _(compared):
         f"costs {_cost:.1f} percentage points"
         if _cost > 0
         else f"does not cost anything here, and even gains {-_cost:.1f} percentage points. With so short a training, "
-        "changed images probably help as the data augmentation of lesson 13 did"
+        "changed images probably help as the data augmentation of lesson 14 did"
     )
     mo.md(f"""
     Read the table honestly. (Its first column is measured on 2,000 images, because the difference is small, and the
@@ -698,7 +698,7 @@ def _():
 @app.cell(hide_code=True)
 def _(three_pixels):
     check_1 = exercise(
-        "15.1",
+        "16.1",
         three_pixels,
         lambda answer: all(abs(mine - right) < 1e-6 for mine, right in zip(answer, (0, 0.6, 1), strict=True)),
         hints=(
@@ -730,7 +730,7 @@ def _():
 @app.cell(hide_code=True)
 def _(growth):
     check_2 = exercise(
-        "15.2",
+        "16.2",
         growth,
         lambda answer: abs(answer - 0.4) < 1e-6,
         hints=(
@@ -766,7 +766,7 @@ def _(image_gradient, linear, one_step_towards, x):
     _target = torch.full((20,), 3)
     _expected = (x[:20] - 0.1 * image_gradient(linear, x[:20], _target).sign()).clamp(0, 1)
     check_3 = exercise(
-        "15.3",
+        "16.3",
         one_step_towards,
         lambda answer: torch.allclose(answer, _expected, atol=1e-6),
         hints=(
@@ -816,7 +816,7 @@ def _(fgsm, linear, smallest_eps, x, y):
 
     _right = int((linear(x).argmax(dim=1) == y).int().argmax())  # the first image that the model has right
     check_4 = exercise(
-        "15.4",
+        "16.4",
         smallest_eps,
         lambda answer: (
             answer == _mine(_right, _epsilons)
@@ -860,7 +860,7 @@ def _():
     every line should look familiar. Then try the paper itself, [Explaining and Harnessing Adversarial
     Examples](https://arxiv.org/abs/1412.6572): its first four pages use nothing that you do not know.
 
-    **Next:** [16 · Ten digits and your own images](?file=16_ten_digits.py), where the images that mislead a network
+    **Next:** [17 · Ten digits and your own images](?file=17_ten_digits.py), where the images that mislead a network
     are not made to deceive it: they are simply yours.
     """)
     return

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="10 · Optimizer and Learner", layout_file="layouts/10_learner.slides.json")
+app = marimo.App(width="medium", app_title="11 · Optimizer and Learner", layout_file="layouts/11_learner.slides.json")
 
 with app.setup:
     import inspect
@@ -23,7 +23,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 10 · Optimizer and Learner
+    # 11 · Optimizer and Learner
 
     You have written a training loop, and you have seen in how many ways it can go wrong. It works, but it is tied to
     one model. The weights and the bias are named when they are made, when the model uses them, and again when they
@@ -505,7 +505,7 @@ def _():
 
     `Learner.__init__` keeps what it is given and prepares some empty places. `metrics` becomes a list, even if it is
     only one function. What stands after a `=` among the arguments is used when you give nothing else. The loss is
-    then the one for more than two classes, which lesson 14 takes apart, and the optimizer is `AdamW`, a younger one
+    then the one for more than two classes, which lesson 15 takes apart, and the optimizer is `AdamW`, a younger one
     that gives each parameter a step length of its own. We always say which ones we use.
     """)
     return
@@ -946,7 +946,7 @@ def _():
     a rate, and one cycle spends many of its steps far below it. At 30 and 100 the same rate from beginning to end
     is too much, and the accuracy falls, while one cycle is at its best with 30. So a schedule does not replace the
     choice of a rate. It lets you choose a higher one. For deep networks, which are easily upset in their first
-    steps, that is worth a lot, and lesson 12 uses it. (The loss here is the package's `mnist_loss`, because at such
+    steps, that is worth a lot, and lesson 13 uses it. (The loss here is the package's `mnist_loss`, because at such
     rates our own sigmoid fails: it computes e to the power of a number so large that the result is infinite, and
     the gradient NaN.)
 
@@ -991,7 +991,7 @@ def _():
     mo.md("""
     Four images, four predictions; `grad_fn` shows that autograd remembers where they came from.
 
-    **`ReLU`** replaces negative numbers by 0 and leaves the others alone. Lesson 11 is about why that is worth a
+    **`ReLU`** replaces negative numbers by 0 and leaves the others alone. Lesson 12 is about why that is worth a
     class. It has nothing to learn, so its list of parameters is empty. (`clamp(min=0)`: what is below 0 becomes 0.)
     """)
     return
@@ -1138,7 +1138,7 @@ def _(own_reached):
     **{own_reached:.4f}** of the validation images are right. The chapter of fastai's book reaches **0.9828** with
     MNIST, with fastai's classes, in 40 epochs with a learning rate of 0.1. Eight epochs were enough for us, because
     we take a rate of 1 and shuffle the batches, which the chapter does not. Apart from the gradients, which
-    `backward` finds (lesson 14 does that by hand, too), every line of it is yours.
+    `backward` finds (lesson 15 does that by hand, too), every line of it is yours.
 
     ## Summary
 
@@ -1168,7 +1168,7 @@ def _():
 @app.cell(hide_code=True)
 def _(parameters):
     check_1 = exercise(
-        "10.1",
+        "11.1",
         parameters,
         lambda answer: answer == sum(p.numel() for p in nn.Linear(784, 30).parameters()),
         hints=(
@@ -1199,7 +1199,7 @@ def _():
 @app.cell(hide_code=True)
 def _(times):
     check_2 = exercise(
-        "10.2",
+        "11.2",
         times,
         lambda answer: answer == 245,
         hints=(
@@ -1251,7 +1251,7 @@ def _(my_epoch, train_x, train_y):
         return losses
 
     check_3 = exercise(
-        "10.3",
+        "11.3",
         my_epoch,
         lambda _answer: (
             len(_trained(my_epoch)) == 5
@@ -1311,7 +1311,7 @@ def _(epochs_until):
         return function(_rows(asked, [0.5, 0.8, 0.9, 0.97, 0.98]), 0.9), len(asked)
 
     check_4 = exercise(
-        "10.4",
+        "11.4",
         epochs_until,
         lambda answer: answer == 1 and _stops(epochs_until) == (3, 3),
         hints=(
@@ -1362,7 +1362,7 @@ def _(Momentum):
         return weight.detach()
 
     check_5 = exercise(
-        "10.5",
+        "11.5",
         Momentum,
         lambda answer: torch.allclose(_descend(answer), _descend(torch.optim.SGD, momentum=0.9), atol=1e-5),
         hints=(
@@ -1404,7 +1404,7 @@ def _():
     - [`torch.optim`](https://pytorch.org/docs/stable/optim.html), up to "Taking an optimization step". Momentum and
       param groups are there, too.
 
-    **Next:** [11 · A nonlinearity](?file=11_nonlinearity.py), where the `ReLU` that you just wrote turns out to be
+    **Next:** [12 · A nonlinearity](?file=12_nonlinearity.py), where the `ReLU` that you just wrote turns out to be
     the one thing that was missing.
     """)
     return

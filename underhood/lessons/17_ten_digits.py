@@ -1,7 +1,7 @@
 import marimo
 
 app = marimo.App(
-    width="medium", app_title="16 · Ten digits and your own images", layout_file="layouts/16_ten_digits.slides.json"
+    width="medium", app_title="17 · Ten digits and your own images", layout_file="layouts/17_ten_digits.slides.json"
 )
 
 with app.setup:
@@ -29,7 +29,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 16 · Ten digits and your own images
+    # 17 · Ten digits and your own images
 
     You have taken every part of a neural network into your hands. In this lesson the parts come together, and then
     they leave the notebook. We train a network on all ten digits and look at what it confuses; do the same with one
@@ -45,7 +45,7 @@ def _():
     ## From two to ten
 
     What changes if there are ten answers in place of two? Less than one might expect. This is all of it, collected from
-    lessons 12 and 14:
+    lessons 13 and 15:
     """)
     return
 
@@ -68,7 +68,7 @@ def _():
     mo.md("""
     The layers before the last one, the gradients, the steps and the training loop stay as they are.
 
-    Lesson 14 took softmax and cross-entropy apart. What matters here is that the ten probabilities add up to 1, so that
+    Lesson 15 took softmax and cross-entropy apart. What matters here is that the ten probabilities add up to 1, so that
     one can only win what the others lose, and that the loss looks at the probability of the right class alone.
 
     ## A small network, trained here
@@ -97,11 +97,11 @@ def _(dataset):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    The network is `conv`, the small convolutional network from lesson 12. `build_model` makes one with new random
+    The network is `conv`, the small convolutional network from lesson 13. `build_model` makes one with new random
     weights; it wants to know the mean and the standard deviation of the pixels, because its first layer subtracts the
     one and divides by the other. Then everything goes into a `Learner`. The loss is cross-entropy, which is its
     default, and so is the optimizer, AdamW, which gives each parameter a step length of its own. `fit_one_cycle` lets
-    the learning rate rise to 0.01 and then fall to almost 0, as you saw in lesson 10.
+    the learning rate rise to 0.01 and then fall to almost 0, as you saw in lesson 11.
     """)
     return
 
@@ -247,7 +247,7 @@ def _():
 
     ## From the lesson to one command
 
-    All that we have done so far, and what lessons 12 and 13 added, is one command. You give it the name of a data
+    All that we have done so far, and what lessons 13 and 14 added, is one command. You give it the name of a data
     set, or a folder with a folder for each class, as you met it in lesson 1. Without either it takes the small digits
     of scikit-learn, which every installation has. Open a terminal and try it; it takes seconds.
 
@@ -278,16 +278,16 @@ def _():
     You can explain nearly every word of it. (`--fit digit` says how later images are brought into the form of these; we
     come to it with the 7 from your desk.) There was no `valid` folder, so a fifth of each class was *held out* as
     the validation set. The table is that of the `Learner`. In parentheses behind the accuracy is its confidence
-    interval, which lesson 12 explained: with 359 images, a few lucky ones make a point of difference. *Balanced
+    interval, which lesson 13 explained: with 359 images, a few lucky ones make a point of difference. *Balanced
     accuracy* is the mean of the classes' own accuracies, which lesson 3 compared with the accuracy over all. *Pixel
     similarity* is our baseline from the same lesson. Only the two lines after it are new; we come to them at the end.
 
     **Where do 15 epochs, 128 and 0.01 come from?** From a recipe: a function of the number of training images, found
     by many trials. The fewer the images, the more epochs, from 3 to 60; the batch is about a twelfth of the images,
-    from 16 to 128; AdamW and one cycle, to a rate of 0.01; and the data augmentation of lesson 13 as soon as there
+    from 16 to 128; AdamW and one cycle, to a rate of 0.01; and the data augmentation of lesson 14 as soon as there
     are four epochs. `--effort fast` takes fewer epochs and `--effort best` four times as many of a larger network. On
     all 60,000 digits of MNIST, `underhood train mnist` reaches 99.47 % in 16 seconds on two cores; *fast* reaches
-    99.12 % in 2 seconds, *best* 99.72 % in 5 minutes. (These two are means of five trainings; the one in lesson 12's
+    99.12 % in 2 seconds, *best* 99.72 % in 5 minutes. (These two are means of five trainings; the one in lesson 13's
     table had 99.01 %.)
 
     **What is in the run folder?** Everything that was decided and measured, as files that you can open:
@@ -652,7 +652,7 @@ def _(strange_answers):
     - **It was never asked.** The loss looked at digits. For all other images, and there are immeasurably many, no
       gradient ever said what should come out, and so whatever the weights happen to compute comes out.
     - **Scores do not fade with distance.** A network of linear layers and ReLUs is made of straight pieces, as you
-      saw with the hinges in lesson 11, and a straight line that rises goes on rising. Matthias Hein and his
+      saw with the hinges in lesson 12, and a straight line that rises goes on rising. Matthias Hein and his
       colleagues proved in 2019 that for almost every image, if you only multiply its pixels by a number that is large
       enough, such a network becomes as sure as you like of some class. (Pixels end at 255, so you will meet no such
       image. But it shows that nothing in the network makes it doubt far from home.)
@@ -756,13 +756,13 @@ def _(letter_confidence, usual):
       you can read on in the fifth.
     - **PyTorch's tutorials.** [*Learn the Basics*](https://pytorch.org/tutorials/beginner/basics/intro.html) will be
       mostly familiar, and [*What is torch.nn really?*](https://pytorch.org/tutorials/beginner/nn_tutorial.html) goes
-      the way of our lessons 8 to 12 with other words. The tutorial on transfer learning uses the ants and bees.
+      the way of our lessons 8 to 13 with other words. The tutorial on transfer learning uses the ants and bees.
     - **Language models.** [nanoGPT](https://github.com/karpathy/nanoGPT) by Andrej Karpathy trains a small GPT. The
       model and the training loop are two files of some three hundred lines each. You will recognise the loop, the
       cross-entropy and the residual shortcuts; what is new is called attention.
     - **Books.** Michael Nielsen's [*Neural Networks and Deep Learning*](http://neuralnetworksanddeeplearning.com),
       free to read, reads MNIST, too, and takes much time for backpropagation. Paolo Perrotta's *Programming Machine
-      Learning* is the book behind our lesson 14.
+      Learning* is the book behind our lesson 15.
     - **Papers** that you can read now, at least in their main parts: Rumelhart, Hinton and Williams, *Learning
       representations by back-propagating errors* (1986), four pages; LeCun, Bottou, Bengio and Haffner,
       *Gradient-based learning applied to document recognition* (1998), where MNIST comes from; He, Zhang, Ren and
@@ -805,7 +805,7 @@ def _():
 @app.cell(hide_code=True)
 def _(even):
     check_1 = exercise(
-        "16.1",
+        "17.1",
         even,
         lambda answer: abs(float(answer) - np.log(10)) < 0.01,
         hints=(
@@ -837,7 +837,7 @@ def _():
 @app.cell(hide_code=True)
 def _(step):
     check_2 = exercise(
-        "16.2",
+        "17.2",
         step,
         lambda answer: answer == "polarity",
         hints=(
@@ -871,7 +871,7 @@ def _():
 @app.cell(hide_code=True)
 def _(recalls):
     check_3 = exercise(
-        "16.3",
+        "17.3",
         recalls,
         lambda answer: torch.allclose(torch.as_tensor(answer).double(), torch.tensor([0.8, 0.9, 1.0]).double()),
         hints=(
@@ -909,7 +909,7 @@ def _():
 @app.cell(hide_code=True)
 def _(answer_or_reject):
     check_4 = exercise(
-        "16.4",
+        "17.4",
         answer_or_reject,
         lambda answer: torch.as_tensor(answer).tolist() == [1, -1, 2],
         hints=(
@@ -948,7 +948,7 @@ def _():
     [`torch.nn.CrossEntropyLoss`](https://pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html), of which
     you can now read every line of the first half.
 
-    **Next:** [17 · The questionnaire](?file=17_questionnaire.py), where you find out what has stayed.
+    **Next:** [18 · The questionnaire](?file=18_questionnaire.py), where you find out what has stayed.
     """)
     return
 

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="12 · Going deeper", layout_file="layouts/12_deeper.slides.json")
+app = marimo.App(width="medium", app_title="13 · Going deeper", layout_file="layouts/13_deeper.slides.json")
 
 with app.setup:
     import os
@@ -23,7 +23,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 12 · Going deeper
+    # 13 · Going deeper
 
     You have built a neural network of two layers, and it tells 3s from 7s. This lesson goes from there to the
     networks that people really use for images. Three things are new: there are ten answers instead of two, a layer
@@ -94,12 +94,12 @@ def _(untrained):
     accuracy.)
 
     Training needs a loss, and the one from lesson 7 compares one prediction with one target. There is a loss for
-    more than two classes, which wants the right digit's score to stand out from the other nine. Lesson 14 takes it
+    more than two classes, which wants the right digit's score to stand out from the other nine. Lesson 15 takes it
     apart; until then, let the `Learner` use it, as it does by default. All you need to know is what you know of
     every loss: it is smaller when the predictions are better, and it has a gradient.
 
     The next cell makes one of the project's models by its name, and trains it on our thousand images with the
-    one-cycle schedule of lesson 10 and the `Learner`'s default optimizer, AdamW. Its first layer, `Normalize`, brings
+    one-cycle schedule of lesson 11 and the `Learner`'s default optimizer, AdamW. Its first layer, `Normalize`, brings
     the pixels to mean 0 and standard deviation 1, as we did by hand with the roller coaster's times; the rest of
     `linear` is the matrix with ten outputs.
     """)
@@ -170,7 +170,7 @@ def _():
     mo.md("""
     ## What a matrix does not know
 
-    Now to the images. What lesson 11's `net` does (a matrix, ReLU, a matrix) works, and yet there is something odd
+    Now to the images. What lesson 12's `net` does (a matrix, ReLU, a matrix) works, and yet there is something odd
     about it: flatten the pixels, and shuffle them in the same way for all images. The network would learn just as
     well: each weight belongs to one pixel, and would simply move with it. The network has no idea which pixels are
     neighbours.
@@ -551,7 +551,7 @@ def _():
     is the same medicine as for the roller coaster, numbers of a reasonable size,
     only between the layers and during training, so that a higher learning rate does no harm. When the model predicts
     there may be just one image, so it uses averages that it noted while it trained. Together with the dropout of
-    lesson 10, *that* is why a model has `train()` and `eval()`, and why forgetting `eval()` is a famous mistake.
+    lesson 11, *that* is why a model has `train()` and `eval()`, and why forgetting `eval()` is a famous mistake.
 
     Let us train it on the same thousand images.
     """)
@@ -672,7 +672,7 @@ def _(valid):
 def _():
     mo.md("""
     `conv` minds less, but it does mind. Its kernels do not care where a stroke is, and its poolings forgive a pixel
-    or two. But the last layer is still a matrix with a weight for each of the few places that are left. (Lesson 13
+    or two. But the last layer is still a matrix with a weight for each of the few places that are left. (Lesson 14
     has another remedy: train with moved images.)
 
     ## Many layers, and a shortcut
@@ -1093,7 +1093,7 @@ def _():
 @app.cell(hide_code=True)
 def _(both):
     check_1 = exercise(
-        "12.1",
+        "13.1",
         both,
         lambda answer: tuple(answer) == (400, 784 * 16 * 14 * 14),
         hints=(
@@ -1125,7 +1125,7 @@ def _():
 @app.cell(hide_code=True)
 def _(out_shape):
     check_2 = exercise(
-        "12.2",
+        "13.2",
         out_shape,
         lambda answer: list(answer) == [64, 32, 7, 7],
         hints=(
@@ -1158,7 +1158,7 @@ def _():
 def _(convolve, mover):
     _square = torch.arange(36.0).reshape(6, 6)
     check_3 = exercise(
-        "12.3",
+        "13.3",
         mover,
         lambda answer: torch.equal(convolve(_square, answer.float()), _square[1:-1, 2:]),
         hints=(
@@ -1193,7 +1193,7 @@ def _():
 def _(max_pool):
     _image = torch.tensor([[4.0, -1, 2, 2, 0, 1], [0, 3, 5, 1, 1, -2], [-3, -2, 0, 0, 7, 8], [-1, -4, 0, 6, 9, 1]])
     check_4 = exercise(
-        "12.4",
+        "13.4",
         max_pool,
         lambda answer: torch.equal(answer, F.max_pool2d(_image[None], 2)[0]),
         hints=(
@@ -1234,7 +1234,7 @@ def _():
 @app.cell(hide_code=True)
 def _(overlap):
     check_5 = exercise(
-        "12.5",
+        "13.5",
         overlap,
         lambda answer: answer is True,
         hints=(
@@ -1263,7 +1263,7 @@ def _():
     [`MaxPool2d`](https://pytorch.org/docs/stable/generated/torch.nn.MaxPool2d.html), and in this project
     `underhood/core/models.py`, from `conv` to `resnet18`: nearly every line of it is now yours to read.
 
-    **Next:** [Lesson 13](?file=13_overfitting.py), on what goes wrong when there are only few images, and what
+    **Next:** [Lesson 14](?file=14_overfitting.py), on what goes wrong when there are only few images, and what
     helps.
     """)
     return

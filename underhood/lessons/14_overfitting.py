@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="13 · Overfitting", layout_file="layouts/13_overfitting.slides.json")
+app = marimo.App(width="medium", app_title="14 · Overfitting", layout_file="layouts/14_overfitting.slides.json")
 
 with app.setup:
     import marimo as mo
@@ -19,7 +19,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 13 · Overfitting
+    # 14 · Overfitting
 
     Since lesson 1 we have kept some images apart and measured on those only. It was said to be important, and it
     never seemed to matter much: on the training images the figures were nearly the same. That was so because we had
@@ -76,7 +76,7 @@ def _():
     mo.md("""
     That is all the model will ever see of the world. It takes you a second to look through it.
 
-    The model is `net` from lessons 11 and 12: a matrix, ReLU, a matrix. To see *when* something happens, we want the
+    The model is `net` from lessons 12 and 13: a matrix, ReLU, a matrix. To see *when* something happens, we want the
     loss after each epoch, on both sets. `Learner.epochs` trains as `Learner.fit` does, but instead of printing a row
     of the table after each epoch, it hands it out. The optimizer is the `Learner`'s default, AdamW, and the learning
     rate stays the same from the first step to the last.
@@ -86,7 +86,7 @@ def _():
 
 @app.cell
 def _(pool, valid):
-    def build(model):  # a network with new random weights, as in lesson 12
+    def build(model):  # a network with new random weights, as in lesson 13
         _, channels, height, width = pool.pixels.shape
         mean, std = pool.pixel_statistics()
         torch.manual_seed(0)
@@ -177,7 +177,7 @@ def _(count, draw, lowest, rows, valid_losses):
 def _():
     mo.md("""
     The dotted line is the loss of a model that gives all ten digits the same score, that is, of one that knows
-    nothing. It lies at 2.30, the natural logarithm of 10; lesson 14 says why. From left to right, three things happen.
+    nothing. It lies at 2.30, the natural logarithm of 10; lesson 15 says why. From left to right, three things happen.
 
     1. Both curves fall together. The model learns what is true of digits in general: a 0 is empty in the middle, a 1
        is thin.
@@ -372,7 +372,7 @@ def _():
     changed is knowledge about *your* images. No program can guess it.
 
     Does it help? To learn that a moved stroke is the same stroke, a model must be able to express it, and you know
-    from lesson 12 that a matrix hardly can. So we write a small network of two convolutions, and train it on the
+    from lesson 13 that a matrix hardly can. So we write a small network of two convolutions, and train it on the
     same fifty images, first as they are, then augmented.
     """)
     return
@@ -448,7 +448,7 @@ def _(augmented, bare):
     argument of the optimizer, `torch.optim.AdamW(parameters, lr, weight_decay=0.01)`; 0.01 is AdamW's default, so the
     models of this lesson have had a little of it all along. It helps a little, and nearly always; large models are
     hardly ever trained without. (Whatever makes it harder to learn by heart is called *regularisation*. The dropout
-    of lesson 10 is another such thing.)
+    of lesson 11 is another such thing.)
 
     **Stopping early.** If the validation loss is lowest after epoch 12, why go on to 60? *Early stopping* keeps the
     weights of the best epoch, and gives up when there was no better one for some epochs, a number that is called
@@ -519,7 +519,7 @@ def _():
     It looks like progress, and it is nothing but looking often. Every choice that you make by the validation set
     (the model, the learning rate, the number of epochs, the augmentation, the seed) fits you a little to these
     images, and the figure that you report becomes a little too good. With fifty images it is a lot, with ten
-    thousand far less: that is the interval of lesson 12 again, and choosing takes its upper end.
+    thousand far less: that is the interval of lesson 13 again, and choosing takes its upper end.
 
     That is what a **test set** is for: a third part of the data, with which *nothing* is chosen. You use it once, at
     the very end, to find out what the model that you have chosen is worth. If the figure disappoints you and you go
@@ -593,7 +593,7 @@ def _():
 @app.cell(hide_code=True)
 def _(diagnosis):
     check_1 = exercise(
-        "13.1",
+        "14.1",
         diagnosis,
         lambda answer: tuple(letter.upper() for letter in answer) == ("B", "A"),
         hints=(
@@ -625,7 +625,7 @@ def _():
 @app.cell(hide_code=True)
 def _(allowed):
     check_2 = exercise(
-        "13.2",
+        "14.2",
         allowed,
         lambda answer: answer is False,
         hints=(
@@ -666,7 +666,7 @@ def _(early_stopping):
         return all(early_stopping(losses, patience) == epoch for losses, patience, epoch in cases)
 
     check_3 = exercise(
-        "13.3",
+        "14.3",
         early_stopping,
         _right,
         hints=(
@@ -718,7 +718,7 @@ def _(shifted):
         return torch.equal(shifted(_image, 1, 2).long(), expected) and torch.equal(still.long(), _image)
 
     check_4 = exercise(
-        "13.4",
+        "14.4",
         shifted,
         _right,
         hints=(
@@ -766,7 +766,7 @@ def _(split):
         return [len(part) for part in parts] == [30, 10, 10] and sorted(together) == list(range(50)) and shuffled
 
     check_5 = exercise(
-        "13.5",
+        "14.5",
         split,
         _right,
         hints=(
@@ -800,7 +800,7 @@ def _():
     v2](https://pytorch.org/vision/stable/transforms.html) of torchvision, which has every augmentation that you can
     think of, with pictures.
 
-    **Next:** [14 · Backpropagation by hand](?file=14_backpropagation.py), where we look into the one step that we
+    **Next:** [15 · Backpropagation by hand](?file=15_backpropagation.py), where we look into the one step that we
     have always left to PyTorch: how `backward` finds the gradient.
     """)
     return

@@ -1,6 +1,6 @@
 import marimo
 
-app = marimo.App(width="medium", app_title="18 · Glossary", layout_file="layouts/18_glossary.slides.json")
+app = marimo.App(width="medium", app_title="19 · Glossary", layout_file="layouts/19_glossary.slides.json")
 
 with app.setup:
     from itertools import groupby
@@ -11,7 +11,7 @@ with app.setup:
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    # 18 · Glossary
+    # 19 · Glossary
 
     Every term of the course and of the commands, in alphabetical order: what it means, which lesson introduces it, and
     what PyTorch and fastai call it where they use another word. Type a few letters to see only the terms and meanings
@@ -34,19 +34,19 @@ def _():
     **accuracy**: The fraction of the images whose most probable class is the label. [Lesson
     3](?file=03_similarity.py).
 
-    **activation**: A number that a layer computes from its inputs. [Lesson 11](?file=11_nonlinearity.py). *PyTorch:
+    **activation**: A number that a layer computes from its inputs. [Lesson 12](?file=12_nonlinearity.py). *PyTorch:
     output, activation.*
 
     **AdamW**: An optimizer that gives each parameter a step length of its own, from the gradients that it had so
-    far. [Lesson 10](?file=10_learner.py). *PyTorch: `torch.optim.AdamW`; fastai: `Adam`.*
+    far. [Lesson 11](?file=11_learner.py). *PyTorch: `torch.optim.AdamW`; fastai: `Adam`.*
 
     **adversarial**: Of an image: changed by so little that people hardly see it, so that a model predicts another
-    class. [Lesson 15](?file=15_adversarial.py).
+    class. [Lesson 16](?file=16_adversarial.py).
 
     **adversarial training**: Training on adversarial images as well, so that they mislead the model less. [Lesson
-    15](?file=15_adversarial.py).
+    16](?file=16_adversarial.py).
 
-    **argmax**: The index of the largest number. [Lesson 12](?file=12_deeper.py).
+    **argmax**: The index of the largest number. [Lesson 13](?file=13_deeper.py).
 
     **array**: A table of numbers of one type, with any number of axes. [Lesson 1](?file=01_pixels.py). *PyTorch:
     `ndarray` of NumPy.*
@@ -61,10 +61,10 @@ def _():
     *PyTorch: `dim`; fastai: dimension, axis.*
 
     **backbone**: A pretrained network without its last layer, which turns an image into features for a new task.
-    [Lesson 16](?file=16_ten_digits.py). *PyTorch: feature extractor; fastai: body.*
+    [Lesson 17](?file=17_ten_digits.py). *PyTorch: feature extractor; fastai: body.*
 
     **backpropagation**: Computing the gradient layer by layer, from the loss back to the first layer, by the chain
-    rule. [Lesson 14](?file=14_backpropagation.py). *PyTorch and fastai: `loss.backward()`.*
+    rule. [Lesson 15](?file=15_backpropagation.py). *PyTorch and fastai: `loss.backward()`.*
 
     **backward pass**: The calculation of all gradients, from the loss back to the parameters. [Lesson
     5](?file=05_gradients.py). *PyTorch and fastai: `loss.backward()`.*
@@ -78,7 +78,7 @@ def _():
     8](?file=08_training_loop.py). *fastai: batch, `xb, yb`.*
 
     **batch normalisation**: A layer that normalises activations, with the mean and std of the batch while training.
-    [Lesson 12](?file=12_deeper.py). *PyTorch: `nn.BatchNorm2d`; fastai: `BatchNorm`.*
+    [Lesson 13](?file=13_deeper.py). *PyTorch: `nn.BatchNorm2d`; fastai: `BatchNorm`.*
 
     **batch size**: The number of images in a batch. [Lesson 8](?file=08_training_loop.py). *PyTorch: `batch_size`;
     fastai: `bs`.*
@@ -92,7 +92,7 @@ def _():
     should be right.
 
     **chain rule**: The derivative of a function of a function is the product of their derivatives. [Lesson
-    14](?file=14_backpropagation.py).
+    15](?file=15_backpropagation.py).
 
     **channel**: One of the tables of numbers that an image consists of: one for grey, three for red, green and
     blue. [Lesson 1](?file=01_pixels.py). *PyTorch: channel, `C` in `NCHW`.*
@@ -107,22 +107,22 @@ def _():
     3](?file=03_similarity.py).
 
     **confidence interval**: A range around a measured accuracy; of 100 ranges measured on as many images each,
-    about 95 contain the true accuracy (Wilson's interval). [Lesson 12](?file=12_deeper.py).
+    about 95 contain the true accuracy (Wilson's interval). [Lesson 13](?file=13_deeper.py).
 
     **conflict**: The same image with two different labels.
 
     **confusion matrix**: How many images of each class are predicted as each class. [Lesson
-    16](?file=16_ten_digits.py). *fastai: `plot_confusion_matrix`.*
+    17](?file=17_ten_digits.py). *fastai: `plot_confusion_matrix`.*
 
     **convolution**: A layer that applies the same small grid of weights at every position of an image. [Lesson
-    12](?file=12_deeper.py). *PyTorch: `nn.Conv2d`; fastai: `ConvLayer`.*
+    13](?file=13_deeper.py). *PyTorch: `nn.Conv2d`; fastai: `ConvLayer`.*
 
     **cross-entropy**: The loss for several classes: minus the logarithm of the probability of the right class,
-    averaged over the images. [Lesson 14](?file=14_backpropagation.py). *PyTorch: `cross_entropy`,
+    averaged over the images. [Lesson 15](?file=15_backpropagation.py). *PyTorch: `cross_entropy`,
     `CrossEntropyLoss`; fastai: `CrossEntropyLossFlat`.*
 
     **data augmentation**: Random small changes of the training images, such as shifts and rotations, that keep
-    their label. [Lesson 13](?file=13_overfitting.py). *PyTorch: random transforms; fastai: `aug_transforms`,
+    their label. [Lesson 14](?file=14_overfitting.py). *PyTorch: random transforms; fastai: `aug_transforms`,
     `batch_tfms`.*
 
     **DataLoader**: Makes batches of a data set, in a new order in each epoch. [Lesson
@@ -141,7 +141,7 @@ def _():
     *PyTorch and fastai: `dtype`.*
 
     **dead unit**: A feature of a layer that is 0 for every image, so that it contributes nothing. [Lesson
-    14](?file=14_backpropagation.py). *PyTorch: dead ReLU; fastai: near-zero activations of `ActivationStats`.*
+    15](?file=15_backpropagation.py). *PyTorch: dead ReLU; fastai: near-zero activations of `ActivationStats`.*
 
     **derivative**: How fast a function's value changes where its input is: the slope of the function there. [Lesson
     5](?file=05_gradients.py). *PyTorch: `.grad`.*
@@ -149,17 +149,17 @@ def _():
     **duplicate**: The same image twice with the same label.
 
     **early stopping**: Ending a training when the validation loss no longer falls. [Lesson
-    13](?file=13_overfitting.py). *fastai: `EarlyStoppingCallback`.*
+    14](?file=14_overfitting.py). *fastai: `EarlyStoppingCallback`.*
 
     **epoch**: One pass over the training set. [Lesson 8](?file=08_training_loop.py).
 
     **fast gradient sign method**: An adversarial image in one step: each pixel moves by ε in the direction that
-    makes the loss larger. [Lesson 15](?file=15_adversarial.py).
+    makes the loss larger. [Lesson 16](?file=16_adversarial.py).
 
     **feature map**: What one kernel makes of an image: a table of activations, one for each position. [Lesson
-    12](?file=12_deeper.py). *PyTorch: output channel.*
+    13](?file=13_deeper.py). *PyTorch: output channel.*
 
-    **features**: The activations that the last layer of a network gets. [Lesson 16](?file=16_ten_digits.py).
+    **features**: The activations that the last layer of a network gets. [Lesson 17](?file=17_ten_digits.py).
 
     **finite differences**: The derivative measured: move the input by a little and divide the change of the value
     by the change of the input. [Lesson 5](?file=05_gradients.py). *PyTorch: `gradcheck`.*
@@ -170,7 +170,7 @@ def _():
     **forward pass**: The calculation of predictions, and of the loss, from the inputs. [Lesson
     5](?file=05_gradients.py). *PyTorch and fastai: forward.*
 
-    **frozen**: Of parameters: left as they are during training. [Lesson 16](?file=16_ten_digits.py). *PyTorch:
+    **frozen**: Of parameters: left as they are during training. [Lesson 17](?file=17_ten_digits.py). *PyTorch:
     `requires_grad = False`; fastai: `learn.freeze()`.*
 
     **GPU**: A processor made for graphics, which does the same calculation for thousands of numbers at once.
@@ -183,10 +183,10 @@ def _():
     6](?file=06_roller_coaster.py).
 
     **head**: The last layer of a network, which turns features into scores; the rest is the backbone. [Lesson
-    16](?file=16_ten_digits.py).
+    17](?file=17_ten_digits.py).
 
     **hidden layer**: A layer whose activations are neither the input nor the output. [Lesson
-    11](?file=11_nonlinearity.py).
+    12](?file=12_nonlinearity.py).
 
     **image**: One sample of the data: a table of pixels if it is grey, three tables if it has colour. [Lesson
     1](?file=01_pixels.py). *PyTorch: input, sample; fastai: item, `x`, `PILImage`.*
@@ -197,7 +197,7 @@ def _():
     **in place**: Changing a tensor's own numbers instead of making a new tensor; the name of the method ends in an
     underscore. [Lesson 5](?file=05_gradients.py). *PyTorch and fastai: `zero_`.*
 
-    **kernel**: The small grid of weights of a convolution, also called filter. [Lesson 12](?file=12_deeper.py).
+    **kernel**: The small grid of weights of a convolution, also called filter. [Lesson 13](?file=13_deeper.py).
     *PyTorch: `kernel_size`; fastai: `ks`.*
 
     **L1**: The mean absolute difference. [Lesson 3](?file=03_similarity.py). *PyTorch: `l1_loss`; fastai:
@@ -212,7 +212,7 @@ def _():
     class more probable. *fastai: `ImageClassifierCleaner` shows the highest losses.*
 
     **layer**: One step of a model, such as a linear function, a convolution or a ReLU. [Lesson
-    11](?file=11_nonlinearity.py). *PyTorch: `nn.Module`.*
+    12](?file=12_nonlinearity.py). *PyTorch: `nn.Module`.*
 
     **layer statistics**: Mean and std of a layer's outputs, and sizes of its gradients and updates, measured during
     training. *PyTorch: forward hooks; fastai: `ActivationStats`.*
@@ -220,10 +220,10 @@ def _():
     **leak**: The same image in the training set and in the validation or test set, which makes accuracy too high.
     *fastai: data leakage.*
 
-    **Learner**: A model, its data and how it is trained, with the training loop. [Lesson 10](?file=10_learner.py).
+    **Learner**: A model, its data and how it is trained, with the training loop. [Lesson 11](?file=11_learner.py).
 
     **learning curve**: The accuracy against the number of training images, which shows what more images would gain.
-    [Lesson 13](?file=13_overfitting.py).
+    [Lesson 14](?file=14_overfitting.py).
 
     **learning rate (lr)**: How far a step goes along the gradient. [Lesson 5](?file=05_gradients.py). *PyTorch and
     fastai: `lr`.*
@@ -238,7 +238,7 @@ def _():
     3](?file=03_similarity.py).
 
     **logit**: The number that a model computes for a class before the softmax. [Lesson
-    14](?file=14_backpropagation.py). *PyTorch: logit, raw output; fastai: activation of the last layer.*
+    15](?file=15_backpropagation.py). *PyTorch: logit, raw output; fastai: activation of the last layer.*
 
     **loss**: The number that training makes smaller: how wrong the predictions for a batch are. [Lesson
     4](?file=04_learning.py). *PyTorch: loss, criterion; fastai: `loss_func`.*
@@ -272,19 +272,19 @@ def _():
     4](?file=04_learning.py). *PyTorch: `nn.Module`; fastai: `learn.model`.*
 
     **module**: A part of a model as an object that has its parameters and can be called like a function. [Lesson
-    10](?file=10_learner.py). *PyTorch: `nn.Module`; fastai: `Module`.*
+    11](?file=11_learner.py). *PyTorch: `nn.Module`; fastai: `Module`.*
 
     **momentum**: The fraction of the previous step's direction that an optimizer keeps. [Lesson
-    10](?file=10_learner.py). *PyTorch: `momentum`, `betas[0]`; fastai: `mom`, `moms`.*
+    11](?file=11_learner.py). *PyTorch: `momentum`, `betas[0]`; fastai: `mom`, `moms`.*
 
     **NaN**: Not a number: what a calculation such as 0 / 0 or ∞ − ∞ gives. A loss of NaN has diverged. [Lesson
-    10](?file=10_learner.py). *PyTorch and fastai: `nan`.*
+    11](?file=11_learner.py). *PyTorch and fastai: `nan`.*
 
     **neural network**: A model made of layers, linear ones and nonlinearities in turn. [Lesson
-    11](?file=11_nonlinearity.py). *PyTorch: `nn.Sequential`, `nn.Module`; fastai: model.*
+    12](?file=12_nonlinearity.py). *PyTorch: `nn.Sequential`, `nn.Module`; fastai: model.*
 
     **nonlinearity**: A function between two linear layers that keeps them from being one, such as ReLU or sigmoid.
-    [Lesson 11](?file=11_nonlinearity.py). *PyTorch: activation function; fastai: activation function, `act_cls`.*
+    [Lesson 12](?file=12_nonlinearity.py). *PyTorch: activation function; fastai: activation function, `act_cls`.*
 
     **norm**: The length of a vector: a number for how large all its entries are together. [Lesson
     3](?file=03_similarity.py). *PyTorch: `linalg.norm`.*
@@ -293,22 +293,22 @@ def _():
     `Normalize` of torchvision; fastai: `Normalize`.*
 
     **one cycle**: The schedule in which the learning rate rises, then falls to almost 0, while momentum does the
-    reverse. [Lesson 10](?file=10_learner.py). *PyTorch: `OneCycleLR`; fastai: `fit_one_cycle`.*
+    reverse. [Lesson 11](?file=11_learner.py). *PyTorch: `OneCycleLR`; fastai: `fit_one_cycle`.*
 
     **one-hot**: A way to write a class as numbers: 1 in the place of the class, 0 in all others. [Lesson
-    14](?file=14_backpropagation.py). *PyTorch: `F.one_hot`; fastai: `one_hot`.*
+    15](?file=15_backpropagation.py). *PyTorch: `F.one_hot`; fastai: `one_hot`.*
 
     **optimizer**: The rule by which a gradient changes the parameters, such as SGD or AdamW. [Lesson
-    10](?file=10_learner.py). *PyTorch: `torch.optim`; fastai: `opt_func`.*
+    11](?file=11_learner.py). *PyTorch: `torch.optim`; fastai: `opt_func`.*
 
     **out-of-distribution image**: An image that shows none of the classes, such as a letter for a model of digits.
-    [Lesson 16](?file=16_ten_digits.py).
+    [Lesson 17](?file=17_ten_digits.py).
 
     **overfitting**: Learning details of the training set that do not hold for other images. [Lesson
-    13](?file=13_overfitting.py).
+    14](?file=14_overfitting.py).
 
     **padding**: A border of zeros around an image, so that a window can also stand on its edge. [Lesson
-    12](?file=12_deeper.py).
+    13](?file=13_deeper.py).
 
     **parameter**: A number in a model that training changes. [Lesson 4](?file=04_learning.py). *PyTorch:
     `nn.Parameter`.*
@@ -320,42 +320,42 @@ def _():
     3](?file=03_similarity.py).
 
     **pooling**: Replacing neighbouring activations by one, their maximum or their mean, which makes an image
-    smaller. [Lesson 12](?file=12_deeper.py). *PyTorch: `nn.MaxPool2d`, `nn.AvgPool2d`; fastai: `MaxPool`.*
+    smaller. [Lesson 13](?file=13_deeper.py). *PyTorch: `nn.MaxPool2d`, `nn.AvgPool2d`; fastai: `MaxPool`.*
 
     **precision**: The fraction of the images predicted as a class that really are of it. [Lesson
-    16](?file=16_ten_digits.py). *fastai: `Precision`.*
+    17](?file=17_ten_digits.py). *fastai: `Precision`.*
 
     **prediction set**: The labels that an image may have: all that are probable enough, so that the set holds the
-    right one as often as stated (the coverage). [Lesson 16](?file=16_ten_digits.py).
+    right one as often as stated (the coverage). [Lesson 17](?file=17_ten_digits.py).
 
     **preparation**: How an image file of any size and colour becomes an array of pixels of one shape. [Lesson
-    16](?file=16_ten_digits.py). *PyTorch: transform; fastai: item transform (`Resize`).*
+    17](?file=17_ten_digits.py). *PyTorch: transform; fastai: item transform (`Resize`).*
 
     **pretrained**: Of a network: trained before, on other data, so that its weights need not start at random.
-    [Lesson 16](?file=16_ten_digits.py). *PyTorch: `weights=` of torchvision; fastai: `pretrained=True`.*
+    [Lesson 17](?file=17_ten_digits.py). *PyTorch: `weights=` of torchvision; fastai: `pretrained=True`.*
 
     **probability**: How likely a class is according to the model, from 0 to 1. [Lesson
-    14](?file=14_backpropagation.py). *PyTorch: softmax output; fastai: prediction, `probs`.*
+    15](?file=15_backpropagation.py). *PyTorch: softmax output; fastai: prediction, `probs`.*
 
     **rank**: The number of a tensor's axes, which is the length of its shape. [Lesson 2](?file=02_tensors.py).
     *PyTorch: `ndim`, `dim()`; fastai: `ndim`.*
 
-    **recall**: The fraction of the images of a class that are predicted as it. [Lesson 16](?file=16_ten_digits.py).
+    **recall**: The fraction of the images of a class that are predicted as it. [Lesson 17](?file=17_ten_digits.py).
     *fastai: `Recall`.*
 
     **recorder**: The losses, learning rates and metrics that a Learner has measured. *fastai: `learn.recorder`.*
 
     **rejected**: Not predicted as any class, because the image is unlike the training images, blank, or has no
-    probable class; shown to learners as "none of these". [Lesson 16](?file=16_ten_digits.py).
+    probable class; shown to learners as "none of these". [Lesson 17](?file=17_ten_digits.py).
 
-    **ReLU**: The layer that replaces negative numbers by 0. [Lesson 11](?file=11_nonlinearity.py). *PyTorch and
+    **ReLU**: The layer that replaces negative numbers by 0. [Lesson 12](?file=12_nonlinearity.py). *PyTorch and
     fastai: `nn.ReLU`.*
 
     **residual**: What a block of layers adds to its own input, which a shortcut carries past it. [Lesson
-    12](?file=12_deeper.py). *PyTorch: residual in ResNet; fastai: `ResBlock`.*
+    13](?file=13_deeper.py). *PyTorch: residual in ResNet; fastai: `ResBlock`.*
 
     **residual block**: Two convolutions and a shortcut that adds their input to their output. [Lesson
-    12](?file=12_deeper.py). *PyTorch: `BasicBlock` of torchvision; fastai: `ResBlock`.*
+    13](?file=13_deeper.py). *PyTorch: `BasicBlock` of torchvision; fastai: `ResBlock`.*
 
     **resume**: Continue an interrupted run from its last saved state, with the same result as without the
     interruption. *PyTorch: load a checkpoint; fastai: `learn.load`, `start_epoch`.*
@@ -364,7 +364,7 @@ def _():
 
     **scalar**: A single number: a tensor of rank 0. [Lesson 2](?file=02_tensors.py). *PyTorch: 0-d tensor.*
 
-    **schedule**: How the learning rate changes from step to step. [Lesson 10](?file=10_learner.py). *PyTorch:
+    **schedule**: How the learning rate changes from step to step. [Lesson 11](?file=11_learner.py). *PyTorch:
     `lr_scheduler`; fastai: `ParamScheduler`.*
 
     **score**: What a model computes for an image, or for a class, before it is turned into a probability. [Lesson
@@ -377,7 +377,7 @@ def _():
     2](?file=02_tensors.py). *PyTorch: `shape`, `size()`.*
 
     **shortcut**: A way around some layers on which their input is passed on unchanged; others say skip connection.
-    [Lesson 12](?file=12_deeper.py). *fastai: `ResBlock`.*
+    [Lesson 13](?file=13_deeper.py). *fastai: `ResBlock`.*
 
     **shuffling**: Putting the images into a new random order before each epoch. [Lesson
     8](?file=08_training_loop.py). *PyTorch and fastai: `shuffle=True`.*
@@ -389,7 +389,7 @@ def _():
     1](?file=01_pixels.py). *PyTorch: view, slice.*
 
     **softmax**: The function that turns the logits of an image into probabilities that sum to 1. [Lesson
-    14](?file=14_backpropagation.py). *fastai: applied by `get_preds`.*
+    15](?file=15_backpropagation.py). *fastai: applied by `get_preds`.*
 
     **stack**: To lay tensors of one shape on one another, along a new axis. [Lesson 2](?file=02_tensors.py).
 
@@ -405,7 +405,7 @@ def _():
     Of a convolution: how many pixels the window moves. [Lesson 2](?file=02_tensors.py).
 
     **symmetry**: Units with equal weights get equal gradients and stay equal; random first weights break it.
-    [Lesson 14](?file=14_backpropagation.py).
+    [Lesson 15](?file=15_backpropagation.py).
 
     **target**: What a model should predict for an input: a label as a number that a loss can use. [Lesson
     7](?file=07_loss.py). *fastai: `y`, `yb`.*
@@ -413,41 +413,41 @@ def _():
     **tensor**: PyTorch's array, which can also lie on a GPU and take part in autograd. [Lesson
     1](?file=01_pixels.py). *PyTorch: `Tensor`; fastai: `Tensor`, `TensorImage`.*
 
-    **test set**: The images on which the final model is measured, once. [Lesson 13](?file=13_overfitting.py).
+    **test set**: The images on which the final model is measured, once. [Lesson 14](?file=14_overfitting.py).
 
-    **threshold**: The probability below which predictions are rejected. [Lesson 16](?file=16_ten_digits.py).
+    **threshold**: The probability below which predictions are rejected. [Lesson 17](?file=17_ten_digits.py).
     *fastai: `thresh`, for several labels.*
 
     **training set**: The images from which the parameters are learned. [Lesson 1](?file=01_pixels.py). *fastai:
     `dls.train_ds`.*
 
     **transfer learning**: Using what a network has learned from other data: train a new last layer on its features,
-    or go on training all of its layers. [Lesson 16](?file=16_ten_digits.py). *PyTorch: transfer learning,
+    or go on training all of its layers. [Lesson 17](?file=17_ten_digits.py). *PyTorch: transfer learning,
     fine-tuning; fastai: `vision_learner`, `fine_tune`.*
 
     **transpose**: To exchange two axes of a tensor: rows become columns. [Lesson 2](?file=02_tensors.py). *PyTorch:
     `.T`, `transpose`; fastai: `.T`.*
 
-    **underfitting**: A model that is not even good on its training images. [Lesson 13](?file=13_overfitting.py).
+    **underfitting**: A model that is not even good on its training images. [Lesson 14](?file=14_overfitting.py).
 
     **unit**: One of the activations of a layer, with the weights that compute it; others say neuron or node.
-    [Lesson 11](?file=11_nonlinearity.py).
+    [Lesson 12](?file=12_nonlinearity.py).
 
     **universal approximation**: The theorem that two linear layers with a nonlinearity between them come as near to
-    any continuous function as one likes, if there are enough units. [Lesson 11](?file=11_nonlinearity.py).
+    any continuous function as one likes, if there are enough units. [Lesson 12](?file=12_nonlinearity.py).
 
     **validation set**: The images on which a model is measured while choices are still made. [Lesson
     1](?file=01_pixels.py). *fastai: `dls.valid_ds`.*
 
     **vanishing gradient**: A gradient that becomes smaller from layer to layer until the first ones hardly learn.
-    [Lesson 12](?file=12_deeper.py).
+    [Lesson 13](?file=13_deeper.py).
 
     **vector**: Numbers in a row: a tensor of rank 1. [Lesson 2](?file=02_tensors.py). *PyTorch: 1-d tensor.*
 
     **weight**: A parameter that multiplies an input. [Lesson 4](?file=04_learning.py).
 
     **weight decay**: Making all weights a little smaller in each step, against overfitting. [Lesson
-    13](?file=13_overfitting.py). *PyTorch: `weight_decay`; fastai: `wd`.*
+    14](?file=14_overfitting.py). *PyTorch: `weight_decay`; fastai: `wd`.*
     """
     return (entries,)
 
