@@ -24,6 +24,7 @@ TERMS = {  # term → the lesson that introduces it, in bold and with a definiti
     "gradient descent": 6, "mean squared error": 6,
     "bias": 7, "matrix multiplication": 7, "sigmoid": 7, "target": 7,
     "mini-batch": 8, "batch size": 8, "epoch": 8, "stochastic": 8, "Dataset": 8, "DataLoader": 8,
+    "symptom": 10, "hook": 10, "control": 10, "false alarm": 10,
     "optimizer": 11, "module": 11, "Learner": 11,
     "activation": 12, "nonlinearity": 12, "ReLU": 12, "layer": 12, "neural network": 12,
     "convolution": 13, "residual": 13,

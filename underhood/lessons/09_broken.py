@@ -759,8 +759,7 @@ def _():
     [`torch.squeeze`](https://pytorch.org/docs/stable/generated/torch.squeeze.html) with its warning about
     batches of one.
 
-    **Next:** [11 · Optimizer and Learner](?file=11_learner.py), where the loop that you can now write and mend is
-    packed into objects, and unpacked again.
+    **Next:** [10 · The doctor](?file=10_doctor.py), where you do not know what is wrong, and find out by experiments.
     """)
     return
 

@@ -114,6 +114,9 @@ def _():
     **confusion matrix**: How many images of each class are predicted as each class. [Lesson
     17](?file=17_ten_digits.py). *fastai: `plot_confusion_matrix`.*
 
+    **control**: A run that is known to be healthy, beside the one that is examined, so that one can see what chance
+    alone does. [Lesson 10](?file=10_doctor.py).
+
     **convolution**: A layer that applies the same small grid of weights at every position of an image. [Lesson
     13](?file=13_deeper.py). *PyTorch: `nn.Conv2d`; fastai: `ConvLayer`.*
 
@@ -153,6 +156,9 @@ def _():
 
     **epoch**: One pass over the training set. [Lesson 8](?file=08_training_loop.py).
 
+    **false alarm**: What a test calls wrong although it is not; the more tests, the more of them. [Lesson
+    10](?file=10_doctor.py).
+
     **fast gradient sign method**: An adversarial image in one step: each pixel moves by ε in the direction that
     makes the loss larger. [Lesson 16](?file=16_adversarial.py).
 
@@ -160,6 +166,9 @@ def _():
     13](?file=13_deeper.py). *PyTorch: output channel.*
 
     **features**: The activations that the last layer of a network gets. [Lesson 17](?file=17_ten_digits.py).
+
+    **finding**: What the doctor says about one suspicion: a verdict, a number that was measured, and a fix. [Lesson
+    10](?file=10_doctor.py).
 
     **finite differences**: The derivative measured: move the input by a little and divide the change of the value
     by the change of the input. [Lesson 5](?file=05_gradients.py). *PyTorch: `gradcheck`.*
@@ -187,6 +196,9 @@ def _():
 
     **hidden layer**: A layer whose activations are neither the input nor the output. [Lesson
     12](?file=12_nonlinearity.py).
+
+    **hook**: A function that PyTorch calls at each step, layer or `backward`, and that may look at what passes
+    through. [Lesson 10](?file=10_doctor.py). *PyTorch: `register_forward_hook`; fastai: `Hook`, callback.*
 
     **image**: One sample of the data: a table of pixels if it is grey, three tables if it has colour. [Lesson
     1](?file=01_pixels.py). *PyTorch: input, sample; fastai: item, `x`, `PILImage`.*
@@ -278,7 +290,7 @@ def _():
     11](?file=11_learner.py). *PyTorch: `momentum`, `betas[0]`; fastai: `mom`, `moms`.*
 
     **NaN**: Not a number: what a calculation such as 0 / 0 or ∞ − ∞ gives. A loss of NaN has diverged. [Lesson
-    11](?file=11_learner.py). *PyTorch and fastai: `nan`.*
+    9](?file=09_broken.py). *PyTorch and fastai: `nan`.*
 
     **neural network**: A model made of layers, linear ones and nonlinearities in turn. [Lesson
     12](?file=12_nonlinearity.py). *PyTorch: `nn.Sequential`, `nn.Module`; fastai: model.*
@@ -406,6 +418,9 @@ def _():
 
     **symmetry**: Units with equal weights get equal gradients and stay equal; random first weights break it.
     [Lesson 15](?file=15_backpropagation.py).
+
+    **symptom**: What many faults have in common, such as a loss that does not fall; a cause is what one line of
+    code or a thing in the data does. [Lesson 10](?file=10_doctor.py).
 
     **target**: What a model should predict for an input: a label as a number that a loss can use. [Lesson
     7](?file=07_loss.py). *fastai: `y`, `yb`.*

@@ -31,6 +31,7 @@ ABOUT = {  # lesson → what it is about
     "07": "A loss for digits, and why accuracy cannot be one.",
     "08": "Mini-batches and the loop that trains every network. Watch 784 weights become a picture.",
     "09": "Seven ways to break a training without an error message, and what each looks like.",
+    "10": "Symptoms, suspicions and experiments: five numbers that tell seven faults apart, and what is only chance.",
     "11": "Optimizer and Learner taken apart, and built again in sixty lines of your own.",
     "12": "Why two layers are one, and what a bend between them changes.",
     "13": "A window that slides over the digit, shortcuts through many layers, and what each buys on all of MNIST.",
