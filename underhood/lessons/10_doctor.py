@@ -290,7 +290,7 @@ def _(FAULTS, numbers, watch):
     charts = {name: numbers(seen) for name, seen in watched.items()}
     table(
         [
-            {"loop": name, **{what: f"{value:.3g}" for what, value in chart.items()},
+            {"loop": name, **{what: f"{value:.4g}" for what, value in chart.items()},
              "right": f"{watched[name]['accuracy']:.3f}"}
             for name, chart in charts.items()
         ]
@@ -413,7 +413,7 @@ def _():
     _rates, _counts = (0.05, 0.01, 0.001), np.arange(1, 41)
     _axes = plt.subplots(figsize=(6, 2.6))[1]
     for _rate, _color in zip(_rates, ("tab:red", "tab:orange", "0.4"), strict=True):
-        _axes.plot(_counts, 1 - (1 - _rate) ** _counts, color=_color, label=f"{_rate:.1%} each")
+        _axes.plot(_counts, 1 - (1 - _rate) ** _counts, color=_color, label=f"{100 * _rate:g} % each")
     _axes.axvline(24, color="0.8", zorder=0)
     _axes.set(xlabel="number of questions", ylabel="at least one false alarm", ylim=(0, 1))
     _axes.legend(fontsize=8)
@@ -538,6 +538,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _(whom):
+    # This cell plants the faults: look at the images, not at it.
     PATIENTS = {"A": "rotated-in-validation", "B": "labels-swapped-in-validation", "C": "border"}
     ward = Path(tempfile.mkdtemp(prefix="underhood-lesson-"))
     underhood.break_("digits", ward / whom.value, fault=PATIENTS[whom.value])
@@ -683,6 +684,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _(dataset, numbers, watch):
+    # This cell makes the patients: look at their numbers, not at it.
     _truth = ("forgotten step", "healthy", "gradients not zeroed")
     _x = torch.from_numpy(dataset.train.pixels).float().flatten(1) / 255
     _y = torch.from_numpy(dataset.train.labels == 0).float().unsqueeze(1)
