@@ -27,6 +27,7 @@ from underhood.diagnosis.checks.channels import compare_channels
 from underhood.diagnosis.hooks import watching
 from underhood.diagnosis.loops import script_loop
 from underhood.diagnosis.trace import Change
+from underhood.diagnosis.widen import widened
 from underhood.jobs.doctor import doctor, parse_budget
 
 Command = Callable[..., Outcome]
@@ -98,6 +99,20 @@ FAULTS = {  # what stands in the healthy script → in the broken one, and the c
     "measured on training images": ("valid_dl = ", "valid_x, valid_y = train_x, train_y; valid_dl = ", "leak"),
     "broadcast": ("F.cross_entropy(model(x), y)", "F.mse_loss(model(x)[:, :1], (y > 4).float())", "broadcast"),
     "dead from the start": ("optimizer = ", "nn.init.constant_(model[4].bias, -5.0); optimizer = ", "dead-units"),
+    "updates lost in bfloat16": (
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)",
+        "model.bfloat16(); train_x, valid_x = train_x.bfloat16(), valid_x.bfloat16(); "
+        "train_dl = DataLoader(TensorDataset(train_x, train_y), 64, shuffle=True); "
+        "valid_dl = DataLoader(TensorDataset(valid_x, valid_y), 256); "
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.01)",
+        "nan",
+    ),
+    "gradients too small for float16": (
+        "        loss = F.cross_entropy(model(x), y)",
+        "        optimizer.param_groups[0]['lr'] = 1e5\n"
+        "        with torch.autocast('cpu', torch.float16): loss = F.cross_entropy(model(x), y) * 1e-6",
+        "nan",
+    ),
     "log of 0": ("F.cross_entropy(model(x), y)", "-(model(x).softmax(1)[:, 0] * 0).log().mean()", "nan"),
 }  # fmt: skip
 
@@ -252,6 +267,38 @@ def test_a_model_with_its_batches_is_examined_and_stays_as_it_is() -> None:
     assert result["kind"] == "model"
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert found(examined(nn.Sequential(model, nn.Softmax(1)), train, F.cross_entropy, lr=0.1)) == ["double-softmax"]
+
+
+def test_a_model_that_is_too_small_is_told_from_one_that_is_not() -> None:
+    """The same training with twice as many units in each hidden layer gets much further with one of the two."""
+    train = digits_batches(underhood.read("digits").train, shuffle=True)
+    torch.manual_seed(0)
+    small, large = (nn.Sequential(nn.Flatten(), nn.Linear(64, n), nn.ReLU(), nn.Linear(n, 10)) for n in (3, 64))
+    verdicts = {}
+    for name, model in (("small", small), ("large", large)):
+        findings = examined(model, train, F.cross_entropy, lr=0.3)["findings"]
+        verdicts[name] = next(one for one in findings if one["check"] == "underfit")
+    assert verdicts["small"]["verdict"] == "suspicious"
+    assert "with twice as many units in each hidden layer it is" in verdicts["small"]["evidence"]
+    assert verdicts["large"]["verdict"] == "fine"
+
+
+@pytest.mark.parametrize("model", ["net", "conv", "vgg"])
+def test_a_widened_model_has_twice_the_units_and_takes_the_same_images(model: str) -> None:
+    network = underhood.build_model(underhood.Architecture(model, 3, 16, 20, 7))
+    wide = widened(network)
+    assert wide is not None
+    assert wide(torch.zeros(2, 3, 16, 20)).shape == (2, 7)
+    hidden = [one.weight.shape[0] for one in network.modules() if isinstance(one, (nn.Linear, nn.Conv2d))][:-1]
+    assert [one.weight.shape[0] for one in wide if isinstance(one, (nn.Linear, nn.Conv2d))][:-1] == [
+        2 * units for units in hidden
+    ]
+
+
+def test_a_model_of_other_layers_is_not_widened() -> None:
+    assert widened(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))) is None  # no hidden layer
+    assert widened(underhood.build_model(underhood.Architecture("resnet18", 1, 28, 28, 10))) is None
+    assert widened(nn.Linear(64, 10)) is None
 
 
 def test_a_learner_is_examined_with_its_own_batches_and_loss() -> None:

@@ -33,6 +33,9 @@ def watching(change: Change | None = None) -> Iterator[Watch]:
         stack.callback(setattr, torch.autograd, "grad", grad)
         torch.autograd.backward = _watched(backward, watch)
         torch.autograd.grad = _watched(grad, watch)
+        if watch.change.precise:
+            stack.callback(setattr, torch.autocast, "__init__", torch.autocast.__init__)
+            torch.autocast.__init__ = _disabled(torch.autocast.__init__)  # type: ignore[method-assign]
         if watch.change.repeat:
             stack.callback(setattr, torch.utils.data.DataLoader, "__iter__", iterate)
             stack.callback(setattr, DataLoader, "batches", batches)
@@ -71,6 +74,15 @@ def _given(inputs: Any, result: Any) -> dict[int, Tensor]:
         return {}
     pairs = zip(_listed(inputs), result, strict=True)
     return {id(one): gradient for one, gradient in pairs if isinstance(gradient, Tensor)}
+
+
+def _disabled(init: Callable[..., None]) -> Callable[..., None]:
+    """The constructor of ``torch.autocast``, as if it were always called with ``enabled=False``."""
+
+    def disabled(*args: Any, **kwargs: Any) -> None:
+        init(*args[:3], **kwargs | {"enabled": False})  # itself, the kind of device, the data type
+
+    return disabled
 
 
 def _repeated(function: Callable[..., Any]) -> Callable[..., Any]:

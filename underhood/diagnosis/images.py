@@ -79,6 +79,21 @@ def probe(x: np.ndarray, y: np.ndarray) -> float:
     return float(balanced_accuracy_score(y, cross_val_predict(forest, x, y, cv=5)))
 
 
+def probe_features(pixels: np.ndarray, y: np.ndarray) -> float:
+    """How well a backbone's features of colour images, uint8 [n, 3, h, w], predict y, int [n]: as ``probe``.
+
+    Raises UnderhoodError.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+    return float(balanced_accuracy_score(y, cross_val_predict(model, backbone_features(pixels), y, cv=5)))
+
+
 def cross_predict(parts: "Parts", images: Images) -> np.ndarray:
     """Probabilities of each image by a model that was trained on the other half: float32 [n, classes].
 

@@ -21,6 +21,7 @@ from underhood.diagnosis.case import Loop
 from underhood.diagnosis.hooks import watching
 from underhood.diagnosis.trace import Change, Trace
 from underhood.diagnosis.watch import Enough, Watch
+from underhood.diagnosis.widen import widened
 
 if TYPE_CHECKING:
     from underhood.training.learners import Setup
@@ -63,7 +64,7 @@ def model_loop(
     initial = deepcopy(model)
 
     def train(watch: Watch) -> None:
-        network = deepcopy(initial).train()
+        network = (_wide(initial) if watch.change.widen else deepcopy(initial)).train()
         optimizer = opt_func([one for one in network.parameters() if one.requires_grad], lr=lr)
         device = next((one.device for one in network.parameters()), torch.device("cpu"))
         for x, y, *_ in islice(_epochs(batches), watch.change.steps):
@@ -87,6 +88,8 @@ def setup_loop(make: Callable[[int], "Setup"]) -> Loop:
             from underhood.core.schedule import one_cycle
 
             learn, recipe = setup.learn, setup.recipe
+            if watch.change.widen:
+                learn.model = _wide(learn.model)
             for step in learn.steps(recipe.epochs, recipe.lr, one_cycle):
                 if step.number >= watch.change.steps:
                     break
@@ -96,6 +99,14 @@ def setup_loop(make: Callable[[int], "Setup"]) -> Loop:
         return _our_loop(train)(change)
 
     return loop
+
+
+def _wide(model: nn.Module) -> nn.Module:
+    """``widened``. Raises Enough where that is not known: nothing is trained then."""
+    wide = widened(model)
+    if wide is None:
+        raise Enough
+    return wide
 
 
 def _evaluate(model: nn.Module, batches: Any, device: torch.device) -> None:

@@ -136,6 +136,18 @@ def take_gradient(seen: ParameterSeen, grad: Tensor | None) -> float:
     return largest if np.isfinite(largest) else float("nan")
 
 
+def with_gradient_in_half(known: dict[int, ParameterSeen], gradients: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Of the parameters in bfloat16 or float16, which numbers have a gradient other than 0: by id, bool [...]."""
+    grads = {key: gradients.get(key, one.parameter.grad) for key, one in known.items()
+             if one.parameter.dtype in (torch.bfloat16, torch.float16)}  # fmt: skip
+    return {key: grad.detach() != 0 for key, grad in grads.items() if grad is not None}
+
+
+def left_by_step(before: Tensor, after: Tensor, wanted: Tensor) -> float:
+    """The fraction of the numbers that should move, bool [...], of which before and after are equal."""
+    return float(((before == after) & wanted).sum() / wanted.sum().clamp(min=1))
+
+
 def names(some: Sequence[ParameterSeen]) -> str:
     """The names of the first three parameters, and how many more there are."""
     first = ", ".join(one.name for one in some[:3])

@@ -15,13 +15,16 @@ class Change:
     """What is changed in a loop while it is watched, and when it is stopped.
 
     updates: factor of each step of the parameters, as a learning rate is; standardise: inputs of the first layer have
-    mean 0 and standard deviation 1; repeat: loaders give their first batch for ever;
+    mean 0 and standard deviation 1; repeat: loaders give their first batch for ever; widen: each hidden layer has twice
+    as many units, where ``widened`` can tell (else nothing is trained); precise: ``torch.autocast`` does nothing;
     steps: at most; seconds: at most; evaluate: after these steps, go on until images were evaluated
     """
 
     updates: float = 1.0
     standardise: bool = False
     repeat: bool = False
+    widen: bool = False
+    precise: bool = False
     steps: int = 300
     seconds: float = 60.0
     evaluate: bool = False
@@ -76,6 +79,7 @@ class ParameterSeen:
     moved: bool = False  # whether its value ever changed
     just_moved: bool = False  # whether it changed before the last ``backward``
     left: bool = False  # whether its gradient, at the last ``backward``, was from before it moved
+    lost: float = 0.0  # in bfloat16 or float16: the fraction of its numbers with a gradient that the last step left
 
     @property
     def size(self) -> int:
@@ -121,6 +125,7 @@ class Trace:
     lr: float | None = None  # of torch's optimizer
     optimizer_steps: int = 0
     empty_steps: int = 0  # calls of ``optimizer.step`` when all gradients were 0 or None
+    autocast: bool = False  # whether a forward pass was in reduced precision
     forward_only_dropout: bool = False  # ``F.dropout`` was active though the model was in evaluation mode
     error: str = ""  # of a script that stopped: one line
 

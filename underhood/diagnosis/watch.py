@@ -49,6 +49,7 @@ class Watch(TorchFunctionMode):
         self._top: nn.Module | None = None  # the outermost module with parameters
         self._first_parameter: int | None = None
         self._before: dict[int, Tensor] = {}  # the parameters at the last ``backward``
+        self._half: dict[int, Tensor] = {}  # of those in bfloat16 or float16, which numbers had a gradient
         self._updated = False  # whether they may have changed since
         self._units: dict[int, Any] = {}  # of this window of steps, of the one before, and of the first step
         self._last_units: dict[int, Any] = {}
@@ -116,6 +117,7 @@ class Watch(TorchFunctionMode):
 
     def _start_pass(self, name: str, x: Tensor) -> None:
         trace, kind = self.trace, torch.is_grad_enabled()
+        trace.autocast |= torch.is_autocast_enabled(x.device.type)
         closely = sum(one.gradients == kind for one in trace.passes) < 4 * CLOSELY
         modes: dict[str, bool] = measure.modes(self._top) if self._top is not None else {}
         self._pass = measure.forward_pass(x, len(trace.steps), modes, closely, name == "batch_norm")
@@ -199,12 +201,13 @@ class Watch(TorchFunctionMode):
         """Look at the gradients. gradients: those that ``torch.autograd.grad`` gives, of the
         parameters' shapes [...], by their ids"""
         known, scaled = self.trace.parameters, self.change.updates != 1
-        self._updated, self._before = scaled, {}
+        self._updated, self._before, self._half = scaled, {}, {}
         if self._closely() or scaled:
             self._before = {key: one.parameter.detach().clone() for key, one in known.items()}
         if self._closely():
             sizes = [measure.take_gradient(one, gradients.get(key, one.parameter.grad)) for key, one in known.items()]
             self.trace.steps[-1].gradient = max(sizes, default=0.0)
+            self._half = measure.with_gradient_in_half(known, gradients)
         self._pass = None
 
     def before_step(self, optimizer: Optimizer, *_: Any) -> None:
@@ -231,6 +234,8 @@ class Watch(TorchFunctionMode):
         for key, before in self._before.items():
             seen = parameters[key]
             moved = not torch.equal(seen.parameter.detach(), before)
+            if key in self._half:
+                seen.lost = measure.left_by_step(before, seen.parameter.detach(), self._half[key])
             seen.moved |= moved
             seen.just_moved = moved
             step.moved = bool(step.moved) or moved

@@ -15,6 +15,7 @@ FEW, FOLDS, NEIGHBOURS = 60, 5, 5
 CLEAR = 0.25  # of the images: those with the most certain predictions, which are hardly ever wrong
 SOME, MANY = 0.08, 0.12  # of these
 LEARNS = 0.7  # of the loss at the start
+SURELY = 0.2  # of accuracy above chance
 
 
 def examine(case: Case) -> Finding | None:
@@ -78,19 +79,26 @@ def _unrelated(trace: Trace) -> Finding | None:
         f"the nearest images of an image have its label in {right:.0%} of {len(y):,} cases; "
         f"with labels that have nothing to do with the images it would be about {chance:.0%}"
     )
-    if right < chance + 3 * error and not _learns(trace):  # pixels of photographs say little
-        return found(numbers, "look at a batch with its labels; images and labels must be shuffled and sliced together")
-    return fine(numbers)
+    fix = "look at a batch with its labels; images and labels must be shuffled and sliced together"
+    gained = _gained(trace)  # pixels of photographs say little: there a model learns more than neighbours show
+    if right > chance + 3 * error or gained > SURELY:
+        return fine(numbers)
+    # A little more than chance says little: classes are clusters, and a model that knows nothing may hit one of them.
+    return suspicious(numbers, fix) if gained > 0 else found(numbers, fix)
 
 
-def _learns(trace: Trace) -> bool:
-    """Whether the model got better than chance: on images that it was not trained on, where such were evaluated."""
+def _gained(trace: Trace) -> float:
+    """By how much more than chance the model was right on images that were evaluated; 0 where that may be chance.
+
+    Where none were evaluated, 1 if the loss fell, and else 0.
+    """
     answers = trace.answers()
     if answers is None:
-        return trace.last_loss < LEARNS * trace.first_loss
+        return float(trace.last_loss < LEARNS * trace.first_loss)
     predicted, right = answers
     chance = float(np.unique(right, return_counts=True)[1].max() / len(right))
-    return float((predicted == right).mean()) > chance + 3 * np.sqrt(chance * (1 - chance) / len(right))
+    gained = float((predicted == right).mean()) - chance
+    return gained if gained > 3 * np.sqrt(chance * (1 - chance) / len(right)) else 0.0
 
 
 def _mapping(trace: Trace) -> Finding | None:

@@ -4,7 +4,7 @@ from underhood.diagnosis import Finding, fine, found
 from underhood.diagnosis.case import Case
 
 SUSPICION = "the optimizer's step is missing, or it moves nothing"
-SECONDS, AFTER = 0.0, ("no-gradient", "zero-grad")
+SECONDS, AFTER = 0.0, ("no-gradient", "zero-grad", "nan")
 
 
 def examine(case: Case) -> Finding | None:

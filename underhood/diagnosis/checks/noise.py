@@ -1,5 +1,7 @@
 """Is a difference in accuracy more than chance?"""
 
+from math import sqrt
+
 from underhood.analysis import wilson_interval
 from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
@@ -8,6 +10,7 @@ from underhood.diagnosis.trace import Trace
 SUSPICION = "the accuracy would be another with another seed, or with other validation images"
 SECONDS, AFTER = 3.0, ()
 WIDE, VERY_WIDE = 0.1, 0.15  # half of the 95 % interval
+UNSTABLE, ERRORS = 0.05, 3.0  # difference of the accuracy by the seed; of it in standard errors
 
 
 def examine(case: Case) -> Finding | None:
@@ -20,14 +23,20 @@ def examine(case: Case) -> Finding | None:
         return None
     low, high = wilson_interval(round(own * count), count)
     steps = min(100, len(case.trace.steps)) if case.trace else 100
-    losses = [case.again(steps=steps, seed=seed).last_loss for seed in (0, 1)]
+    seeds = [_accuracy(case.again(steps=steps, seed=seed, evaluate=True)) for seed in (0, 1)]
     half = (high - low) / 2
     numbers = (
         f"{count:,} validation images: an accuracy of {own:.1%} means {low:.1%} to {high:.1%}, so that differences of "
-        f"less than {half:.1%} are chance; after {steps} steps the loss is {losses[0]:.3g}, with another seed "
-        f"{losses[1]:.3g}"
+        f"less than {half:.1%} are chance"
     )
     fix = f"more validation images; or cross-validation: underhood train {case.data()} --folds 5"
+    first, second = seeds
+    if first is not None and second is not None:
+        numbers += f"; after {steps} steps the accuracy is {first:.1%}, with another seed {second:.1%}"
+        mean = (first + second) / 2
+        error = sqrt(2 * mean * (1 - mean) / count)
+        if abs(first - second) > max(UNSTABLE, ERRORS * error) and steps == len(case.trace.steps if case.trace else ()):
+            return suspicious(numbers, "compare means over several seeds: --seed 1, --seed 2, …; or train for longer")
     if half > VERY_WIDE:
         return found(numbers, fix)
     return suspicious(numbers, fix) if half > WIDE else fine(numbers)

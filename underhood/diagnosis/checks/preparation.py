@@ -2,16 +2,18 @@
 
 import numpy as np
 
+from underhood.core.images import Images
 from underhood.diagnosis import Finding, fine, found, suspicious
 from underhood.diagnosis.case import Case
-from underhood.diagnosis.images import alike, own_parts, probe, statistics, thumbnails
+from underhood.diagnosis.images import LEAST_COLOUR, alike, own_parts, probe, probe_features, statistics, thumbnails
 from underhood.diagnosis.trace import Pass
 
 SUSPICION = "validation images are prepared otherwise than training images"
 SECONDS, AFTER = 2.0, ("channels", "no-gradient", "data-order")
 FAR, TIMES, SURE = 0.6, 1.8, 6.0  # of the standard deviation; its ratio; standard errors
 SURELY, PERHAPS = 0.8, 0.7  # balanced accuracy of predicting the part; by chance it is 0.5
-COUNT, FEW = 800, 40
+COUNT, FEWER, FEW = 800, 300, 40
+ENOUGH = 20  # seconds that are left, of which a backbone may take some
 
 
 def examine(case: Case) -> Finding | None:
@@ -29,6 +31,8 @@ def _of_images(case: Case) -> Finding | None:
     y = np.repeat([0, 1], [len(train), len(valid)])
     pixels = np.concatenate([train.pixels, valid.pixels])
     right = probe(np.concatenate([statistics(pixels), thumbnails(pixels)], axis=1), y)
+    if right <= PERHAPS and pixels.shape[1] == 3 and min(pixels.shape[2:]) >= LEAST_COLOUR and case.left() > ENOUGH:
+        right, y = _by_content(*alike(*parts, FEWER))
     means = [images.pixels.mean() for images in (train, valid)]
     numbers = (
         f"whether an image is one of training or of validation is predicted correctly in {right:.0%} of {len(y):,} "
@@ -38,6 +42,12 @@ def _of_images(case: Case) -> Finding | None:
     if right > SURELY:
         return found(numbers, fix)
     return suspicious(numbers, fix) if right > PERHAPS else fine(numbers)
+
+
+def _by_content(train: Images, valid: Images) -> tuple[float, np.ndarray]:
+    """How well a backbone's features predict the part, which know what lies on its side, and the parts, int [n]."""
+    y = np.repeat([0, 1], [len(train), len(valid)])
+    return probe_features(np.concatenate([train.pixels, valid.pixels]), y), y
 
 
 def _in_training(case: Case) -> Finding | None:

@@ -1,14 +1,40 @@
 """Is the model too small, or was it trained for too short a time?"""
 
-from underhood.diagnosis import Finding, fine, found, suspicious
+from underhood.diagnosis import Finding, fine, found, suspicious, worse
 from underhood.diagnosis.case import Case
 
 SUSPICION = "the model is too small, or was trained for too short a time"
-SECONDS, AFTER = 0.0, ("learning-rate", "labels", "preparation", "input-scale", "nan", "no-step")
+SECONDS = 4.0
+AFTER = ("learning-rate", "labels", "preparation", "input-scale", "nan", "no-step", "zero-grad", "data-order",
+         "dead-units", "frozen-parameters", "no-gradient", "double-softmax")  # fmt: skip
+STEPS = 150
+HIGH, LOWER = 0.3, 0.7  # of the loss at the start; of the loss of the model as it is
 
 
 def examine(case: Case) -> Finding | None:
-    """Compare the run's accuracy with pixel similarity's, which learns nothing but mean images."""
+    """Compare a run with pixel similarity, which learns nothing but mean images; train a model twice as wide."""
+    return worse(_of_run(case), _of_width(case))
+
+
+def _of_width(case: Case) -> Finding | None:
+    """The finding on the same training with twice as many units in each hidden layer."""
+    trace = case.trace
+    if trace is None or case.kind == "script" or len(trace.steps) < STEPS // 3:
+        return None
+    steps = min(STEPS, len(trace.steps))
+    wide = case.again(steps=steps, widen=True)
+    if not wide.steps:
+        return None
+    own, lower, start = trace.loss_after(steps), wide.loss_after(steps), trace.first_loss
+    numbers = (
+        f"after {steps} steps the loss is {own:.3g} (at the start {start:.3g}); with twice as many units in each "
+        f"hidden layer it is {lower:.3g}"
+    )
+    small = own > HIGH * start and lower < LOWER * own
+    return suspicious(numbers, "more units in the hidden layers, or another model") if small else fine(numbers)
+
+
+def _of_run(case: Case) -> Finding | None:
     accuracy, baseline = case.measured("valid_accuracy"), case.measured("baseline_accuracy")
     if accuracy is None or baseline is None or case.run is None:
         return None

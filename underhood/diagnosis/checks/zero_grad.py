@@ -16,10 +16,11 @@ def examine(case: Case) -> Finding | None:
     looked_at = trace.steps[1:60]
     left = sum(step.left for step in looked_at)
     own = any(one.in_optimizer and one.reached for one in trace.parameters.values())
+    own &= sum(step.gradient > 0 for step in trace.steps[:60]) >= OFTEN * len(trace.steps[:60])
     if own and trace.optimizer_steps >= 2 and trace.empty_steps >= OFTEN * min(trace.optimizer_steps, 60):
         return found(
             f"at {trace.empty_steps:,} of the first {min(trace.optimizer_steps, 60):,} steps of the optimizer all "
-            "gradients were 0 or None: they were cleared after backward, or never computed",
+            "gradients were 0 or None, though backward had computed them: they were cleared too early",
             "in this order: optimizer.zero_grad(); loss.backward(); optimizer.step()",
         )
     if left >= OFTEN * len(looked_at):
