@@ -89,7 +89,7 @@ def setup_loop(make: Callable[[int], "Setup"]) -> Loop:
 
             learn, recipe = setup.learn, setup.recipe
             if watch.change.widen:
-                learn.model = _wide(learn.model)
+                learn.model = learn.forward = _wide(learn.model)
             for step in learn.steps(recipe.epochs, recipe.lr, one_cycle):
                 if step.number >= watch.change.steps:
                     break
