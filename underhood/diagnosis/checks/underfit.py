@@ -23,7 +23,7 @@ def _of_width(case: Case) -> Finding | None:
         return None
     steps = min(STEPS, len(trace.steps))
     wide = case.again(steps=steps, widen=True)
-    if not wide.steps:
+    if len(wide.steps) < steps:  # it cannot be widened, or there was no time
         return None
     own, lower, start = trace.loss_after(steps), wide.loss_after(steps), trace.first_loss
     numbers = (
