@@ -22,7 +22,7 @@ def examine(case: Case) -> Finding | None:
     count = len(case.loaded.dataset.valid)
     images, seeds = _of_images(case, count), _of_seeds(case, count)
     if images is None or seeds is None or seeds.verdict != "fine":
-        return worse(seeds, images)
+        return worse(images, seeds)
     return replace(images, evidence=f"{images.evidence}; {seeds.evidence}")
 
 
