@@ -20,7 +20,10 @@ PAGES = {  # page → its heading, and what it documents: modules, or packages w
     "data": ("Data: from files to images", ["data"]),
     "preparation": ("Preparation: from an image file to pixels", ["preparation"]),
     "training": ("Training: options, the run, layer statistics", ["training"]),
-    "diagnosis": ("Diagnosis: the doctor, its checks and how a loop is watched", ["diagnosis"]),
+    "diagnosis": (
+        "Diagnosis: the doctor, its checks and how a loop is watched",
+        ["diagnosis", "diagnosis.checks", "diagnosis.faults"],
+    ),
     "scratch": ("From scratch: the books' functions", ["scratch"]),
     "pretrained": ("Pretrained: backbones and their weights", ["pretrained"]),
     "runs": ("Runs: the folder and the checkpoint", ["runs"]),
