@@ -47,7 +47,6 @@ def watching(change: Change | None = None) -> Iterator[Watch]:
 
 def _watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     """``torch.autograd.backward`` or ``grad``, watched."""
-
     names = list(signature(function).parameters)
 
     def watched(*args: Any, **kwargs: Any) -> Any:

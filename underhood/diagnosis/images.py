@@ -1,7 +1,7 @@
 """What the checks need of the images of a case: samples, features to compare them by, and a probe."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,11 +72,8 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
 def probe(x: np.ndarray, y: np.ndarray) -> float:
     """How well a forest predicts y from x in cross-validation: balanced accuracy. x: [n, k]; y: int [n]"""
     from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.metrics import balanced_accuracy_score
-    from sklearn.model_selection import cross_val_predict
 
-    forest = ExtraTreesClassifier(100, min_samples_leaf=3, random_state=0)
-    return float(balanced_accuracy_score(y, cross_val_predict(forest, x, y, cv=5)))
+    return _cross_validated(ExtraTreesClassifier(100, min_samples_leaf=3, random_state=0), x, y)
 
 
 def probe_features(pixels: np.ndarray, y: np.ndarray) -> float:
@@ -84,14 +81,15 @@ def probe_features(pixels: np.ndarray, y: np.ndarray) -> float:
 
     Raises UnderhoodError.
     """
-    from sklearn.linear_model import LogisticRegression
+    return _cross_validated(_classifier(), backbone_features(pixels), y)
+
+
+def _cross_validated(model: Any, x: np.ndarray, y: np.ndarray) -> float:
+    """The balanced accuracy of scikit-learn's model in cross-validation. x: [n, k]; y: int [n]"""
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-    return float(balanced_accuracy_score(y, cross_val_predict(model, backbone_features(pixels), y, cv=5)))
+    return float(balanced_accuracy_score(y, cross_val_predict(model, x, y, cv=5)))
 
 
 def cross_predict(parts: "Parts", images: Images) -> np.ndarray:
@@ -133,11 +131,16 @@ def backbone_features(pixels: np.ndarray) -> np.ndarray:
 
 def _by_features(x: np.ndarray, y: np.ndarray, new: np.ndarray, classes: int) -> np.ndarray:
     """Probabilities of new rows by logistic regression: float32 [m, classes]. x: [n, k]; y: int [n]; new: [m, k]"""
+    model = _classifier().fit(x, y)
+    found = np.zeros((len(new), classes), np.float32)
+    found[:, model.classes_] = model.predict_proba(new)
+    return found
+
+
+def _classifier() -> Any:
+    """Logistic regression on standardised features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(x, y)
-    found = np.zeros((len(new), classes), np.float32)
-    found[:, model.classes_] = model.predict_proba(new)
-    return found
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))

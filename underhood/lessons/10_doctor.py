@@ -135,7 +135,7 @@ def _(FAULTS, train_loop, valid_x, valid_y):
         exec(text.replace(*FAULTS[fault]), known)
         return known["train_loop"]
 
-    return patient, text
+    return patient, text, tools
 
 
 @app.cell(hide_code=True)
@@ -311,7 +311,7 @@ def _(charts):
 
     Seven curves of which some look alike, and yet a few numbers tell them apart. This is the difference between a
     symptom and a cause. *It does not learn* is a **symptom**: many faults have it. *Each prediction meets thirty
-    targets* is a cause: there is one line in the program that does this, and a test that passes once it is mended.
+    targets* is a cause: there is one line in the program that does this, and a test that passes once it is fixed.
 
     ## How far off is off?
 
@@ -362,11 +362,8 @@ def _():
 
 
 @app.cell(hide_code=True)
-def _(accuracies, rate, text, train_x, train_y, valid_x, valid_y):
-    _known = {
-        "torch": torch, "DataLoader": DataLoader, "init_params": init_params, "linear1": linear1,
-        "mnist_loss": mnist_loss, "validate_epoch": validate_epoch, "valid_x": valid_x, "valid_y": valid_y,
-    }  # fmt: skip
+def _(accuracies, rate, text, tools, train_x, train_y):
+    _known = dict(tools)
     exec(text.replace("lr = 3.0", f"lr = {rate.value}"), _known)
     others = [_known["train_loop"](train_x, train_y, seed=seed)[1] for seed in range(100, 110)]
     _axes = plt.subplots(figsize=(6.4, 2))[1]
@@ -392,7 +389,7 @@ def _():
 
     Now suppose that we call everything abnormal that lies outside the range of the forty controls. A healthy loop is
     like the controls, so it is outside only by chance: among 41 equals, it is the lowest or the highest in two cases of
-    41, about 5 in 100. To call a healthy thing ill is a **false alarm**, and 5 in 100 sounds harmless.
+    41, about 5 in 100. To call a healthy thing faulty is a **false alarm**, and 5 in 100 sounds harmless.
 
     But a doctor does not ask one question. The doctor of this package asks twenty-four. If each raises a false alarm in
     5 of 100 healthy loops, how many healthy loops get through all twenty-four? The chance to pass one is 0.95, and to
@@ -428,7 +425,7 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Seven of ten healthy loops would be called ill. Nobody listens to such a doctor for long, and rightly. So whoever
+    Seven of ten healthy loops would be called faulty. Nobody listens to such a doctor for long, and rightly. So one who
     asks many questions must be strict with each of them: a number has to be so far off that chance hardly ever does
     that. And where a number is off, but not by that much, an honest doctor says just this. The package's doctor has
     three verdicts for it: *fine*, *suspicious* and *found*.
@@ -438,7 +435,7 @@ def _():
     `underhood doctor` asks its twenty-four questions of any training program, also of one that it has never seen. It
     watches as we did, through PyTorch's own hooks, and where watching is not enough it runs the program again with one
     thing changed: a tenth of the learning rate, one and the same batch for ever, labels that were dealt out anew. Each
-    verdict comes with its number, and with a line of code that would mend it.
+    verdict comes with its number, and with a line of code that would fix it.
 
     Choose a patient. The next cell writes it into a file, as a program of its own, and shows the file to the doctor. In
     a terminal that would be `underhood doctor train.py`.
@@ -456,7 +453,7 @@ def _(FAULTS):
 @app.cell(hide_code=True)
 def _():
     def show_findings(findings):
-        names = {"verdict": "verdict", "check": "check", "evidence": "what was measured", "fix": "what would mend it"}
+        names = {"verdict": "verdict", "check": "check", "evidence": "what was measured", "fix": "what would fix it"}
         rows = [{title: one[name] for name, title in names.items()} for one in findings]
         return table(rows) if rows else mo.md("**Nothing was found**, and nothing is suspicious.")
 
@@ -512,7 +509,7 @@ def _():
 
     **The cause comes first.** One fault disturbs several numbers. If no step is taken, the loss stays high, and one
     batch cannot be learned by heart either; but those are symptoms. The doctor names them as well, behind the cause,
-    and says which cause may be why. Mend the first thing on the list, then ask again.
+    and says which cause may be why. Fix the first thing on the list, then ask again.
 
     **It says what it measured.** You need not believe it. *"each of the 30 predictions meets every target"* is
     something that you can check with one `print`.
@@ -586,7 +583,7 @@ def _():
       you explain a difference, repeat it with another seed.
     - Who asks many questions gets false alarms. Be strict with each of them, and say *suspicious* where you do not
       know.
-    - Mend the cause first; the symptoms usually go with it. `underhood doctor` looks for both, and `underhood break`
+    - Fix the cause first; the symptoms usually go with it. `underhood doctor` looks for both, and `underhood break`
       makes patients to practise on.
 
     **New words:** suspicion, symptom, hook, control, false alarm.
@@ -840,7 +837,7 @@ def _():
     for Training Neural Networks" by Andrej Karpathy, which you will find in any search engine: a list of suspicions and
     experiments by somebody who has met them all.
 
-    **Next:** [11 · Optimizer and Learner](?file=11_learner.py), where the loop that you can now write and mend is
+    **Next:** [11 · Optimizer and Learner](?file=11_learner.py), where the loop that you can now write and fix is
     packed into objects, and unpacked again.
     """)
     return
