@@ -10,13 +10,16 @@ import pytest
 from conftest import Outcome
 
 import underhood
+from underhood.core.errors import UnderhoodError
 from underhood.core.images import Dataset, Images
+from underhood.data.parts import Parts
 from underhood.diagnosis import found as as_found, suspicious, worse
 from underhood.diagnosis.case import Case
-from underhood.diagnosis.checks import imbalance, overfit, underfit
+from underhood.diagnosis.checks import imbalance, overfit, preparation, underfit
 from underhood.diagnosis.images import alike, cross_predict, probe, statistics, thumbnails
 from underhood.jobs.break_ import break_
 from underhood.jobs.doctor import doctor as job
+from underhood.preparation import Preparation
 
 Command = Callable[..., Outcome]
 doctor = partial(job, budget=600)  # this machine may have other work
@@ -126,6 +129,31 @@ def test_the_most_serious_finding_counts() -> None:
     assert worse(None, first, second) is second
     assert worse(first, suspicious("c", "")) is first
     assert worse(None, None) is None
+
+
+def test_images_on_their_side_are_seen_by_a_backbone_and_without_its_weights_nothing_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In stripes from left to right or from top to bottom, no brightness and no thumbnail differs."""
+    stripes = np.tile(np.repeat([40, 200], 2), 8)
+    rng = np.random.default_rng(0)
+    pixels = np.clip(np.broadcast_to(stripes, (120, 3, 32, 32)) + rng.normal(0, 40, (120, 3, 32, 32)), 0, 255)
+    images = Images(pixels.astype(np.uint8), np.arange(120) % 2, ("a", "b"), [str(i) for i in range(120)])
+    turned = Images(images.pixels.transpose(0, 1, 3, 2), images.labels, images.classes, images.names)
+    both, sizes = {"train": images, "valid": turned}, np.full((240, 2), 32)
+    case = Case("stripes", "data", parts=Parts("stripes", "stripes", both, Preparation(3, 32, 32), sizes))
+    monkeypatch.setattr(preparation, "probe", lambda *_: 0.5)
+    seen = preparation.examine(case)
+    assert seen is not None
+    assert seen.verdict == "found"
+
+    def missing(_: str) -> None:
+        raise UnderhoodError("no weights")
+
+    monkeypatch.setattr("underhood.pretrained.weights.find_weights", missing)
+    blind = preparation.examine(case)
+    assert blind is not None
+    assert blind.verdict == "fine"
 
 
 def test_a_probe_predicts_what_can_be_predicted_and_nothing_else() -> None:
